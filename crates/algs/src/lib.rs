@@ -1,0 +1,2 @@
+//! algs
+#![forbid(unsafe_code)]

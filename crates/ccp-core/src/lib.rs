@@ -1,0 +1,2 @@
+//! ccp-core
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! ccp-lang
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! ccp-program
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! ccp-types
+#![forbid(unsafe_code)]

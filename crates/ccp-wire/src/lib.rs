@@ -1,0 +1,2 @@
+//! ccp-wire
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! ccpd
+fn main() {}

@@ -1,0 +1,1 @@
+//! End-to-end, interop and kernel tests live in `tests/`.
