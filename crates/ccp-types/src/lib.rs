@@ -1,2 +1,16 @@
-//! ccp-types
+//! The words every other crate shares: units, time and the description of a flow.
+//!
+//! Nothing here does IO, reads a clock or knows another crate of this workspace, and nothing
+//! assumes TCP: a flow is one connection of some *datapath*, whatever that is.
+
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
+
+mod flow;
+pub mod law;
+mod time;
+mod units;
+
+pub use flow::{FlowInfo, FlowState, Origin, SockId};
+pub use time::Timestamp;
+pub use units::{Bytes, Micros, Rate};
