@@ -1,0 +1,231 @@
+//! Programs as algorithms hold them: compiled once, their fields resolved once.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use ccp_program::{Program, RegisterTable, Type, Variable};
+use ccp_types::{Bytes, Micros, Rate};
+use thiserror::Error;
+
+/// A program that has been compiled. Cheap to clone.
+#[derive(Clone)]
+pub struct CompiledProgram(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    program: Program,
+}
+
+/// A program does not compile.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("program `{name}` does not compile:\n{text}")]
+pub struct CompileError {
+    /// The program's name.
+    pub name: String,
+    /// What is wrong, with line and column, as a person reads it.
+    pub text: String,
+}
+
+/// A field handle was asked for by a name or type that the program does not have.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("program `{program}` has no {what} `{name}` of type {ty}")]
+pub struct NoSuchField {
+    /// The program.
+    pub program: String,
+    /// `report variable` or `control variable`.
+    pub what: &'static str,
+    /// The name asked for.
+    pub name: String,
+    /// The type asked for.
+    pub ty: Type,
+}
+
+impl CompiledProgram {
+    /// Compiles `source` against every measurement that this project knows.
+    ///
+    /// # Errors
+    /// With line, column and reason if it does not compile.
+    pub fn compile(name: &str, source: &str) -> Result<Self, CompileError> {
+        Self::compile_for(name, source, &RegisterTable::well_known())
+    }
+
+    /// Compiles `source` against `table`, which may hold a transport's own measurements.
+    ///
+    /// # Errors
+    /// With line, column and reason if it does not compile.
+    pub fn compile_for(
+        name: &str,
+        source: &str,
+        table: &RegisterTable,
+    ) -> Result<Self, CompileError> {
+        match ccp_lang::compile(source, table) {
+            Ok(compiled) => Ok(Self::from_ir(name, compiled.program)),
+            Err(diagnostics) => Err(CompileError {
+                name: name.to_owned(),
+                text: diagnostics.render(name, source),
+            }),
+        }
+    }
+
+    /// A program that comes as intermediate form.
+    #[must_use]
+    pub fn from_ir(name: &str, program: Program) -> Self {
+        Self(Arc::new(Inner {
+            name: name.to_owned(),
+            program,
+        }))
+    }
+
+    /// The same program, answering losses itself: the datapath neither reduces the window on
+    /// entering recovery nor steers it while recovery lasts. Without this it does, at once.
+    #[must_use]
+    pub fn with_own_recovery(self) -> Self {
+        let program = Program {
+            own_recovery: true,
+            ..self.0.program.clone()
+        };
+        Self::from_ir(&self.0.name, program)
+    }
+
+    /// Its name, for logs and listings.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its intermediate form.
+    #[must_use]
+    pub fn ir(&self) -> &Program {
+        &self.0.program
+    }
+
+    /// Whether `self` and `other` are the same program: a field of one is a field of the other.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.program == other.0.program
+    }
+
+    /// The report variable `name` (without `Report.`).
+    ///
+    /// # Errors
+    /// If there is none of this name and type.
+    pub fn report<T: FieldValue>(&self, name: &str) -> Result<ReportField<T>, NoSuchField> {
+        let index = self.find::<T>("report variable", &self.0.program.reports, name)?;
+        Ok(ReportField {
+            index,
+            value: PhantomData,
+        })
+    }
+
+    /// The control variable `name`.
+    ///
+    /// # Errors
+    /// If there is none of this name and type.
+    pub fn control<T: FieldValue>(&self, name: &str) -> Result<ControlField<T>, NoSuchField> {
+        let index = self.find::<T>("control variable", &self.0.program.controls, name)?;
+        Ok(ControlField {
+            index,
+            value: PhantomData,
+        })
+    }
+
+    fn find<T: FieldValue>(
+        &self,
+        what: &'static str,
+        among: &[Variable],
+        name: &str,
+    ) -> Result<u16, NoSuchField> {
+        among
+            .iter()
+            .position(|v| v.name == name && v.ty == T::TYPE)
+            .and_then(|index| u16::try_from(index).ok())
+            .ok_or_else(|| NoSuchField {
+                program: self.0.name.clone(),
+                what,
+                name: name.to_owned(),
+                ty: T::TYPE,
+            })
+    }
+}
+
+impl fmt::Debug for CompiledProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CompiledProgram")
+            .field(&self.0.name)
+            .finish()
+    }
+}
+
+/// A value that a program's variable can hold.
+pub trait FieldValue: Copy {
+    /// The variable's type in the program.
+    const TYPE: Type;
+    /// From 64 bits.
+    fn from_bits(bits: u64) -> Self;
+    /// To 64 bits.
+    fn into_bits(self) -> u64;
+}
+
+impl FieldValue for bool {
+    const TYPE: Type = Type::Bool;
+    fn from_bits(bits: u64) -> Self {
+        bits != 0
+    }
+    fn into_bits(self) -> u64 {
+        u64::from(self)
+    }
+}
+
+impl FieldValue for u64 {
+    const TYPE: Type = Type::Num;
+    fn from_bits(bits: u64) -> Self {
+        bits
+    }
+    fn into_bits(self) -> u64 {
+        self
+    }
+}
+
+macro_rules! quantity_field {
+    ($($name:ty),*) => {$(
+        impl FieldValue for $name {
+            const TYPE: Type = Type::Num;
+            fn from_bits(bits: u64) -> Self {
+                Self(bits)
+            }
+            fn into_bits(self) -> u64 {
+                self.0
+            }
+        }
+    )*};
+}
+
+quantity_field!(Bytes, Rate, Micros);
+
+/// The place of a report variable in its program's reports, and its type.
+#[derive(Debug)]
+pub struct ReportField<T> {
+    pub(crate) index: u16,
+    value: PhantomData<fn() -> T>,
+}
+
+/// The place of a control variable in its program, and its type.
+#[derive(Debug)]
+pub struct ControlField<T> {
+    pub(crate) index: u16,
+    value: PhantomData<fn(T)>,
+}
+
+impl<T> Clone for ReportField<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for ReportField<T> {}
+impl<T> Clone for ControlField<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for ControlField<T> {}
