@@ -1,1 +1,3 @@
-//! ccp-ebpf
+//! The Linux TCP datapath: kernel TCP flows steered through BPF `struct_ops`, without a kernel module.
+
+pub mod layout;

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What the glue (ccp.bpf.c), the generated programs (src/codegen) and the loader share: constants and the layout of every map value.
+ *
+ * src/layout.rs mirrors this file; a test compares the two through the BTF of the compiled glue. Any change to a value that lives in a pinned map
+ * (all of them except the frames) must raise CCP_LAYOUT_VERSION: sockets opened under an old daemon keep its glue and share the maps with ours.
+ */
+#ifndef CCP_INTF_H
+#define CCP_INTF_H
+
+#define CCP_LAYOUT_VERSION 1
+
+/* ---- limits (announced as capabilities; the loader refuses programs beyond them) ---- */
+#define CCP_MAX_PRIMITIVES 40
+#define CCP_MAX_REGISTERS 160
+#define CCP_MAX_CONTROL 18
+#define CCP_MAX_PROGRAMS 256 /* indices 1..255; 0 = no program */
+#define CCP_MAX_FLOWS 65536
+#define CCP_MAX_CWND_PACKETS (1 << 20) /* above TCP's largest window for any usual MSS */
+#define CCP_NO_SLOT 0xffffffffu
+
+/* ---- registers: indices into ccp_flow.reg ---- */
+#define CCP_REG_CWND 0    /* bytes; keeps fractions of a packet */
+#define CCP_REG_RATE 1    /* bytes/s; 0 = no rate set: kernel-like pacing */
+#define CCP_REG_MICROS 2  /* us since micros_base_us */
+#define CCP_REG_SPARE 3
+#define CCP_REG_CONTROL 4 /* first control variable; then reports, locals, temporaries as codegen lays them out */
+#define CCP_REG_FREE (CCP_REG_CONTROL + CCP_MAX_CONTROL) /* first register codegen lays out freely (22) */
+
+/* ---- primitives: indices into ccp_flow.prim; 0..14 are libccp's, in its order ---- */
+enum ccp_prim {
+	CCP_PRIM_BYTES_ACKED = 0,
+	CCP_PRIM_BYTES_MISORDERED = 1,
+	CCP_PRIM_ECN_BYTES = 2,
+	CCP_PRIM_ECN_PACKETS = 3,
+	CCP_PRIM_LOST_PKTS = 4,
+	CCP_PRIM_NOW = 5, /* us, CLOCK_MONOTONIC */
+	CCP_PRIM_PACKETS_ACKED = 6,
+	CCP_PRIM_PACKETS_MISORDERED = 7,
+	CCP_PRIM_BYTES_IN_FLIGHT = 8,
+	CCP_PRIM_BYTES_PENDING = 9,
+	CCP_PRIM_PACKETS_IN_FLIGHT = 10,
+	CCP_PRIM_RATE_INCOMING = 11, /* bytes/s */
+	CCP_PRIM_RATE_OUTGOING = 12, /* bytes/s */
+	CCP_PRIM_RTT_SAMPLE_US = 13, /* latest valid sample; ~0 before the first */
+	CCP_PRIM_WAS_TIMEOUT = 14,   /* 1 on the first ACK after an RTO */
+};
+/* From 15 on: Linux TCP's own, in the order of `registers.rs` (a test compares). */
+#define CCP_PRIM_MSS 15
+#define CCP_PRIM_SRTT_US 16
+#define CCP_PRIM_MIN_RTT_US 17
+#define CCP_PRIM_APP_LIMITED 18
+#define CCP_PRIM_CWND_LIMITED 19
+#define CCP_PRIM_ROUND_COUNT 20
+#define CCP_PRIM_BYTES_SENT 21
+#define CCP_PRIM_BYTES_DELIVERED 22
+#define CCP_PRIM_BYTES_LOST 23
+#define CCP_PRIM_BYTES_CE 24
+#define CCP_PRIM_RECOVERY_STATE 25
+#define CCP_PRIM_SSTHRESH 26
+#define CCP_PRIM_ECE 27
+#define CCP_PRIM_RTTVAR_US 28
+#define CCP_PRIM_BYTES_RETRANSMITTED 29
+#define CCP_PRIM_PACING_RATE 30
+#define CCP_PRIM_TIMEOUTS 31
+#define CCP_PRIM_COUNT 32
+
+/* ---- modes of a flow ---- */
+#define CCP_MODE_NATIVE 0   /* native CUBIC: announced, no program yet */
+#define CCP_MODE_RUNNING 1  /* a program steers */
+#define CCP_MODE_FALLBACK 2 /* native CUBIC: the daemon is gone, or the program faulted too often */
+
+/* ---- flags of a flow (ccp_flow.flags): the glue's own, codegen leaves them alone ---- */
+#define CCP_F_TIMEOUT 1      /* an RTO happened since the last ACK */
+#define CCP_F_RESYNC 2       /* the kernel set snd_cwnd (undo): take it over even if it equals what we applied */
+#define CCP_F_REDUCING 4     /* in CWR/Recovery: PRR is running */
+#define CCP_F_UNDONE 8       /* the reduction in progress was undone */
+#define CCP_F_PACING_SET 16  /* we turned sk_pacing_status on */
+#define CCP_F_OWN_RECOVERY 32 /* the program keeps full control in recovery: no PRR, no re-reading of snd_cwnd */
+#define CCP_F_ECE 64         /* ECE seen by in_ack_event (kernels before 6.10 only) */
+
+/* ---- flags of a program (ccp_program_meta.flags) ---- */
+#define CCP_PROGRAM_OWN_RECOVERY 1
+
+/*
+ * BPF_MAP_TYPE_SK_STORAGE value: one per socket. Zeroed by the kernel when created.
+ *
+ * Contract of a generated program (attach point tcp_congestion_ops.cong_control, tail-called by the glue, ctx[0] = sk):
+ *   entry   f = bpf_sk_storage_get(flows, sk, NULL, 0); NULL -> exit. The glue has filled prim[] and reg[CWND..MICROS], applied updates and defaults.
+ *   body    on reg[] in place. A fault restores the registers written, ++faults, ++fault_run, and goes on at "apply" (so that recovery and pacing
+ *           go on with the values from before): it must not skip "apply".
+ *   commit  (no fault) fault_run = 0; if the program writes Micros: micros_base_us = prim[NOW] - reg[MICROS].
+ *   report  (no fault, Report was said) MEASURE frame of `struct ccp_measure` + u64[n] + `struct ccp_measure_tail` into the ring (reserve with constant size).
+ *           Accepted: ++reports, merged = 0, volatile registers to their defaults. Refused: ++merged, ++ring_full; volatile registers keep.
+ *   apply   w = prr_cwnd ? prr_cwnd : clamp(reg[CWND] / mss, 1, cwnd_max)          (64-bit; mss and cwnd_max are never 0)
+ *           sk->snd_cwnd = applied_cwnd = w
+ *           if reg[RATE] != 0: rate = min(reg[RATE], max_pacing_rate); if sk->sk_pacing_status == 0 { it = 1; flags |= CCP_F_PACING_SET }
+ *           else               rate = min(pace_per_packet * max(w, packets_out), max_pacing_rate)
+ *           if rate != 0: sk->sk_pacing_rate = rate
+ * "report" and "apply" may be in either order. Fields not named here belong to the glue.
+ */
+struct ccp_flow {
+	/* What a generated program reads; refreshed by the glue on every ACK. */
+	__u32 mss;             /* bytes, >= 1 */
+	__u32 cwnd_max;        /* packets, >= 1: min(snd_cwnd_clamp, CCP_MAX_CWND_PACKETS) */
+	__u32 prr_cwnd;        /* packets; 0 = PRR is not in charge */
+	__u32 packets_out;
+	__u64 pace_per_packet; /* bytes/s per packet of window, as the kernel would pace; 0 = RTT unknown */
+	__u64 max_pacing_rate; /* bytes/s, sk_max_pacing_rate (SO_MAX_PACING_RATE) */
+
+	/* Identity; constant during an ACK. */
+	__u32 sock_id;         /* slot | incarnation << 16 */
+	__u32 generation;
+
+	/* What a generated program writes. */
+	__u32 applied_cwnd;    /* packets, last value written to snd_cwnd by us */
+	__u32 merged;          /* reports that did not fit since the last one that did */
+	__u32 reports;         /* accepted by the ring */
+	__u32 ring_full;
+	__u32 faults;          /* in total */
+	__u32 fault_run;       /* in a row */
+	__u64 micros_base_us;  /* CLOCK_MONOTONIC us at which Micros is 0 */
+
+	/* The glue's own. */
+	__u32 flags;           /* CCP_F_* (codegen may only set CCP_F_PACING_SET) */
+	__u32 slot;
+	__u32 mode;
+	__u32 epoch;           /* the last announced one; 0 = never announced */
+	__u32 seen_seq;        /* mailbox sequence last looked at */
+	__u32 program;         /* handle: index | serial << 16; 0 = none */
+	__u32 program_uid;
+	__u32 announced_us;    /* low 32 bits of the time of the last CREATE */
+	__u64 prim_mask;       /* primitives the program reads (those costly to get are skipped otherwise) */
+
+	/* State of primitives: what was seen on the previous ACK. */
+	__u64 last_bytes_acked;
+	__u64 bytes_delivered;
+	__u64 bytes_lost;
+	__u64 bytes_ce;
+	__u32 last_delivered;
+	__u32 last_delivered_ce;
+	__u32 last_lost;
+	__u32 last_sacked_out;
+	__u32 round_delivered; /* tp->delivered at which the next round starts */
+	__u32 rounds;
+	__u32 timeouts;
+	__u32 prr_delivered;
+	__u32 counted_faults;  /* part of `faults`, ... already added to the global counters */
+	__u32 counted_ring_full;
+	__u32 counted_reports;
+	__u32 mark;            /* CCP_MARK_* of the announcement not yet answered */
+	__u64 reserved[8];     /* 0 */
+
+	__u64 prim[CCP_MAX_PRIMITIVES];
+	__u64 reg[CCP_MAX_REGISTERS];
+};
+
+/*
+ * Mailbox slot: ARRAY + BPF_F_MMAPABLE, written by the daemon (one process, one writer per slot at a time), read on the flow's next ACK.
+ * Writer: seq odd; generation, program, values, their sequences; seq even. `x_seq` is "newer than seen" by signed 32-bit difference;
+ * what must not be applied (again) has a sequence far in the past (seq - 2^30).
+ */
+#define CCP_FIELD_CWND 0
+#define CCP_FIELD_RATE 1
+#define CCP_FIELD_CONTROL 2
+#define CCP_FIELDS (CCP_FIELD_CONTROL + CCP_MAX_CONTROL)
+struct ccp_mailbox {
+	__u32 seq;
+	__u32 generation;
+	__u32 program; /* handle */
+	__u32 program_seq;
+	__u64 value[CCP_FIELDS];
+	__u32 field_seq[CCP_FIELDS];
+};
+
+/* ARRAY, indexed by program index. The glue runs a program only while `handle` equals the flow's. */
+struct ccp_program_meta {
+	__u32 handle;  /* index | serial << 16; 0 = free */
+	__u32 uid;
+	__u32 flags;   /* CCP_PROGRAM_* */
+	__u32 count;   /* registers from CCP_REG_CONTROL on that get a default when a flow starts the program */
+	__u64 prim_mask;
+	__u64 defaults[CCP_MAX_REGISTERS - CCP_REG_CONTROL];
+};
+
+/* ARRAY + BPF_F_MMAPABLE, indexed by slot, written by the glue: what is known of the flow there (refreshed once per round and on changes). */
+struct ccp_slot {
+	__u32 sock_id;     /* valid while `live` */
+	__u32 generation;  /* never goes back, also across flows of this slot */
+	__u32 incarnation;
+	__u32 live;        /* 1 while a flow owns the slot */
+	__u32 mode;
+	__u32 program_uid;
+	__u32 snd_cwnd;    /* packets */
+	__u32 mss;
+	__u32 ca_state;
+	__u32 srtt_us;
+	__u32 min_rtt_us;
+	__u32 faults;
+	__u64 pacing_rate; /* bytes/s */
+	__u64 bytes_sent;
+	__u64 bytes_delivered;
+	__u64 bytes_lost;
+	__u32 netns_inum;
+	__u32 reports;
+	__u32 ring_full;
+	__u32 timeouts;
+	__u32 family; /* AF_INET or AF_INET6 */
+	__u32 merged; /* reports merged into later ones, in total */
+	__u32 reserved[6];
+};
+
+/* ARRAY[1] + BPF_F_MMAPABLE. */
+#define CCP_CONFIG_STOPPING 1 /* flows hand themselves over to the system's cubic */
+struct ccp_config {
+	__u64 beat_ns;           /* CLOCK_MONOTONIC of the last heartbeat */
+	__u64 fallback_after_ns;
+	__u32 netns_inum;        /* inode of the only network namespace whose flows are taken; 0 = any */
+	__u32 epoch;             /* never 0 once a daemon has started */
+	__u32 flags;             /* CCP_CONFIG_* */
+	__u32 max_flows;
+	__u32 max_fault_run;     /* faults in a row after which the flow falls back; 0 = never */
+	__u32 next_slot;         /* written by the glue: slots below were handed out at least once */
+	__u32 reserved[6];
+};
+
+/* PERCPU_ARRAY of __u64, indexed by: */
+enum ccp_stat {
+	CCP_STAT_FLOWS = 0,           /* flows that got a slot */
+	CCP_STAT_CLOSED,              /* slots returned */
+	CCP_STAT_NATIVE_NAMESPACE,    /* handed to cubic: another network namespace */
+	CCP_STAT_NATIVE_LIMIT,        /* handed to cubic: no free slot */
+	CCP_STAT_NATIVE_STOPPING,     /* handed to cubic: clean stop */
+	CCP_STAT_NATIVE_MEMORY,       /* handed to cubic: no socket storage */
+	CCP_STAT_HANDOVER_FAILED,     /* cubic refused: the socket runs native CUBIC inside the glue */
+	CCP_STAT_SLOT_LEAKED,         /* the free list was busy */
+	CCP_STAT_ANNOUNCED,           /* CREATE frames in the ring */
+	CCP_STAT_ANNOUNCE_FULL,       /* CREATE frames that did not fit */
+	CCP_STAT_CLOSE_FULL,          /* close frames that did not fit */
+	CCP_STAT_UPDATES,             /* mailbox writes applied */
+	CCP_STAT_REFUSED_GENERATION,  /* mailbox writes for an earlier generation */
+	CCP_STAT_REFUSED_PROGRAM,     /* mailbox writes naming no program */
+	CCP_STAT_TORN,                /* mailbox reads that met a writer (read again on the next ACK) */
+	CCP_STAT_NO_PROGRAM,          /* the flow's program was removed under it */
+	CCP_STAT_FALLBACKS,           /* running -> fallback: heartbeat too old */
+	CCP_STAT_FAULT_FALLBACKS,     /* running -> fallback: faults in a row */
+	CCP_STAT_FAULTS,
+	CCP_STAT_REPORTS,
+	CCP_STAT_RING_FULL,
+	CCP_STATS,
+};
+
+/* ---- frames in the ring: ccp-wire's, little endian ---- */
+#define CCP_MSG_CREATE 0
+#define CCP_MSG_MEASURE 1
+
+/* MEASURE = this, then __u64[n], then the tail. n = 0: the flow closed. */
+struct ccp_measure {
+	__u16 type;
+	__u16 len; /* whole frame: 24 + 8 n */
+	__u32 sock_id;
+	__u32 program_uid;
+	__u32 n;
+};
+struct ccp_measure_tail {
+	__u32 generation;
+	__u32 merged;
+};
+
+#define CCP_MARK_NEW 0
+#define CCP_MARK_ADOPTED 1
+#define CCP_MARK_RESUMED 2
+
+_Static_assert(sizeof(struct ccp_flow) <= 1952, "socket storage must stay in the 2 KiB slab");
+_Static_assert(sizeof(struct ccp_mailbox) == 256, "mailbox slot");
+_Static_assert(sizeof(struct ccp_slot) == 128, "slot");
+_Static_assert(sizeof(struct ccp_config) == 64, "config");
+_Static_assert(sizeof(struct ccp_measure) == 16 && sizeof(struct ccp_measure_tail) == 8, "frame");
+
+#endif

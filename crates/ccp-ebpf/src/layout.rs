@@ -1,0 +1,303 @@
+//! The layout of every value that the kernel side and this crate share: the Rust mirror of `bpf/intf.h`.
+//!
+//! A unit test compares sizes and offsets with the BTF of the compiled glue, so the two cannot drift apart.
+
+use std::mem::{align_of, offset_of, size_of};
+
+/// Version of the layout of pinned map values; part of the pin path.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Most primitives a flow's storage holds.
+pub const MAX_PRIMITIVES: usize = 40;
+/// Most registers a flow's storage holds.
+pub const MAX_REGISTERS: usize = 160;
+/// Most control variables a program may declare (the mailbox carries them all).
+pub const MAX_CONTROL: usize = 18;
+/// Size of the program table; index 0 means "no program".
+pub const MAX_PROGRAMS: usize = 256;
+/// Most flows a datapath can be asked to steer.
+pub const MAX_FLOWS: u32 = 65_536;
+/// Largest window, in packets, that is ever written to a socket.
+pub const MAX_CWND_PACKETS: u32 = 1 << 20;
+/// `Flow::slot` of a flow without one.
+pub const NO_SLOT: u32 = u32::MAX;
+
+/// Register: congestion window in bytes (keeps fractions of a packet).
+pub const REG_CWND: usize = 0;
+/// Register: pacing rate in bytes/s; 0 = none set, the kernel-like formula paces.
+pub const REG_RATE: usize = 1;
+/// Register: microseconds since `Flow::micros_base_us`.
+pub const REG_MICROS: usize = 2;
+/// Register kept free (later: `Ssthresh`).
+pub const REG_SPARE: usize = 3;
+/// First control variable.
+pub const REG_CONTROL: usize = 4;
+/// First register that code generation lays out freely.
+pub const REG_FREE: usize = REG_CONTROL + MAX_CONTROL;
+
+/// Primitive: time of this ACK in µs, `CLOCK_MONOTONIC`.
+pub const PRIM_NOW: usize = 5;
+/// Number of primitives of the Linux TCP table.
+pub const PRIM_COUNT: usize = 32;
+
+/// Flag of a flow: the glue or a program turned `sk_pacing_status` on.
+pub const F_PACING_SET: u32 = 16;
+
+/// Flag of a program: it keeps full control of the window in recovery.
+pub const PROGRAM_OWN_RECOVERY: u32 = 1;
+
+/// Bit of `Config::flags`: flows hand themselves over to the system's CUBIC.
+pub const CONFIG_STOPPING: u32 = 1;
+
+/// Mailbox field: `Cwnd`.
+pub const FIELD_CWND: usize = 0;
+/// Mailbox field: `Rate`.
+pub const FIELD_RATE: usize = 1;
+/// Mailbox field: the first control variable.
+pub const FIELD_CONTROL: usize = 2;
+/// Number of mailbox fields.
+pub const FIELDS: usize = FIELD_CONTROL + MAX_CONTROL;
+
+/// Frame type of MEASURE.
+pub const MSG_MEASURE: u16 = 1;
+
+/// Per-socket state (`struct ccp_flow`). The contract of generated programs stands in `intf.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    /// Bytes per packet on this ACK, at least 1.
+    pub mss: u32,
+    /// Largest window in packets, at least 1.
+    pub cwnd_max: u32,
+    /// Window in packets that proportional rate reduction asks for; 0 = not in charge.
+    pub prr_cwnd: u32,
+    /// Packets sent and not yet cumulatively acknowledged.
+    pub packets_out: u32,
+    /// Bytes/s per packet of window, as the kernel would pace; 0 = RTT unknown.
+    pub pace_per_packet: u64,
+    /// Bytes/s, `SO_MAX_PACING_RATE`.
+    pub max_pacing_rate: u64,
+    /// Slot and incarnation: the flow's name in frames.
+    pub sock_id: u32,
+    /// Number of the announcement that is in force.
+    pub generation: u32,
+    /// Packets, last value that we wrote to `snd_cwnd`.
+    pub applied_cwnd: u32,
+    /// Reports refused by the ring since the last accepted one.
+    pub merged: u32,
+    /// Reports accepted.
+    pub reports: u32,
+    /// Reports refused.
+    pub ring_full: u32,
+    /// Faults in total.
+    pub faults: u32,
+    /// Faults in a row.
+    pub fault_run: u32,
+    /// `CLOCK_MONOTONIC` µs at which `Micros` is 0.
+    pub micros_base_us: u64,
+    /// The glue's flags.
+    pub flags: u32,
+    /// Mailbox slot.
+    pub slot: u32,
+    /// Native, running or fallback.
+    pub mode: u32,
+    /// Epoch last announced.
+    pub epoch: u32,
+    /// Mailbox sequence last looked at.
+    pub seen_seq: u32,
+    /// Program handle.
+    pub program: u32,
+    /// Program uid.
+    pub program_uid: u32,
+    /// Low 32 bits of the time of the last CREATE, µs.
+    pub announced_us: u32,
+    /// Primitives the program reads.
+    pub prim_mask: u64,
+    /// `tp->bytes_acked` on the previous ACK.
+    pub last_bytes_acked: u64,
+    /// Bytes delivered since the flow was taken.
+    pub bytes_delivered: u64,
+    /// Bytes lost since the flow was taken.
+    pub bytes_lost: u64,
+    /// Bytes delivered with CE since the flow was taken.
+    pub bytes_ce: u64,
+    /// `tp->delivered` on the previous ACK.
+    pub last_delivered: u32,
+    /// `tp->delivered_ce` on the previous ACK.
+    pub last_delivered_ce: u32,
+    /// `tp->lost` on the previous ACK.
+    pub last_lost: u32,
+    /// `tp->sacked_out` on the previous ACK.
+    pub last_sacked_out: u32,
+    /// `tp->delivered` at which the next round starts.
+    pub round_delivered: u32,
+    /// Rounds so far.
+    pub rounds: u32,
+    /// Retransmission timeouts so far.
+    pub timeouts: u32,
+    /// Packets delivered in this recovery.
+    pub prr_delivered: u32,
+    /// Faults already counted globally.
+    pub counted_faults: u32,
+    /// Refused reports already counted globally.
+    pub counted_ring_full: u32,
+    /// Accepted reports already counted globally.
+    pub counted_reports: u32,
+    /// Mark of the announcement not yet answered.
+    pub mark: u32,
+    /// Zero.
+    pub reserved: [u64; 8],
+    /// Primitives of this ACK.
+    pub prim: [u64; MAX_PRIMITIVES],
+    /// Registers.
+    pub reg: [u64; MAX_REGISTERS],
+}
+
+/// One mailbox slot (`struct ccp_mailbox`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct MailboxSlot {
+    /// Sequence; odd while written.
+    pub seq: u32,
+    /// Generation the content is meant for.
+    pub generation: u32,
+    /// Program handle.
+    pub program: u32,
+    /// Sequence of the last program change.
+    pub program_seq: u32,
+    /// `Cwnd`, `Rate`, control variables.
+    pub value: [u64; FIELDS],
+    /// Sequence of each value's last write.
+    pub field_seq: [u32; FIELDS],
+}
+
+/// What a flow needs to start a program (`struct ccp_program_meta`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ProgramMeta {
+    /// Index and serial; 0 = free.
+    pub handle: u32,
+    /// The program's uid in frames.
+    pub uid: u32,
+    /// `PROGRAM_*`.
+    pub flags: u32,
+    /// Registers from [`REG_CONTROL`] on that get a default.
+    pub count: u32,
+    /// Primitives the program reads.
+    pub prim_mask: u64,
+    /// The defaults.
+    pub defaults: [u64; MAX_REGISTERS - REG_CONTROL],
+}
+
+/// What is known of the flow in a slot (`struct ccp_slot`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Slot {
+    /// The flow's name in frames; valid while live.
+    pub sock_id: u32,
+    /// Never goes back, also across flows of this slot.
+    pub generation: u32,
+    /// How many flows have had this slot.
+    pub incarnation: u32,
+    /// 1 while a flow owns the slot.
+    pub live: u32,
+    /// Native, running or fallback.
+    pub mode: u32,
+    /// Program uid, 0 = none.
+    pub program_uid: u32,
+    /// Window in packets.
+    pub snd_cwnd: u32,
+    /// Bytes per packet.
+    pub mss: u32,
+    /// `TCP_CA_*`.
+    pub ca_state: u32,
+    /// Smoothed RTT in µs.
+    pub srtt_us: u32,
+    /// Minimum RTT in µs; `u32::MAX` before the first sample.
+    pub min_rtt_us: u32,
+    /// Program faults.
+    pub faults: u32,
+    /// Pacing rate in bytes/s.
+    pub pacing_rate: u64,
+    /// Bytes sent, retransmissions included.
+    pub bytes_sent: u64,
+    /// Bytes delivered.
+    pub bytes_delivered: u64,
+    /// Bytes lost.
+    pub bytes_lost: u64,
+    /// Inode of the flow's network namespace.
+    pub netns_inum: u32,
+    /// Reports accepted by the ring.
+    pub reports: u32,
+    /// Reports refused by the ring.
+    pub ring_full: u32,
+    /// Retransmission timeouts.
+    pub timeouts: u32,
+    /// `AF_INET` or `AF_INET6`.
+    pub family: u32,
+    /// Reports merged into later ones.
+    pub merged: u32,
+    /// Zero.
+    pub reserved: [u32; 6],
+}
+
+/// The configuration that the glue reads on every ACK (`struct ccp_config`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// `CLOCK_MONOTONIC` ns of the last heartbeat.
+    pub beat_ns: u64,
+    /// Age of the heartbeat beyond which flows fall back, ns.
+    pub fallback_after_ns: u64,
+    /// Inode of the only network namespace whose flows are taken; 0 = any.
+    pub netns_inum: u32,
+    /// Never 0 once a daemon has started.
+    pub epoch: u32,
+    /// `CONFIG_*`.
+    pub flags: u32,
+    /// Number of slots.
+    pub max_flows: u32,
+    /// Faults in a row after which a flow falls back; 0 = never.
+    pub max_fault_run: u32,
+    /// Slots below were handed out at least once (written by the glue).
+    pub next_slot: u32,
+    /// Zero.
+    pub reserved: [u32; 6],
+}
+
+/// Head of a MEASURE frame (`struct ccp_measure`); values follow, then [`MeasureTail`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct MeasureHead {
+    /// [`MSG_MEASURE`].
+    pub kind: u16,
+    /// Length of the whole frame: 24 + 8 n.
+    pub len: u16,
+    /// The flow's name.
+    pub sock_id: u32,
+    /// The program's uid.
+    pub program_uid: u32,
+    /// Number of values.
+    pub n: u32,
+}
+
+/// Tail of a MEASURE frame (`struct ccp_measure_tail`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct MeasureTail {
+    /// Generation of the flow.
+    pub generation: u32,
+    /// Reports merged into this one.
+    pub merged: u32,
+}
+
+// Socket storage beyond 1,952 bytes would double the slab it sits in.
+const _: () = assert!(size_of::<Flow>() <= 1952);
+const _: () = assert!(size_of::<Flow>() % 8 == 0 && align_of::<Flow>() == 8);
+const _: () = assert!(offset_of!(Flow, prim) % 8 == 0);
+const _: () = assert!(size_of::<MailboxSlot>() == 256);
+const _: () = assert!(size_of::<Slot>() == 128);
+const _: () = assert!(size_of::<Config>() == 64);
+const _: () = assert!(size_of::<ProgramMeta>() == 24 + 8 * (MAX_REGISTERS - REG_CONTROL));
+const _: () = assert!(size_of::<MeasureHead>() == 16 && size_of::<MeasureTail>() == 8);
+const _: () = assert!(REG_FREE == 22 && FIELDS == 20 && PRIM_COUNT <= MAX_PRIMITIVES);
