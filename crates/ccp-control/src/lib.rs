@@ -1,1 +1,40 @@
-//! ccp-control
+//! The control protocol: how one asks a running `ccpd` what it is doing, and the client that does.
+//!
+//! # On the socket
+//!
+//! A Unix stream socket. Both directions carry frames: a length of four bytes, little-endian, of at
+//! most [`MAX_FRAME`], then as many bytes. A frame holds one value in the [postcard] encoding.
+//!
+//! 1. The client sends [`ClientHello`], the daemon answers with [`ServerHello`]. If it does not speak
+//!    the client's version it says which it speaks and closes. These two frames never change.
+//! 2. The client sends a [`Request`]; the daemon answers with one [`Response`] or, where a list may be
+//!    long, with several, the last of which says so. Then the next request.
+//!
+//! Requests are answered in order. The daemon closes a connection that sends something it can't read.
+//!
+//! [postcard]: https://postcard.jamesmunns.com/wire-format
+//!
+//! ```no_run
+//! # async fn ask() -> Result<(), ccp_control::ClientError> {
+//! let mut ccpd = ccp_control::Client::connect("/run/ccpd/control.sock").await?;
+//! for flow in ccpd.flows().await? {
+//!     println!("{} -> {} runs {}", flow.src, flow.dst, flow.algorithm);
+//! }
+//! # Ok(()) }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod frame;
+mod protocol;
+
+pub use client::{Client, ClientError};
+pub use frame::{FrameError, MAX_FRAME, Receiver, Sender, split};
+pub use protocol::{
+    ClientHello, FLOWS_PER_RESPONSE, FlowMode, FlowStatus, MAGIC, PROTOCOL_VERSION, Refusal,
+    Request, Response, ServerHello,
+};
+
+/// Where the daemon listens unless its configuration says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/ccpd/control.sock";

@@ -1,0 +1,161 @@
+//! The asking end.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use tokio::net::UnixStream;
+
+use crate::frame::{FrameError, Receiver, Sender, split};
+use crate::protocol::{
+    ClientHello, FlowStatus, MAGIC, PROTOCOL_VERSION, Refusal, Request, Response, ServerHello,
+};
+
+/// A connection to a running `ccpd`.
+#[derive(Debug)]
+pub struct Client {
+    receiver: Receiver<UnixStream>,
+    sender: Sender<UnixStream>,
+    release: String,
+}
+
+/// The daemon could not be asked, or did not answer as it should.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Nobody listens.
+    #[error(
+        "no ccpd listens on {}: is it running, and is `ccpd.control` in its configuration this path?",
+        path.display()
+    )]
+    NotRunning {
+        /// The socket asked for.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The socket belongs to another user.
+    #[error(
+        "not allowed to ask the ccpd on {}: its socket is for the user that started it",
+        path.display()
+    )]
+    NotAllowed {
+        /// The socket asked for.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The socket could not be connected to for another reason.
+    #[error("can't connect to {}", path.display())]
+    Connect {
+        /// The socket asked for.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Something else listens there.
+    #[error("what listens on {} is not ccpd", path.display())]
+    NotCcpd {
+        /// The socket asked for.
+        path: PathBuf,
+    },
+    /// The daemon speaks another version.
+    #[error(
+        "ccpd {release} speaks version {theirs} of the control protocol, this command version \
+         {PROTOCOL_VERSION}: use the `ccp` that came with that ccpd"
+    )]
+    OtherVersion {
+        /// The daemon's version of the protocol.
+        theirs: u16,
+        /// The daemon's release.
+        release: String,
+    },
+    /// The connection failed, or a frame was not what it should be.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The daemon did not do what was asked.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+impl Client {
+    /// Connects to the daemon that listens on `path`.
+    ///
+    /// # Errors
+    /// If nobody listens there, it is not allowed, it is not `ccpd` or of another version.
+    pub async fn connect(path: impl AsRef<Path>) -> Result<Self, ClientError> {
+        let path = path.as_ref();
+        let stream = UnixStream::connect(path)
+            .await
+            .map_err(|source| connect_error(path, source))?;
+        let (mut receiver, mut sender) = split(stream);
+        sender.send(&ClientHello::new()).await?;
+        let hello: ServerHello = receiver.receive().await.map_err(|error| match error {
+            FrameError::Malformed { .. } | FrameError::TooLong => ClientError::NotCcpd {
+                path: path.to_owned(),
+            },
+            other => other.into(),
+        })?;
+        if hello.magic != MAGIC {
+            return Err(ClientError::NotCcpd {
+                path: path.to_owned(),
+            });
+        }
+        if hello.version != PROTOCOL_VERSION {
+            return Err(ClientError::OtherVersion {
+                theirs: hello.version,
+                release: hello.release,
+            });
+        }
+        Ok(Self {
+            receiver,
+            sender,
+            release: hello.release,
+        })
+    }
+
+    /// The daemon's release.
+    #[must_use]
+    pub fn release(&self) -> &str {
+        &self.release
+    }
+
+    /// The flows that the daemon knows, ordered by datapath and socket id.
+    ///
+    /// # Errors
+    /// If the connection fails or the daemon refuses.
+    pub async fn flows(&mut self) -> Result<Vec<FlowStatus>, ClientError> {
+        self.sender.send(&Request::Flows).await?;
+        let mut all = Vec::new();
+        loop {
+            match self.receiver.receive().await? {
+                Response::Flows { flows, last } => {
+                    all.extend(flows);
+                    if last {
+                        break;
+                    }
+                }
+                Response::Refused(refusal) => return Err(refusal.into()),
+            }
+        }
+        all.sort_by(|a, b| (&a.datapath, a.sock_id).cmp(&(&b.datapath, b.sock_id)));
+        Ok(all)
+    }
+}
+
+fn connect_error(path: &Path, source: std::io::Error) -> ClientError {
+    let path = path.to_owned();
+    match source.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            ClientError::NotRunning { path, source }
+        }
+        ErrorKind::PermissionDenied => ClientError::NotAllowed { path, source },
+        _ => ClientError::Connect { path, source },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! What is said: requests, responses and what they are made of.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The version of the protocol in this crate. It changes whenever a message changes.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// The first bytes of both hellos, so that a stranger's connection is noticed at once.
+pub const MAGIC: [u8; 4] = *b"ccpd";
+
+/// At most so many flows are in one [`Response::Flows`].
+pub const FLOWS_PER_RESPONSE: usize = 256;
+
+/// The first frame of the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientHello {
+    /// Always [`MAGIC`].
+    pub magic: [u8; 4],
+    /// The version that the client speaks.
+    pub version: u16,
+}
+
+impl ClientHello {
+    /// The hello of this version.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            magic: MAGIC,
+            version: PROTOCOL_VERSION,
+        }
+    }
+}
+
+impl Default for ClientHello {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The first frame of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerHello {
+    /// Always [`MAGIC`].
+    pub magic: [u8; 4],
+    /// The version that the daemon speaks. If it is not the client's, the connection ends here.
+    pub version: u16,
+    /// The release of the daemon, for people.
+    pub release: String,
+}
+
+impl ServerHello {
+    /// The hello of a daemon of this version.
+    #[must_use]
+    pub fn new(release: &str) -> Self {
+        Self {
+            magic: MAGIC,
+            version: PROTOCOL_VERSION,
+            release: release.to_owned(),
+        }
+    }
+}
+
+/// What a client may ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Request {
+    /// Which flows there are. Answered by [`Response::Flows`], as often as it takes.
+    Flows,
+}
+
+/// What the daemon answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Response {
+    /// Flows, in no particular order.
+    Flows {
+        /// At most [`FLOWS_PER_RESPONSE`] of them.
+        flows: Vec<FlowStatus>,
+        /// Whether this was the last response to the request.
+        last: bool,
+    },
+    /// The request is not done.
+    Refused(Refusal),
+}
+
+/// Why a request was not done.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The daemon serves as many clients as it may.
+    #[error("ccpd serves {limit} clients already; try again when one has gone")]
+    TooManyClients {
+        /// How many it serves at once.
+        limit: u32,
+    },
+    /// The daemon is stopping.
+    #[error("ccpd is stopping")]
+    Stopping,
+}
+
+/// Who decides on a flow's window at the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FlowMode {
+    /// The datapath's own algorithm, because no program has been installed yet.
+    Native,
+    /// The algorithm's program.
+    Running,
+    /// The datapath's own algorithm, because something failed.
+    Fallback,
+}
+
+impl fmt::Display for FlowMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Native => "native",
+            Self::Running => "running",
+            Self::Fallback => "fallback",
+        })
+    }
+}
+
+/// One flow as the daemon sees it. As JSON, addresses are texts: `192.0.2.1:443`, `[2001:db8::1]:443`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowStatus {
+    /// The name of its datapath: for kernel TCP the name that sockets ask for, for a Unix datapath
+    /// the path by which it is answered.
+    pub datapath: String,
+    /// Its name within its datapath.
+    pub sock_id: u32,
+    /// The name of the table in the configuration whose algorithm it has.
+    pub algorithm: String,
+    /// The program of the algorithm that it runs, if one was installed.
+    pub program: Option<String>,
+    /// The local end.
+    pub src: SocketAddr,
+    /// The remote end.
+    pub dst: SocketAddr,
+    /// The congestion window in bytes, as far as the daemon knows it.
+    pub cwnd_bytes: u64,
+    /// The pacing rate in bytes per second; 0 if the algorithm has set none.
+    pub rate_bytes_per_s: u64,
+    /// The smoothed round-trip time in microseconds; 0 if none is known.
+    pub rtt_us: u64,
+    /// The largest segment it sends, in bytes.
+    pub mss_bytes: u32,
+    /// How many reports its algorithm got.
+    pub reports: u64,
+    /// How many reports never reached it, because they came faster than it took them.
+    pub reports_missed: u64,
+    /// How many updates were sent to its datapath.
+    pub updates: u64,
+    /// Who decides on its window.
+    pub state: FlowMode,
+}
