@@ -1,2 +1,44 @@
-//! ccp
-fn main() {}
+//! The command `ccp`: what a running `ccpd` is doing, for people and for scripts.
+//!
+//! One file per subcommand; each has its arguments and a `run` that returns the exit code. Data goes
+//! to standard output, errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not
+//! possible here.
+
+mod flows;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Asks a running ccpd what it is doing.
+#[derive(Debug, Parser)]
+#[command(name = "ccp", version)]
+struct Cli {
+    /// The control socket of the ccpd to ask (`ccpd.control` in its configuration).
+    #[arg(long, global = true, value_name = "PATH", default_value = ccp_control::DEFAULT_SOCKET)]
+    socket: PathBuf,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Lists the flows under control: algorithm, window, rate, round-trip time, state.
+    Flows(flows::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Flows(args) => flows::run(&cli.socket, &args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ccp: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

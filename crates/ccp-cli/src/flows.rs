@@ -1,0 +1,172 @@
+//! `ccp flows`: the flows under control.
+
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use ccp_control::{Client, FlowStatus};
+
+/// Arguments of `ccp flows`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print an array of JSON objects: bytes, bytes per second and microseconds throughout.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks for the flows and prints them.
+pub(crate) fn run(socket: &Path, args: &Args) -> anyhow::Result<ExitCode> {
+    let flows = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()
+        .context("can't start")?
+        .block_on(async { Client::connect(socket).await?.flows().await })?;
+    let text = if args.json {
+        let mut json = serde_json::to_string_pretty(&flows).context("can't write JSON")?;
+        json.push('\n');
+        json
+    } else {
+        table(&flows)
+    };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // The reader has seen enough, as `head` does.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        other => other
+            .map(|()| ExitCode::SUCCESS)
+            .context("can't write to standard output"),
+    }
+}
+
+const HEADINGS: [&str; 11] = [
+    "DATAPATH",
+    "ID",
+    "ALGORITHM",
+    "STATE",
+    "LOCAL",
+    "REMOTE",
+    "CWND",
+    "RATE",
+    "RTT",
+    "REPORTS",
+    "UPDATES",
+];
+/// Numbers are set flush right, so that they can be compared.
+const FLUSH_RIGHT: [bool; 11] = [
+    false, true, false, false, false, false, true, true, true, true, true,
+];
+
+/// The flows as a person reads them: window in packets, rate in Mbit/s, round-trip time in ms.
+fn table(flows: &[FlowStatus]) -> String {
+    let rows: Vec<[String; 11]> = flows.iter().map(row).collect();
+    let mut widths = HEADINGS.map(str::len);
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    line(&mut text, &widths, HEADINGS.iter().copied());
+    for row in &rows {
+        line(&mut text, &widths, row.iter().map(String::as_str));
+    }
+    text
+}
+
+fn line<'a>(text: &mut String, widths: &[usize], cells: impl Iterator<Item = &'a str>) {
+    let start = text.len();
+    for ((cell, &width), right) in cells.zip(widths).zip(FLUSH_RIGHT) {
+        if text.len() > start {
+            text.push_str("  ");
+        }
+        if right {
+            text.push_str(&format!("{cell:>width$}"));
+        } else {
+            text.push_str(&format!("{cell:<width$}"));
+        }
+    }
+    text.truncate(text.trim_end().len());
+    text.push('\n');
+}
+
+fn row(flow: &FlowStatus) -> [String; 11] {
+    let or_dash = |known: bool, text: String| if known { text } else { "-".to_owned() };
+    [
+        flow.datapath.clone(),
+        flow.sock_id.to_string(),
+        flow.algorithm.clone(),
+        flow.state.to_string(),
+        flow.src.to_string(),
+        flow.dst.to_string(),
+        packets(flow.cwnd_bytes, flow.mss_bytes),
+        or_dash(
+            flow.rate_bytes_per_s > 0,
+            format!("{:.2} Mbit/s", flow.rate_bytes_per_s as f64 / 125_000.0),
+        ),
+        or_dash(
+            flow.rtt_us > 0,
+            format!("{:.3} ms", flow.rtt_us as f64 / 1_000.0),
+        ),
+        flow.reports.to_string(),
+        flow.updates.to_string(),
+    ]
+}
+
+fn packets(bytes: u64, mss: u32) -> String {
+    if mss == 0 {
+        return format!("{bytes} B");
+    }
+    let packets = bytes as f64 / f64::from(mss);
+    if packets.fract() == 0.0 {
+        format!("{packets:.0} pkt")
+    } else {
+        format!("{packets:.1} pkt")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ccp_control::{FlowMode, FlowStatus};
+
+    fn flow(sock_id: u32) -> FlowStatus {
+        FlowStatus {
+            datapath: "ccp".to_owned(),
+            sock_id,
+            algorithm: "slow".to_owned(),
+            program: Some("constant".to_owned()),
+            src: "10.1.0.1:40000".parse().unwrap(),
+            dst: "[2001:db8::1]:443".parse().unwrap(),
+            cwnd_bytes: 28_960,
+            rate_bytes_per_s: 6_250_000,
+            rtt_us: 20_123,
+            mss_bytes: 1448,
+            reports: 12,
+            reports_missed: 0,
+            updates: 3,
+            state: FlowMode::Running,
+        }
+    }
+
+    #[test]
+    fn the_table_is_in_packets_megabits_and_milliseconds() {
+        let mut fresh = flow(131_073);
+        fresh.rate_bytes_per_s = 0;
+        fresh.rtt_us = 0;
+        fresh.cwnd_bytes = 15_000;
+        fresh.state = FlowMode::Native;
+        insta::assert_snapshot!(super::table(&[flow(1), fresh]));
+    }
+
+    #[test]
+    fn an_empty_table_still_has_its_headings() {
+        let text = super::table(&[]);
+        assert_eq!(text.lines().count(), 1);
+        assert!(text.starts_with("DATAPATH  ID  ALGORITHM"), "{text}");
+    }
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        use clap::CommandFactory as _;
+        crate::Cli::command().debug_assert();
+    }
+}
