@@ -145,8 +145,12 @@ pub struct Flow {
     pub counted_reports: u32,
     /// Mark of the announcement not yet answered.
     pub mark: u32,
+    /// Low 32 bits of the time the slot was last refreshed, µs.
+    pub refreshed_us: u32,
+    /// Merged reports already counted.
+    pub counted_merged: u32,
     /// Zero.
-    pub reserved: [u64; 8],
+    pub reserved: [u64; 7],
     /// Primitives of this ACK.
     pub prim: [u64; MAX_PRIMITIVES],
     /// Registers.

@@ -78,6 +78,8 @@ enum ccp_prim {
 #define CCP_F_PACING_SET 16  /* we turned sk_pacing_status on */
 #define CCP_F_OWN_RECOVERY 32 /* the program keeps full control in recovery: no PRR, no re-reading of snd_cwnd */
 #define CCP_F_ECE 64         /* ECE seen by in_ack_event (kernels before 6.10 only) */
+#define CCP_F_CWND_PENDING 128 /* Cwnd was updated before the first program: it starts from that */
+#define CCP_F_ANSWERED 256   /* the daemon wrote to this generation: no need to announce it again */
 
 /* ---- flags of a program (ccp_program_meta.flags) ---- */
 #define CCP_PROGRAM_OWN_RECOVERY 1
@@ -94,7 +96,7 @@ enum ccp_prim {
  *           Accepted: ++reports, merged = 0, volatile registers to their defaults. Refused: ++merged, ++ring_full; volatile registers keep.
  *   apply   w = prr_cwnd ? prr_cwnd : clamp(reg[CWND] / mss, 1, cwnd_max)          (64-bit; mss and cwnd_max are never 0)
  *           sk->snd_cwnd = applied_cwnd = w
- *           if reg[RATE] != 0: rate = min(reg[RATE], max_pacing_rate); if sk->sk_pacing_status == 0 { it = 1; flags |= CCP_F_PACING_SET }
+ *           if reg[RATE] != 0: rate = min(max(reg[RATE], mss), max_pacing_rate); if sk->sk_pacing_status == 0 { it = 1; flags |= CCP_F_PACING_SET }
  *           else               rate = min(pace_per_packet * max(w, packets_out), max_pacing_rate)
  *           if rate != 0: sk->sk_pacing_rate = rate
  * "report" and "apply" may be in either order. Fields not named here belong to the glue.
@@ -149,7 +151,9 @@ struct ccp_flow {
 	__u32 counted_ring_full;
 	__u32 counted_reports;
 	__u32 mark;            /* CCP_MARK_* of the announcement not yet answered */
-	__u64 reserved[8];     /* 0 */
+	__u32 refreshed_us;    /* low 32 bits of the time ccp_slot was last refreshed */
+	__u32 counted_merged;
+	__u64 reserved[7];     /* 0 */
 
 	__u64 prim[CCP_MAX_PRIMITIVES];
 	__u64 reg[CCP_MAX_REGISTERS];

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * The glue: a TCP congestion control that runs each flow's generated program, or native CUBIC where there is none.
+ *
+ * Who runs a flow: a program, once the daemon chose one through the mailbox and as long as its heartbeat is fresh; otherwise native CUBIC by the kernel's own
+ * functions from the present window. Flows of other network namespaces, and flows beyond the number of slots, are handed to the system's CUBIC in init.
+ */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_tracing.h>
+#include "intf.h"
+#include "maps.h"
+#include "native.h"
+#include "announce.h"
+#include "program.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Makes the socket really native. Our release is called for it, except from init. */
+static __always_inline long hand_over(struct sock *sk)
+{
+	char cubic[8] = "cubic";
+	long err = bpf_setsockopt(sk, IPPROTO_TCP, TCP_CONGESTION, cubic, 5);
+
+	if (err)
+		count(CCP_STAT_HANDOVER_FAILED, 1);
+	return err;
+}
+
+/* Zeroed storage: the socket may have been ours before. */
+static __always_inline struct ccp_flow *fresh_storage(struct sock *sk)
+{
+	bpf_sk_storage_delete(&flows, sk);
+	return bpf_sk_storage_get(&flows, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+}
+
+/* For sockets that we cannot steer and cannot hand over either: native CUBIC without a slot. */
+static __always_inline void run_without_slot(struct sock *sk)
+{
+	struct ccp_flow *f = fresh_storage(sk);
+
+	cubictcp_init(sk);
+	mark_native(sk, true);
+	if (f) {
+		f->slot = CCP_NO_SLOT;
+		f->mode = CCP_MODE_FALLBACK;
+	}
+}
+
+SEC("struct_ops")
+void BPF_PROG(ccp_init, struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct ccp_config *cfg = the_config();
+	u32 why = CCP_STAT_NATIVE_MEMORY, slot, now_us;
+	struct ccp_flow *f;
+	struct ccp_slot *s;
+	u64 now;
+
+	if (!cfg)
+		goto native;
+	if (cfg->flags & CCP_CONFIG_STOPPING) {
+		why = CCP_STAT_NATIVE_STOPPING;
+		goto native;
+	}
+	if (cfg->netns_inum && cfg->netns_inum != netns_of(sk)) {
+		why = CCP_STAT_NATIVE_NAMESPACE;
+		goto native;
+	}
+	f = fresh_storage(sk);
+	if (!f)
+		goto native;
+	slot = take_slot(cfg);
+	s = bpf_map_lookup_elem(&slots, &slot);
+	if (!s) {
+		bpf_sk_storage_delete(&flows, sk);
+		why = CCP_STAT_NATIVE_LIMIT;
+		goto native;
+	}
+
+	now = bpf_ktime_get_ns();
+	now_us = now / 1000;
+	s->incarnation++;
+	f->slot = slot;
+	f->sock_id = slot | s->incarnation << 16;
+	f->mss = max_u32(tp->mss_cache, 1);
+	f->applied_cwnd = tp->snd_cwnd;
+	f->reg[CCP_REG_CWND] = (u64)tp->snd_cwnd * f->mss;
+	f->prim[CCP_PRIM_RTT_SAMPLE_US] = ~0ULL;
+	f->last_delivered = tp->delivered;
+	f->last_delivered_ce = tp->delivered_ce;
+	f->last_lost = tp->lost;
+	f->last_bytes_acked = tp->bytes_acked;
+	f->last_sacked_out = tp->sacked_out;
+	f->mode = CCP_MODE_FALLBACK;
+	s->sock_id = f->sock_id;
+	s->netns_inum = netns_of(sk);
+	s->family = sk->__sk_common.skc_family;
+	s->merged = 0;
+	s->live = 1;
+	count(CCP_STAT_FLOWS, 1);
+
+	/* A socket that was running something else is taken over from its present window. */
+	enter_native(sk, f, !tp->bytes_acked);
+	if (reduces(ca_state(sk)))
+		f->flags |= CCP_F_REDUCING;
+	if ((s64)(now - cfg->beat_ns) <= (s64)cfg->fallback_after_ns)
+		new_generation(sk, f, cfg, CCP_MARK_NEW, now_us);
+	else
+		refresh_slot(sk, f, s, now_us);
+	return;
+
+native:
+	count(why, 1);
+	if (hand_over(sk))
+		run_without_slot(sk);
+}
+
+SEC("struct_ops")
+void BPF_PROG(ccp_release, struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct ccp_flow *f = flow_of(sk);
+	struct ccp_slot *s;
+	u32 slot, delivered, ce, lost;
+
+	if (!f)
+		return;
+	/* The next algorithm, if one follows, starts from the present window instead of slow-starting, and without our pacing. */
+	if (f->mode == CCP_MODE_RUNNING && ca_state(sk) != TCP_CA_Loss)
+		tp->snd_ssthresh = max_u32(f->flags & CCP_F_REDUCING ? min_u32(tp->snd_ssthresh, tp->snd_cwnd) : tp->snd_cwnd, 2);
+	if (f->flags & CCP_F_PACING_SET && sk->sk_pacing_status == SK_PACING_NEEDED)
+		sk->sk_pacing_status = SK_PACING_NONE;
+	slot = f->slot;
+	s = bpf_map_lookup_elem(&slots, &slot);
+	if (s) {
+		account(tp, f, &delivered, &ce, &lost);
+		if (f->epoch)
+			announce_close(tp, f);
+		refresh_slot(sk, f, s, 0);
+		s->live = 0;
+		f->slot = CCP_NO_SLOT;
+		return_slot(slot);
+		count(CCP_STAT_CLOSED, 1);
+	}
+	bpf_sk_storage_delete(&flows, sk);
+}
+
+/* The heartbeat, announcements and updates. True if a program steers. */
+static __always_inline bool steered(struct sock *sk, struct ccp_flow *f, struct ccp_config *cfg, u64 now_us)
+{
+	bool fresh = (s64)(now_us * 1000 - cfg->beat_ns) <= (s64)cfg->fallback_after_ns;
+
+	if (!fresh) {
+		if (f->mode == CCP_MODE_RUNNING) {
+			count(CCP_STAT_FALLBACKS, 1);
+			enter_native(sk, f, false);
+		}
+		f->mode = CCP_MODE_FALLBACK;
+		f->program = 0;
+		return false;
+	}
+	if (f->epoch != cfg->epoch || f->mode == CCP_MODE_FALLBACK) {
+		/* Never announced: new, unless it has lived under the fallback while no daemon was there. */
+		u32 mark = !f->epoch ? ((struct tcp_sock *)sk)->bytes_acked ? CCP_MARK_ADOPTED : CCP_MARK_NEW
+				     : f->epoch != cfg->epoch ? CCP_MARK_ADOPTED : CCP_MARK_RESUMED;
+
+		if (f->mode == CCP_MODE_RUNNING)
+			enter_native(sk, f, false);
+		new_generation(sk, f, cfg, mark, now_us);
+	} else if (!(f->flags & CCP_F_ANSWERED) && (u32)now_us - f->announced_us > ANNOUNCE_AGAIN_US) {
+		announce(sk, f, now_us);
+	}
+	read_mailbox(sk, f, now_us);
+	return f->mode == CCP_MODE_RUNNING;
+}
+
+static __always_inline void refresh(struct sock *sk, struct ccp_flow *f, u64 now_us)
+{
+	u32 slot = f->slot, age = (u32)now_us - f->refreshed_us;
+
+	if (age < 1000 || age < ((struct tcp_sock *)sk)->srtt_us >> 3)
+		return;
+	struct ccp_slot *s = bpf_map_lookup_elem(&slots, &slot);
+
+	if (s)
+		refresh_slot(sk, f, s, now_us);
+}
+
+static __always_inline void on_ack(void *ctx, struct sock *sk, u32 ack, bool data_acked, bool ece, const struct rate_sample *rs)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct ccp_config *cfg = the_config();
+	struct ccp_flow *f = flow_of(sk);
+	u64 now_us = tp->tcp_mstamp; /* refreshed for this ACK; CLOCK_MONOTONIC */
+
+	if (!cfg || !f) {
+		/* No storage: nothing can be done but to try again to hand over, and meanwhile to keep the window moving. */
+		if (hand_over(sk) && data_acked && runs_native(sk))
+			cubictcp_cong_avoid(sk, ack, rs->acked_sacked);
+		return;
+	}
+	if (cfg->flags & CCP_CONFIG_STOPPING) {
+		count(CCP_STAT_NATIVE_STOPPING, 1);
+		if (!hand_over(sk))
+			return;
+	}
+	if (f->slot == CCP_NO_SLOT)
+		goto native;
+	refresh(sk, f, now_us);
+	if (!steered(sk, f, cfg, now_us))
+		goto native;
+
+	if (!meta_of(f->program))
+		count(CCP_STAT_NO_PROGRAM, 1);
+	else if (cfg->max_fault_run && f->fault_run >= cfg->max_fault_run)
+		count(CCP_STAT_FAULT_FALLBACKS, 1);
+	else {
+		load_basics(sk, f);
+		sync_cwnd(tp, f);
+		load_primitives(sk, f, now_us, ece, rs);
+		bpf_tail_call(ctx, &programs, f->program & (CCP_MAX_PROGRAMS - 1));
+		count(CCP_STAT_NO_PROGRAM, 1);
+	}
+	/* No program after all: announced again, the daemon may choose another. */
+	enter_native(sk, f, false);
+	f->mode = CCP_MODE_FALLBACK;
+	f->program = 0;
+native:
+	native_ack(sk, f, ack, data_acked, rs);
+}
+
+/* Since 6.10. */
+SEC("struct_ops")
+void BPF_PROG(ccp_cong_control, struct sock *sk, u32 ack, int flag, const struct rate_sample *rs)
+{
+	on_ack(ctx, sk, ack, flag & FLAG_DATA_ACKED, flag & FLAG_ECE, rs);
+}
+
+/* Before 6.10: neither the ACK number nor its flags. */
+SEC("struct_ops")
+void BPF_PROG(ccp_cong_control_2, struct sock *sk, const struct rate_sample *rs)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct ccp_flow *f = flow_of(sk);
+	bool ece = f && f->flags & CCP_F_ECE;
+
+	if (f)
+		f->flags &= ~CCP_F_ECE;
+	on_ack(ctx, sk, tp->snd_una, rs->acked_sacked > 0 && (!f || tp->bytes_acked != f->last_bytes_acked), ece, rs);
+}
+
+/* Before 6.10 only: the one place to see ECE. */
+SEC("struct_ops")
+void BPF_PROG(ccp_in_ack_event, struct sock *sk, u32 flags)
+{
+	struct ccp_flow *f;
+
+	if (!(flags & CA_ACK_ECE))
+		return;
+	f = flow_of(sk);
+	if (f)
+		f->flags |= CCP_F_ECE;
+}
+
+/* A reduction begins: to what? In packets. */
+SEC("struct_ops")
+u32 BPF_PROG(ccp_ssthresh, struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct ccp_flow *f;
+
+	if (runs_native(sk))
+		return cubictcp_recalc_ssthresh(sk);
+	f = flow_of(sk);
+	if (!f || !f->mss)
+		return max_u32(tp->snd_cwnd / 2, 2);
+	sync_cwnd(tp, f);
+	return max_u64(min_u64(f->reg[CCP_REG_CWND] / f->mss / 2, cwnd_max(tp)), 2);
+}
+
+SEC("struct_ops")
+void BPF_PROG(ccp_set_state, struct sock *sk, u8 state)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct ccp_flow *f = flow_of(sk);
+	bool native = runs_native(sk);
+	u8 old = ca_state(sk);
+
+	if (native)
+		cubictcp_state(sk, state);
+	if (!f)
+		return;
+	if (state == TCP_CA_Loss) {
+		/* Also a changed path MTU leads here; a timeout is what cut the window down to what is in flight and one more. */
+		if (old == TCP_CA_Loss || tp->snd_cwnd == in_flight(tp) + 1) {
+			f->flags |= CCP_F_TIMEOUT;
+			f->timeouts++;
+		}
+		f->flags &= ~(CCP_F_REDUCING | CCP_F_UNDONE);
+	} else if (reduces(state)) {
+		if (reduces(old))
+			return;
+		f->prr_delivered = 0;
+		f->flags = (f->flags & ~CCP_F_UNDONE) | CCP_F_REDUCING;
+		if (f->mode == CCP_MODE_RUNNING && f->mss && !(f->flags & CCP_F_OWN_RECOVERY)) {
+			sync_cwnd(tp, f);
+			f->reg[CCP_REG_CWND] = max_u64(f->reg[CCP_REG_CWND] / 2, 2 * (u64)f->mss);
+		}
+	} else if (f->flags & CCP_F_REDUCING) {
+		/* Left recovery. A program's window is its register again; native CUBIC's is ssthresh. */
+		if (native && !(f->flags & CCP_F_UNDONE) && tp->snd_ssthresh < TCP_INFINITE_SSTHRESH)
+			tp->snd_cwnd = tp->snd_ssthresh;
+		f->flags &= ~(CCP_F_REDUCING | CCP_F_UNDONE);
+	}
+}
+
+/* The reduction was spurious: back to the window from before. */
+SEC("struct_ops")
+u32 BPF_PROG(ccp_undo_cwnd, struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct ccp_flow *f = flow_of(sk);
+
+	if (f)
+		f->flags |= CCP_F_UNDONE | CCP_F_RESYNC;
+	return max_u32(tp->snd_cwnd, tp->prior_cwnd);
+}
+
+SEC("struct_ops")
+void BPF_PROG(ccp_cwnd_event, struct sock *sk, enum tcp_ca_event event)
+{
+	if (runs_native(sk))
+		cubictcp_cwnd_event(sk, event);
+}
+
+SEC("struct_ops")
+void BPF_PROG(ccp_pkts_acked, struct sock *sk, const struct ack_sample *sample)
+{
+	if (runs_native(sk))
+		cubictcp_acked(sk, sample);
+}
+
+/* The loader keeps one of the two, gives it the name and attaches it. */
+SEC(".struct_ops.link")
+struct tcp_congestion_ops ccp_ops = {
+	.init = (void *)ccp_init,
+	.release = (void *)ccp_release,
+	.ssthresh = (void *)ccp_ssthresh,
+	.set_state = (void *)ccp_set_state,
+	.cwnd_event = (void *)ccp_cwnd_event,
+	.pkts_acked = (void *)ccp_pkts_acked,
+	.cong_control = (void *)ccp_cong_control,
+	.undo_cwnd = (void *)ccp_undo_cwnd,
+	.flags = TCP_CONG_NON_RESTRICTED,
+	.name = "ccp",
+};
+
+SEC(".struct_ops.link")
+struct tcp_congestion_ops ccp_ops_2 = {
+	.init = (void *)ccp_init,
+	.release = (void *)ccp_release,
+	.ssthresh = (void *)ccp_ssthresh,
+	.set_state = (void *)ccp_set_state,
+	.cwnd_event = (void *)ccp_cwnd_event,
+	.in_ack_event = (void *)ccp_in_ack_event,
+	.pkts_acked = (void *)ccp_pkts_acked,
+	.cong_control = (void *)ccp_cong_control_2,
+	.undo_cwnd = (void *)ccp_undo_cwnd,
+	.flags = TCP_CONG_NON_RESTRICTED,
+	.name = "ccp",
+};

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* The maps, and the little helpers around them. The loader sizes the maps whose max_entries is 1 here, and pins all of them. */
+#ifndef CCP_MAPS_H
+#define CCP_MAPS_H
+
+/* Per-socket state. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct ccp_flow);
+} flows SEC(".maps");
+
+/* Frames to the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 4096);
+} ring SEC(".maps");
+
+/* Updates from the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct ccp_mailbox);
+} mailbox SEC(".maps");
+
+/* What the daemon may look at at any time. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct ccp_slot);
+} slots SEC(".maps");
+
+/* Slots that flows gave back; those never handed out are counted by ccp_config.next_slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, 1);
+	__uint(key_size, 0);
+	__uint(value_size, sizeof(u32));
+} free_slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct ccp_config);
+} config SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, CCP_STATS);
+	__type(key, u32);
+	__type(value, u64);
+} stats SEC(".maps");
+
+/* Generated programs, and what a flow needs to start one. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, CCP_MAX_PROGRAMS);
+	__uint(key_size, sizeof(u32));
+	__uint(value_size, sizeof(u32));
+} programs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, CCP_MAX_PROGRAMS);
+	__type(key, u32);
+	__type(value, struct ccp_program_meta);
+} program_meta SEC(".maps");
+
+static __always_inline void count(u32 what, u64 n)
+{
+	u64 *v = bpf_map_lookup_elem(&stats, &what);
+
+	if (v)
+		__sync_fetch_and_add(v, n); /* a softirq may come in between */
+}
+
+static __always_inline struct ccp_config *the_config(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&config, &zero);
+}
+
+static __always_inline struct ccp_flow *flow_of(struct sock *sk)
+{
+	return bpf_sk_storage_get(&flows, sk, NULL, 0);
+}
+
+#define READ_ONCE(x) (*(volatile typeof(x) *)&(x))
+#define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))
+
+static __always_inline u32 min_u32(u32 a, u32 b)
+{
+	return a < b ? a : b;
+}
+
+static __always_inline u32 max_u32(u32 a, u32 b)
+{
+	return a > b ? a : b;
+}
+
+static __always_inline u64 min_u64(u64 a, u64 b)
+{
+	return a < b ? a : b;
+}
+
+static __always_inline u64 max_u64(u64 a, u64 b)
+{
+	return a > b ? a : b;
+}
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What the kernel does for an algorithm without cong_control, and no longer does for ours: proportional rate reduction and the pacing rate. And
+ * native CUBIC by the kernel's own functions, for flows that no program steers.
+ */
+#ifndef CCP_NATIVE_H
+#define CCP_NATIVE_H
+
+/* Kept in the last word of icsk_ca_priv (the kernel's CUBIC uses the first 60 bytes), so that callbacks know without a storage look-up. */
+#define NATIVE_MARK 0x6363702d63756269ULL
+#define PRIV_MARK 12
+
+static __always_inline bool runs_native(struct sock *sk)
+{
+	return ((struct inet_connection_sock *)sk)->icsk_ca_priv[PRIV_MARK] == NATIVE_MARK;
+}
+
+static __always_inline void mark_native(struct sock *sk, bool native)
+{
+	((struct inet_connection_sock *)sk)->icsk_ca_priv[PRIV_MARK] = native ? NATIVE_MARK : 0;
+}
+
+static __always_inline u8 ca_state(struct sock *sk)
+{
+	struct inet_connection_sock *icsk = (struct inet_connection_sock *)sk;
+
+	return BPF_CORE_READ_BITFIELD(icsk, icsk_ca_state);
+}
+
+static __always_inline bool reduces(u8 state)
+{
+	return state == TCP_CA_CWR || state == TCP_CA_Recovery;
+}
+
+static __always_inline u32 in_flight(struct tcp_sock *tp)
+{
+	return tp->packets_out - tp->sacked_out - tp->lost_out + tp->retrans_out;
+}
+
+static __always_inline u32 cwnd_max(struct tcp_sock *tp)
+{
+	return max_u32(min_u32(tp->snd_cwnd_clamp, CCP_MAX_CWND_PACKETS), 1);
+}
+
+/* The window in packets that takes the flow to `target` (RFC 6937, as Linux computes it). `acked`: packets newly delivered by this ACK. */
+static __always_inline u32 prr(struct tcp_sock *tp, struct ccp_flow *f, u32 target, u32 acked, bool una_advanced, bool new_losses)
+{
+	u32 flight = in_flight(tp), prior = max_u32(tp->prior_cwnd, 1);
+	s32 out = tp->prr_out, send;
+
+	if (!acked)
+		return max_u32(tp->snd_cwnd, 1);
+	f->prr_delivered += acked;
+	if ((s32)(target - flight) < 0) {
+		send = (s32)(((u64)target * f->prr_delivered + prior - 1) / prior) - out;
+	} else {
+		send = (s32)f->prr_delivered - out;
+		if (send < (s32)acked)
+			send = acked;
+		if (una_advanced && !new_losses)
+			send++;
+		if (send > (s32)(target - flight))
+			send = target - flight;
+	}
+	if (send < (out ? 0 : 1))
+		send = out ? 0 : 1;
+	return max_u32(flight + send, 1);
+}
+
+/* Bytes/s per packet of window at which the kernel paces: 200 % of a window per smoothed RTT below half of ssthresh, else 120 % (both sysctls). */
+static __always_inline u64 pace_per_packet(struct sock *sk, struct tcp_sock *tp)
+{
+	struct net *net = sk->__sk_common.skc_net.net;
+	u32 srtt = tp->srtt_us;
+	int percent;
+
+	if (!srtt)
+		return 0;
+	percent = tp->snd_cwnd < tp->snd_ssthresh / 2 ? net->ipv4.sysctl_tcp_pacing_ss_ratio : net->ipv4.sysctl_tcp_pacing_ca_ratio;
+	/* srtt_us is in eighths of a microsecond; 80000 = 8 * 10^6 us / 100 % */
+	return (u64)tp->mss_cache * 80000 * (u32)percent / srtt;
+}
+
+/* Becomes native CUBIC, from the present window. `fresh`: the flow has no history, CUBIC starts as it would. */
+static __always_inline void enter_native(struct sock *sk, struct ccp_flow *f, bool fresh)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	u8 state = ca_state(sk);
+
+	if (!fresh && state != TCP_CA_Loss) {
+		/* Otherwise CUBIC would slow-start from here. In a reduction the window is on its way to the program's target. */
+		u64 target = reduces(state) && f->mss ? f->reg[CCP_REG_CWND] / f->mss : tp->snd_cwnd;
+
+		tp->snd_ssthresh = max_u32(min_u64(target, cwnd_max(tp)), 2);
+	}
+	cubictcp_init(sk);
+	mark_native(sk, true);
+}
+
+/* One ACK of a flow under native CUBIC. */
+static __always_inline void native_ack(struct sock *sk, struct ccp_flow *f, u32 ack, bool data_acked, const struct rate_sample *rs)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	u64 bytes_acked = tp->bytes_acked, rate;
+	u32 acked = rs->acked_sacked;
+
+	if (reduces(ca_state(sk)))
+		tp->snd_cwnd = min_u32(prr(tp, f, tp->snd_ssthresh, acked, bytes_acked != f->last_bytes_acked, rs->losses > 0), cwnd_max(tp));
+	else if (data_acked)
+		cubictcp_cong_avoid(sk, ack, acked);
+	f->last_bytes_acked = bytes_acked;
+
+	rate = pace_per_packet(sk, tp) * max_u32(tp->snd_cwnd, tp->packets_out);
+	if (rate)
+		sk->sk_pacing_rate = min_u64(rate, sk->sk_max_pacing_rate);
+}
+
+#endif

@@ -1,0 +1,409 @@
+//! The clauses of a program as eBPF.
+//!
+//! Values live in the socket's storage and are loaded for each operation. That looks wasteful and
+//! is not: the kernel's verifier takes what comes from memory for unknown, so that the ways that
+//! meet behind a branch look the same to it and all but one are dropped. With values kept in
+//! machine registers or on the stack it follows every combination of branches.
+//!
+//! Each operation costs at most two conditional jumps, because the verifier keeps at most 8,192
+//! branches open and opens one at each conditional jump on its first way through.
+
+use std::mem::offset_of;
+
+use ccp_program::{BinaryOp, Clause, Inst, Operand, Program, Reg};
+
+use super::asm::{Asm, Label, TooFar};
+use super::insn::{Alu, Cmp, R, Size, Src};
+use super::plan::{GoesOn, Plan, can_fault};
+use super::{FLOW, Listing, Note};
+use crate::layout::Flow;
+
+/// Offset of a register in the storage.
+pub(super) fn register_offset(register: usize) -> i16 {
+    // The storage is less than 2 KiB long.
+    (offset_of!(Flow, reg) + 8 * register) as i16
+}
+
+fn primitive_offset(primitive: u16) -> i16 {
+    (offset_of!(Flow, prim) + 8 * usize::from(primitive)) as i16
+}
+
+pub(super) struct Body<'a> {
+    pub(super) asm: &'a mut Asm,
+    pub(super) notes: &'a mut Listing,
+    pub(super) plan: &'a Plan,
+    /// Where a faulting operation goes.
+    pub(super) fault: Label,
+    pub(super) clause: usize,
+}
+
+impl Body<'_> {
+    /// Emits all clauses; afterwards the invocation is complete and did not fault.
+    pub(super) fn clauses(&mut self, program: &Program) -> Result<(), TooFar> {
+        if let Some(flag) = self.plan.report_flag {
+            self.set_flag(flag, 0);
+        }
+        let done = self.asm.label();
+        for (index, clause) in program.clauses.iter().enumerate() {
+            self.clause = index;
+            let last = index + 1 == program.clauses.len();
+            self.clause(clause, (!last).then_some(done))?;
+        }
+        self.asm.place(done)
+    }
+
+    /// `done` is where a clause goes after which no other is looked at; `None` is right here.
+    fn clause(&mut self, clause: &Clause, done: Option<Label>) -> Result<(), TooFar> {
+        let next = self.asm.label();
+        self.block(&clause.condition, 0)?;
+        if let Some(test) = clause.test {
+            self.note(Note::Test {
+                clause: self.clause,
+                test,
+            });
+            self.operand(R::R1, test);
+            self.asm.jump_if(Cmp::Eq, R::R1, 0, next);
+        }
+        let goes_on = self.plan.goes_on[self.clause];
+        if let (GoesOn::Depends, Some(flag)) = (goes_on, self.plan.go_on_flag) {
+            self.set_flag(flag, 0);
+        }
+        self.block(&clause.body, clause.condition.len())?;
+        match (goes_on, done, self.plan.go_on_flag) {
+            (GoesOn::Always, ..) | (_, None, _) => {}
+            (GoesOn::Depends, Some(done), Some(flag)) => {
+                let off = register_offset(flag);
+                self.asm.load(Size::Double, R::R1, FLOW, off);
+                self.asm.jump_if(Cmp::Eq, R::R1, 0, done);
+            }
+            (GoesOn::Never | GoesOn::Depends, Some(done), _) => self.asm.jump(done),
+        }
+        self.asm.place(next)
+    }
+
+    fn block(&mut self, insts: &[Inst], first: usize) -> Result<(), TooFar> {
+        let mut targets: Vec<Option<Label>> = vec![None; insts.len() + 1];
+        for (at, inst) in insts.iter().enumerate() {
+            if let Some(label) = targets[at] {
+                self.asm.place(label)?;
+            }
+            self.asm.relay()?;
+            if !self.asm.is_reachable() {
+                continue;
+            }
+            self.note(Note::Inst {
+                clause: self.clause,
+                index: first + at,
+                inst: *inst,
+            });
+            let mut target = |asm: &mut Asm, count: u16| {
+                *targets[at + 1 + usize::from(count)].get_or_insert_with(|| asm.label())
+            };
+            match *inst {
+                Inst::Skip { count } => {
+                    let to = target(self.asm, count);
+                    self.asm.jump(to);
+                }
+                Inst::SkipIf { cond, count } | Inst::SkipUnless { cond, count } => {
+                    let to = target(self.asm, count);
+                    let cmp = match inst {
+                        Inst::SkipIf { .. } => Cmp::Ne,
+                        _ => Cmp::Eq,
+                    };
+                    self.operand(R::R1, cond);
+                    self.asm.jump_if(cmp, R::R1, 0, to);
+                }
+                Inst::Report => {
+                    if let Some(flag) = self.plan.report_flag {
+                        self.set_flag(flag, 1);
+                    }
+                }
+                Inst::Fallthrough => {
+                    if let (GoesOn::Depends, Some(flag)) =
+                        (self.plan.goes_on[self.clause], self.plan.go_on_flag)
+                    {
+                        self.set_flag(flag, 1);
+                    }
+                }
+                Inst::Move { dst, src } => self.move_to(dst, src),
+                Inst::Ewma {
+                    dst,
+                    weight,
+                    sample,
+                } => self.ewma(inst, dst, weight, sample)?,
+                Inst::Binary { op, dst, a, b } => {
+                    let result = self.binary(inst, op, a, b)?;
+                    self.write(dst, result);
+                }
+            }
+        }
+        match targets[insts.len()] {
+            Some(label) => self.asm.place(label),
+            None => Ok(()),
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        self.notes.note(self.asm.here(), note);
+    }
+
+    fn set_flag(&mut self, register: usize, value: i32) {
+        self.asm
+            .store(Size::Double, FLOW, register_offset(register), value);
+    }
+
+    fn operand(&mut self, to: R, operand: Operand) {
+        let off = match operand {
+            Operand::Imm(value) => return self.asm.constant(to, value),
+            Operand::Primitive(i) => primitive_offset(i),
+            Operand::Reg(reg) => register_offset(self.plan.register(self.clause, reg)),
+        };
+        self.asm.load(Size::Double, to, FLOW, off);
+    }
+
+    /// The operand as a source: a small constant as it is, anything else loaded into `via`.
+    fn source(&mut self, via: R, operand: Operand) -> Src {
+        match operand {
+            Operand::Imm(value) if value <= i32::MAX as u64 => Src::Imm(value as i32),
+            other => {
+                self.operand(via, other);
+                Src::Reg(via)
+            }
+        }
+    }
+
+    fn write(&mut self, dst: Reg, from: R) {
+        let off = register_offset(self.plan.register(self.clause, dst));
+        self.asm.store(Size::Double, FLOW, off, from);
+    }
+
+    fn fault_if(&mut self, inst: &Inst, cmp: Cmp, a: R, b: impl Into<Src>) {
+        debug_assert!(can_fault(inst), "the roll-back knows of every fault");
+        self.asm.jump_if(cmp, a, b, self.fault);
+    }
+
+    fn move_to(&mut self, dst: Reg, src: Operand) {
+        let off = register_offset(self.plan.register(self.clause, dst));
+        let src = self.source(R::R1, src);
+        self.asm.store(Size::Double, FLOW, off, src);
+    }
+
+    /// `op(a, b)`; gives the machine register that holds it.
+    fn binary(&mut self, inst: &Inst, op: BinaryOp, a: Operand, b: Operand) -> Result<R, TooFar> {
+        // A constant on the right can be part of the instruction.
+        let commutes = matches!(
+            op,
+            BinaryOp::Add | BinaryOp::Mul | BinaryOp::Min | BinaryOp::Max | BinaryOp::Eq | BinaryOp::Ne
+        );
+        let (a, b) = match (a, b) {
+            (Operand::Imm(_), b) if commutes => (b, a),
+            _ => (a, b),
+        };
+        match op {
+            BinaryOp::Add => {
+                self.operand(R::R1, a);
+                let b = self.source(R::R2, b);
+                if b != Src::Imm(0) {
+                    self.asm.alu(Alu::Add, R::R1, b);
+                    self.fault_if(inst, Cmp::Lt, R::R1, b);
+                }
+                Ok(R::R1)
+            }
+            BinaryOp::Sub => {
+                self.operand(R::R1, a);
+                let b = self.source(R::R2, b);
+                if b != Src::Imm(0) {
+                    self.fault_if(inst, Cmp::Lt, R::R1, b);
+                    self.asm.alu(Alu::Sub, R::R1, b);
+                }
+                Ok(R::R1)
+            }
+            BinaryOp::Mul => self.mul(inst, a, b),
+            BinaryOp::Div => {
+                self.operand(R::R1, a);
+                match self.source(R::R2, b) {
+                    Src::Imm(0) => {
+                        // Always a fault, but one that the verifier, not the flow of control, sees.
+                        self.asm.mov(R::R2, 0);
+                        self.fault_if(inst, Cmp::Eq, R::R2, 0);
+                    }
+                    Src::Imm(b) => self.asm.alu(Alu::Div, R::R1, b),
+                    Src::Reg(r) => {
+                        if can_fault(inst) {
+                            self.fault_if(inst, Cmp::Eq, r, 0);
+                        }
+                        self.asm.alu(Alu::Div, R::R1, r);
+                    }
+                }
+                Ok(R::R1)
+            }
+            BinaryOp::Min => self.choose(Cmp::Le, a, b),
+            BinaryOp::Max => self.choose(Cmp::Ge, a, b),
+            BinaryOp::WrappedMax => self.wrapped_max(a, b),
+            BinaryOp::Eq => self.compare(Cmp::Eq, a, b),
+            BinaryOp::Ne => self.compare(Cmp::Ne, a, b),
+            BinaryOp::Lt => self.compare(Cmp::Lt, a, b),
+            BinaryOp::Le => self.compare(Cmp::Le, a, b),
+            BinaryOp::Gt => self.compare(Cmp::Gt, a, b),
+            BinaryOp::Ge => self.compare(Cmp::Ge, a, b),
+            BinaryOp::And => {
+                self.operand(R::R1, a);
+                self.operand(R::R2, b);
+                self.sign_if_not_zero(R::R3, R::R1);
+                self.sign_if_not_zero(R::R4, R::R2);
+                self.asm.alu(Alu::And, R::R3, R::R4);
+                self.asm.alu(Alu::Shr, R::R3, 63);
+                Ok(R::R3)
+            }
+            BinaryOp::Or => {
+                self.operand(R::R1, a);
+                self.operand(R::R2, b);
+                self.asm.alu(Alu::Or, R::R1, R::R2);
+                self.sign_if_not_zero(R::R3, R::R1);
+                self.asm.alu(Alu::Shr, R::R3, 63);
+                Ok(R::R3)
+            }
+        }
+    }
+
+    /// Sets the highest bit of `dst` if `src` is not zero, clears it if it is.
+    fn sign_if_not_zero(&mut self, dst: R, src: R) {
+        self.asm.mov(dst, src);
+        self.asm.neg(dst);
+        self.asm.alu(Alu::Or, dst, src);
+    }
+
+    /// `a` if `a cmp b`, otherwise `b`.
+    fn choose(&mut self, cmp: Cmp, a: Operand, b: Operand) -> Result<R, TooFar> {
+        self.operand(R::R1, a);
+        let b = self.source(R::R2, b);
+        let keep = self.asm.label();
+        self.asm.jump_if(cmp, R::R1, b, keep);
+        self.asm.mov(R::R1, b);
+        self.asm.place(keep)?;
+        Ok(R::R1)
+    }
+
+    fn compare(&mut self, cmp: Cmp, a: Operand, b: Operand) -> Result<R, TooFar> {
+        self.operand(R::R1, a);
+        let b = self.source(R::R2, b);
+        let yes = self.asm.label();
+        self.asm.mov(R::R0, 1);
+        self.asm.jump_if(cmp, R::R1, b, yes);
+        self.asm.mov(R::R0, 0);
+        self.asm.place(yes)?;
+        Ok(R::R0)
+    }
+
+    fn mul(&mut self, inst: &Inst, a: Operand, b: Operand) -> Result<R, TooFar> {
+        self.operand(R::R1, a);
+        match b {
+            Operand::Imm(0) => {
+                self.asm.mov(R::R1, 0);
+                return Ok(R::R1);
+            }
+            Operand::Imm(1) => return Ok(R::R1),
+            Operand::Imm(factor) => {
+                self.asm.constant(R::R2, u64::MAX / factor);
+                self.fault_if(inst, Cmp::Gt, R::R1, R::R2);
+                let factor = self.source(R::R2, b);
+                self.asm.alu(Alu::Mul, R::R1, factor);
+                return Ok(R::R1);
+            }
+            _ => {}
+        }
+        self.operand(R::R2, b);
+        let fits = self.asm.label();
+        // Two factors below 2^32 never overflow.
+        self.asm.mov(R::R3, R::R1);
+        self.asm.alu(Alu::Or, R::R3, R::R2);
+        self.asm.alu(Alu::Shr, R::R3, 32);
+        self.asm.jump_if(Cmp::Eq, R::R3, 0, fits);
+        // Otherwise b may be at most (2^64 - 1) / a, or anything if a is 0.
+        self.asm.mov(R::R3, -1);
+        self.asm.alu(Alu::Div, R::R3, R::R1);
+        self.sign_if_not_zero(R::R4, R::R1);
+        self.asm.alu(Alu::Sar, R::R4, 63);
+        self.asm.alu(Alu::Xor, R::R4, -1);
+        self.asm.alu(Alu::Or, R::R3, R::R4);
+        self.fault_if(inst, Cmp::Gt, R::R2, R::R3);
+        self.asm.place(fits)?;
+        self.asm.alu(Alu::Mul, R::R1, R::R2);
+        Ok(R::R1)
+    }
+
+    fn wrapped_max(&mut self, a: Operand, b: Operand) -> Result<R, TooFar> {
+        self.operand(R::R1, a);
+        self.operand(R::R2, b);
+        let (one_is_zero, chosen) = (self.asm.label(), self.asm.label());
+        self.sign_if_not_zero(R::R3, R::R1);
+        self.sign_if_not_zero(R::R4, R::R2);
+        self.asm.alu(Alu::And, R::R3, R::R4);
+        self.asm.jump_if(Cmp::SGe, R::R3, 0, one_is_zero);
+        self.asm.alu32(Alu::Mov, R::R1, R::R1);
+        self.asm.alu32(Alu::Mov, R::R2, R::R2);
+        // The ways up, from b to a and from a to b.
+        self.asm.alu32(Alu::Mov, R::R3, R::R1);
+        self.asm.alu32(Alu::Sub, R::R3, R::R2);
+        self.asm.alu32(Alu::Mov, R::R4, R::R2);
+        self.asm.alu32(Alu::Sub, R::R4, R::R1);
+        self.asm.jump_if(Cmp::Lt, R::R3, R::R4, chosen);
+        self.asm.mov(R::R1, R::R2);
+        self.asm.jump(chosen);
+        self.asm.place(one_is_zero)?;
+        self.asm.alu(Alu::Or, R::R1, R::R2);
+        self.asm.place(chosen)?;
+        Ok(R::R1)
+    }
+
+    fn ewma(
+        &mut self,
+        inst: &Inst,
+        dst: Reg,
+        weight: Operand,
+        sample: Operand,
+    ) -> Result<(), TooFar> {
+        self.operand(R::R1, dst.into());
+        self.operand(R::R2, sample);
+        self.operand(R::R3, weight);
+        if can_fault(inst) {
+            self.fault_if(inst, Cmp::Gt, R::R3, 10);
+        }
+        // An average of 0 weighs nothing: the sample is taken as it is.
+        self.sign_if_not_zero(R::R4, R::R1);
+        self.asm.alu(Alu::Sar, R::R4, 63);
+        self.asm.alu(Alu::And, R::R3, R::R4);
+        self.asm.mov(R::R5, 10);
+        self.asm.alu(Alu::Sub, R::R5, R::R3);
+        let (large, done) = (self.asm.label(), self.asm.label());
+        // Below 2^60, ten times either fits.
+        self.asm.mov(R::R4, R::R1);
+        self.asm.alu(Alu::Or, R::R4, R::R2);
+        self.asm.alu(Alu::Shr, R::R4, 60);
+        self.asm.jump_if(Cmp::Ne, R::R4, 0, large);
+        self.asm.alu(Alu::Mul, R::R1, R::R3);
+        self.asm.alu(Alu::Mul, R::R2, R::R5);
+        self.asm.alu(Alu::Add, R::R1, R::R2);
+        self.asm.alu(Alu::Div, R::R1, 10);
+        self.asm.jump(done);
+        self.asm.place(large)?;
+        // Tenths and remainders apart.
+        self.asm.mov(R::R4, R::R1);
+        self.asm.alu(Alu::Div, R::R4, 10);
+        self.asm.alu(Alu::Mod, R::R1, 10);
+        self.asm.alu(Alu::Mul, R::R4, R::R3);
+        self.asm.alu(Alu::Mul, R::R1, R::R3);
+        self.asm.mov(R::R0, R::R2);
+        self.asm.alu(Alu::Div, R::R0, 10);
+        self.asm.alu(Alu::Mod, R::R2, 10);
+        self.asm.alu(Alu::Mul, R::R0, R::R5);
+        self.asm.alu(Alu::Mul, R::R2, R::R5);
+        self.asm.alu(Alu::Add, R::R4, R::R0);
+        self.asm.alu(Alu::Add, R::R1, R::R2);
+        self.asm.alu(Alu::Div, R::R1, 10);
+        self.asm.alu(Alu::Add, R::R1, R::R4);
+        self.asm.place(done)?;
+        self.write(dst, R::R1);
+        Ok(())
+    }
+}
