@@ -7,7 +7,7 @@
 //! would have to clean up. Only what was explicitly published with [`Namespace::publish`] leaves a
 //! name behind after `kill -9`; [`sweep`] removes names of dead processes.
 //!
-//! ```ignore
+//! ```no_run
 //! use ccp_lab::{Bulk, Namespace, Pipe, EmulatedLink, Until, require, Need};
 //! use std::time::Duration;
 //!
@@ -28,6 +28,7 @@
 
 mod address;
 mod cpu;
+mod emulated;
 mod error;
 mod namespace;
 mod process;
@@ -39,6 +40,7 @@ mod veth;
 
 pub use address::Subnet;
 pub use cpu::{CpuMeter, CpuUse};
+pub use emulated::{Counters, Direction, EmulatedLink, EmulatedSpec, Pipe};
 pub use error::LabError;
 pub use namespace::{Namespace, sweep};
 pub use process::NsChild;

@@ -31,8 +31,7 @@ type Job = Box<dyn FnOnce() + Send>;
 /// A network namespace of our own, with `lo` up. Removed on drop, with everything in it.
 #[derive(Debug)]
 pub struct Namespace {
-    label: String,
-    file: File,
+    entrance: Entrance,
     inode: u64,
     published: Mutex<Option<PathBuf>>,
     keeper: Keeper,
@@ -61,9 +60,12 @@ impl Namespace {
                 io::Error::other("the kernel gave the host's own namespace"),
             ));
         }
-        let namespace = Self {
-            label: label.to_owned(),
+        let entrance = Entrance {
             file,
+            label: label.to_owned(),
+        };
+        let namespace = Self {
+            entrance,
             inode,
             published: Mutex::default(),
             keeper,
@@ -76,7 +78,7 @@ impl Namespace {
     /// The label given at creation.
     #[must_use]
     pub fn label(&self) -> &str {
-        &self.label
+        &self.entrance.label
     }
 
     /// The namespace's inode number: what `lsns`, `/proc/<pid>/ns/net` and the kernel's `ns.inum` show.
@@ -92,7 +94,7 @@ impl Namespace {
         PathBuf::from(format!(
             "/proc/{}/fd/{}",
             std::process::id(),
-            self.file.as_raw_fd()
+            self.entrance.file.as_raw_fd()
         ))
     }
 
@@ -103,18 +105,7 @@ impl Namespace {
     ///
     /// [`LabError::System`] if the thread cannot enter the namespace.
     pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> Result<R, LabError> {
-        let result = thread::scope(|scope| {
-            thread::Builder::new()
-                .name(format!("ns-{}", self.label))
-                .spawn_scoped(scope, || enter(self.as_fd()).map(|()| f()))
-                .map(thread::ScopedJoinHandle::join)
-        });
-        match result {
-            Ok(Ok(Ok(value))) => Ok(value),
-            Ok(Ok(Err(error))) => Err(LabError::system(self.entering(), error)),
-            Ok(Err(panic)) => std::panic::resume_unwind(panic),
-            Err(error) => Err(LabError::system("start a thread", error)),
-        }
+        self.entrance.run(f)
     }
 
     /// Moves the calling thread into the namespace for the rest of its life. Only for threads of the
@@ -124,18 +115,19 @@ impl Namespace {
     ///
     /// [`LabError::System`] if the kernel refuses.
     pub fn enter_thread(&self) -> Result<(), LabError> {
-        enter(self.as_fd()).map_err(|e| LabError::system(self.entering(), e))
+        self.entrance.enter_thread()
     }
 
     /// A handle to enter with from threads that outlive the borrow. Keeps the namespace alive.
     pub(crate) fn entrance(&self) -> Result<Entrance, LabError> {
         let file = self
+            .entrance
             .file
             .try_clone()
-            .map_err(|e| LabError::system(self.entering(), e))?;
+            .map_err(|e| self.entrance.entering(e))?;
         Ok(Entrance {
             file,
-            label: self.label.clone(),
+            label: self.label().to_owned(),
         })
     }
 
@@ -150,7 +142,7 @@ impl Namespace {
         let child = self
             .keeper
             .spawn(command)
-            .map_err(|e| LabError::system(format!("start `{line}` in `{}`", self.label), e))?;
+            .map_err(|e| LabError::system(format!("start `{line}` in `{}`", self.label()), e))?;
         Ok(NsChild::new(child, line))
     }
 
@@ -165,28 +157,7 @@ impl Namespace {
         program: &str,
         args: impl IntoIterator<Item = S>,
     ) -> Result<String, LabError> {
-        let mut command = Command::new(tool(program).unwrap_or_else(|| program.into()));
-        command.args(args);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let line = process::line(&command);
-        let what = || format!("run `{line}` in `{}`", self.label);
-        let output = self
-            .keeper
-            .spawn(command)
-            .and_then(Child::wait_with_output)
-            .map_err(|e| LabError::system(what(), e))?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
-        }
-        Err(LabError::Command {
-            command: line,
-            namespace: self.label.clone(),
-            status: output.status,
-            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        })
+        self.entrance.output(program, args)
     }
 
     /// `ip ARGS` in the namespace.
@@ -281,10 +252,6 @@ impl Namespace {
         Ok(name)
     }
 
-    fn entering(&self) -> String {
-        format!("enter namespace `{}`", self.label)
-    }
-
     fn sysctl_error(&self, action: &'static str, key: &str, source: io::Error) -> LabError {
         let hint = match source.kind() {
             io::ErrorKind::NotFound if key.ends_with("tcp_congestion_control") => {
@@ -296,7 +263,7 @@ impl Namespace {
         LabError::Sysctl {
             action,
             key: key.to_owned(),
-            namespace: self.label.clone(),
+            namespace: self.label().to_owned(),
             source,
             hint,
         }
@@ -305,7 +272,7 @@ impl Namespace {
 
 impl AsFd for Namespace {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.entrance.file.as_fd()
     }
 }
 
@@ -330,8 +297,58 @@ pub(crate) struct Entrance {
 
 impl Entrance {
     pub(crate) fn enter_thread(&self) -> Result<(), LabError> {
-        enter(self.file.as_fd())
-            .map_err(|e| LabError::system(format!("enter namespace `{}`", self.label), e))
+        self.enter().map_err(|e| self.entering(e))
+    }
+
+    /// See [`Namespace::run`].
+    pub(crate) fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> Result<R, LabError> {
+        let result = thread::scope(|scope| {
+            thread::Builder::new()
+                .name(format!("ns-{}", self.label))
+                .spawn_scoped(scope, || self.enter().map(|()| f()))
+                .map(thread::ScopedJoinHandle::join)
+        });
+        match result {
+            Ok(Ok(Ok(value))) => Ok(value),
+            Ok(Ok(Err(error))) => Err(self.entering(error)),
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(error) => Err(LabError::system("start a thread", error)),
+        }
+    }
+
+    /// See [`Namespace::output`].
+    pub(crate) fn output<S: AsRef<OsStr>>(
+        &self,
+        program: &str,
+        args: impl IntoIterator<Item = S>,
+    ) -> Result<String, LabError> {
+        let mut command = Command::new(tool(program).unwrap_or_else(|| program.into()));
+        command.args(args).stdin(Stdio::null());
+        process::die_with_parent_thread(&mut command);
+        let line = process::line(&command);
+        let output = self
+            .run(|| command.output())?
+            .map_err(|e| LabError::system(format!("run `{line}` in `{}`", self.label), e))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        Err(LabError::Command {
+            command: line,
+            namespace: self.label.clone(),
+            status: output.status,
+            stderr: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        })
+    }
+
+    fn enter(&self) -> io::Result<()> {
+        Ok(move_into_link_name_space(
+            self.file.as_fd(),
+            Some(LinkNameSpaceType::Network),
+        )?)
+    }
+
+    fn entering(&self, error: io::Error) -> LabError {
+        LabError::system(format!("enter namespace `{}`", self.label), error)
     }
 }
 
@@ -386,13 +403,6 @@ fn inode_of(file: &File) -> Result<u64, LabError> {
         .metadata()
         .map_err(|e| LabError::system("stat a network namespace", e))?
         .ino())
-}
-
-fn enter(namespace: BorrowedFd<'_>) -> io::Result<()> {
-    Ok(move_into_link_name_space(
-        namespace,
-        Some(LinkNameSpaceType::Network),
-    )?)
 }
 
 /// The file of a `net.` setting. `/proc/sys/net` shows the settings of the reading thread's namespace.

@@ -5,9 +5,13 @@
 //! little queueing delay and no loss. For a bottleneck that delays and drops, see
 //! [`crate::EmulatedLink`].
 
-use std::net::IpAddr;
+use std::{
+    fmt,
+    net::IpAddr,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
-use crate::{LabError, Namespace, Subnet};
+use crate::{LabError, Namespace, Subnet, namespace::Entrance};
 
 /// What a [`VethLink`] is like.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,23 +87,24 @@ impl VethSpec {
 
 /// Two namespaces joined by a veth pair; removed on drop.
 #[derive(Debug)]
-pub struct VethLink<'ns> {
-    a: &'ns Namespace,
+pub struct VethLink {
+    a: Entrance,
     device: String,
     subnet: Subnet,
     spec: VethSpec,
 }
 
-impl<'ns> VethLink<'ns> {
+impl VethLink {
     /// Joins `a` and `b`. Ready to use on return, IPv4 and IPv6.
     ///
     /// # Errors
     ///
     /// [`LabError::Command`] if `ip` or `tc` fails, with what it said.
-    pub fn new(a: &'ns Namespace, b: &Namespace, spec: VethSpec) -> Result<Self, LabError> {
+    pub fn new(a: &Namespace, b: &Namespace, spec: VethSpec) -> Result<Self, LabError> {
         let subnet = spec.subnet.unwrap_or_else(Subnet::next);
-        let device = format!("veth-{:04x}", subnet.number());
+        let device = format!("veth-{}", DeviceNumber::next());
         let mtu = spec.mtu.to_string();
+        let entrance = a.entrance()?;
         let peer = b.path();
         let peer = peer.to_string_lossy();
         a.ip([
@@ -108,7 +113,7 @@ impl<'ns> VethLink<'ns> {
         ])?;
         // From here on `drop` removes the pair if a step fails.
         let mut link = Self {
-            a,
+            a: entrance,
             device,
             subnet,
             spec,
@@ -150,20 +155,23 @@ impl<'ns> VethLink<'ns> {
             self.spec.limit_bytes.to_string(),
         );
         // `replace` keeps the bucket and the packets in it when there is one already.
-        self.a.tc([
-            "qdisc",
-            "replace",
-            "dev",
-            &self.device,
-            "root",
-            "tbf",
-            "rate",
-            &rate,
-            "burst",
-            &burst,
-            "limit",
-            &limit,
-        ])?;
+        self.a.output(
+            "tc",
+            [
+                "qdisc",
+                "replace",
+                "dev",
+                &self.device,
+                "root",
+                "tbf",
+                "rate",
+                &rate,
+                "burst",
+                &burst,
+                "limit",
+                &limit,
+            ],
+        )?;
         Ok(())
     }
 
@@ -198,10 +206,26 @@ impl<'ns> VethLink<'ns> {
     }
 }
 
-impl Drop for VethLink<'_> {
+impl Drop for VethLink {
     fn drop(&mut self) {
         // The peer goes with it. Fails only if the device is gone already.
-        let _ = self.a.ip(["link", "del", self.device.as_str()]);
+        let _ = self.a.output("ip", ["link", "del", self.device.as_str()]);
+    }
+}
+
+/// A number that no other device of this process has: two links may share a namespace.
+pub(crate) struct DeviceNumber(u32);
+
+impl DeviceNumber {
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Display for DeviceNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 
