@@ -27,6 +27,8 @@ pub mod interp;
 pub mod libccp;
 mod program;
 mod register;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod verify;
 
 pub use interp::Fault;

@@ -241,11 +241,7 @@ mod tests {
         a.mov(R::R0, 3);
         assert_eq!(
             a.finish(),
-            [
-                Insn::alu(Alu::Mov, R::R0, 1),
-                Insn::jump(),
-                Insn::exit()
-            ]
+            [Insn::alu(Alu::Mov, R::R0, 1), Insn::jump(), Insn::exit()]
         );
     }
 
@@ -325,7 +321,13 @@ mod tests {
             b.mov(R::R0, 0);
         }
         a.place(far).unwrap();
-        assert_eq!(b.place(far_b), Err(TooFar { from: 0, to: 32_769 }));
+        assert_eq!(
+            b.place(far_b),
+            Err(TooFar {
+                from: 0,
+                to: 32_769
+            })
+        );
     }
 
     #[test]

@@ -193,7 +193,12 @@ impl Body<'_> {
         // A constant on the right can be part of the instruction.
         let commutes = matches!(
             op,
-            BinaryOp::Add | BinaryOp::Mul | BinaryOp::Min | BinaryOp::Max | BinaryOp::Eq | BinaryOp::Ne
+            BinaryOp::Add
+                | BinaryOp::Mul
+                | BinaryOp::Min
+                | BinaryOp::Max
+                | BinaryOp::Eq
+                | BinaryOp::Ne
         );
         let (a, b) = match (a, b) {
             (Operand::Imm(_), b) if commutes => (b, a),

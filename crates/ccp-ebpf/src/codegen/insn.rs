@@ -9,7 +9,7 @@ use std::fmt;
 /// A machine register, `r0` to `r10`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum R {
+pub(super) enum R {
     /// Result of a call.
     R0 = 0,
     /// First argument of a call; scratch otherwise.
@@ -36,7 +36,7 @@ pub enum R {
 
 /// How many bytes a load or store moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Size {
+pub(super) enum Size {
     /// Two bytes.
     Half,
     /// Four bytes.
@@ -58,7 +58,7 @@ impl Size {
 /// An arithmetic operation, `dst = dst op src`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Alu {
+pub(super) enum Alu {
     /// Sum, wrapping.
     Add = 0x00,
     /// Difference, wrapping.
@@ -88,7 +88,7 @@ pub enum Alu {
 /// A condition of a jump, `dst cmp src`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Cmp {
+pub(super) enum Cmp {
     /// Equal.
     Eq = 0x10,
     /// Greater, unsigned.
@@ -107,7 +107,7 @@ pub enum Cmp {
 
 /// The right operand of an operation or comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Src {
+pub(super) enum Src {
     /// A register.
     Reg(R),
     /// A constant, sign-extended to 64 bits.
@@ -129,7 +129,7 @@ impl From<i32> for Src {
 /// A kernel function that programs may call, with its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
-pub enum Helper {
+pub(super) enum Helper {
     /// `bpf_sk_storage_get(map, sk, value, flags)`.
     SkStorageGet = 107,
     /// `bpf_ringbuf_reserve(map, size, flags)`.

@@ -1,0 +1,232 @@
+//! What stands around the clauses: entry, commit, report, fault, and what is applied to the socket.
+//! The contract with the glue is written down at `struct ccp_flow` in `bpf/intf.h`.
+
+use std::mem::{offset_of, size_of};
+use std::os::fd::AsRawFd;
+
+use ccp_program::{Program, Variable};
+
+use super::asm::{Asm, Label, TooFar};
+use super::body::register_offset;
+use super::insn::{Alu, Cmp, Helper, R, Size};
+use super::plan::{Plan, Saved};
+use super::{Entry, Env, FLOW, SOCK};
+use crate::layout::{
+    F_PACING_SET, Flow, MSG_MEASURE, MeasureHead, MeasureTail, PRIM_NOW, REG_CONTROL, REG_CWND,
+    REG_MICROS, REG_RATE,
+};
+
+/// `SK_PACING_NEEDED`: the TCP stack paces by itself.
+const SK_PACING_NEEDED: i32 = 1;
+
+/// Offset of a field of the socket storage.
+macro_rules! flow {
+    ($field:ident) => {
+        offset_of!(Flow, $field) as i16
+    };
+}
+
+/// Finds the storage, or ends; sets [`FLOW`] and [`SOCK`].
+pub(super) fn entry(asm: &mut Asm, env: &Env<'_>) -> Result<(), TooFar> {
+    match env.entry {
+        Entry::Socket { storage } => {
+            let found = asm.label();
+            asm.load(Size::Double, SOCK, R::R1, 0);
+            asm.map(R::R1, storage.as_raw_fd());
+            asm.mov(R::R2, SOCK);
+            asm.mov(R::R3, 0);
+            asm.mov(R::R4, 0);
+            asm.call(Helper::SkStorageGet);
+            asm.jump_if(Cmp::Ne, R::R0, 0, found);
+            asm.exit();
+            asm.place(found)?;
+            asm.mov(FLOW, R::R0);
+        }
+        Entry::Array { map } => {
+            asm.map_value(FLOW, map.as_raw_fd(), 0);
+            asm.map_value(SOCK, map.as_raw_fd(), size_of::<Flow>() as u32);
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the values that a fault must bring back.
+pub(super) fn save(asm: &mut Asm, plan: &Plan) {
+    for &(register, place) in &plan.saves {
+        asm.load(Size::Double, R::R1, FLOW, register_offset(register));
+        match place {
+            Saved::Stack(off) => asm.store(Size::Double, R::R10, off, R::R1),
+            Saved::Register(to) => asm.store(Size::Double, FLOW, register_offset(to), R::R1),
+        }
+    }
+}
+
+/// Undoes the invocation and counts it.
+pub(super) fn fault(asm: &mut Asm, plan: &Plan) {
+    for &(register, place) in &plan.saves {
+        match place {
+            Saved::Stack(off) => asm.load(Size::Double, R::R1, R::R10, off),
+            Saved::Register(from) => asm.load(Size::Double, R::R1, FLOW, register_offset(from)),
+        }
+        asm.store(Size::Double, FLOW, register_offset(register), R::R1);
+    }
+    count(asm, flow!(faults));
+    count(asm, flow!(fault_run));
+}
+
+/// Makes the invocation's effects last.
+pub(super) fn commit(asm: &mut Asm, plan: &Plan) {
+    asm.store(Size::Word, FLOW, flow!(fault_run), 0);
+    if plan.writes_micros {
+        let now = (offset_of!(Flow, prim) + 8 * PRIM_NOW) as i16;
+        asm.load(Size::Double, R::R1, FLOW, now);
+        asm.load(Size::Double, R::R2, FLOW, register_offset(REG_MICROS));
+        asm.alu(Alu::Sub, R::R1, R::R2);
+        asm.store(Size::Double, FLOW, flow!(micros_base_us), R::R1);
+    }
+}
+
+/// Sends the report variables if the program said so.
+pub(super) fn report(
+    asm: &mut Asm,
+    plan: &Plan,
+    program: &Program,
+    env: &Env<'_>,
+    done: Label,
+) -> Result<(), TooFar> {
+    let Some(flag) = plan.report_flag else {
+        return Ok(());
+    };
+    let (accepted, n) = (asm.label(), program.reports.len());
+    let tail = size_of::<MeasureHead>() + 8 * n;
+    let length = tail + size_of::<MeasureTail>();
+    asm.load(Size::Double, R::R1, FLOW, register_offset(flag));
+    asm.jump_if(Cmp::Eq, R::R1, 0, done);
+    asm.map(R::R1, env.ring.as_raw_fd());
+    asm.mov(R::R2, length as i32);
+    asm.mov(R::R3, 0);
+    asm.call(Helper::RingbufReserve);
+    asm.jump_if(Cmp::Ne, R::R0, 0, accepted);
+    count(asm, flow!(merged));
+    count(asm, flow!(ring_full));
+    asm.jump(done);
+
+    asm.place(accepted)?;
+    let head = |field: usize| field as i16;
+    let kind = i32::from(MSG_MEASURE);
+    asm.store(Size::Half, R::R0, head(offset_of!(MeasureHead, kind)), kind);
+    let len = head(offset_of!(MeasureHead, len));
+    asm.store(Size::Half, R::R0, len, length as i32);
+    for (from, to) in [
+        (flow!(sock_id), offset_of!(MeasureHead, sock_id)),
+        (flow!(program_uid), offset_of!(MeasureHead, program_uid)),
+        (
+            flow!(generation),
+            tail + offset_of!(MeasureTail, generation),
+        ),
+        (flow!(merged), tail + offset_of!(MeasureTail, merged)),
+    ] {
+        asm.load(Size::Word, R::R1, FLOW, from);
+        asm.store(Size::Word, R::R0, to as i16, R::R1);
+    }
+    let count_at = head(offset_of!(MeasureHead, n));
+    asm.store(Size::Word, R::R0, count_at, n as i32);
+    for i in 0..n {
+        let to = (size_of::<MeasureHead>() + 8 * i) as i16;
+        asm.load(Size::Double, R::R1, FLOW, register_offset(plan.report(i)));
+        asm.store(Size::Double, R::R0, to, R::R1);
+    }
+    asm.mov(R::R1, R::R0);
+    asm.mov(R::R2, 0);
+    asm.call(Helper::RingbufSubmit);
+
+    count(asm, flow!(reports));
+    asm.store(Size::Word, FLOW, flow!(merged), 0);
+    let controls = program.controls.iter().enumerate();
+    for (i, variable) in controls {
+        reset(asm, REG_CONTROL + i, variable);
+    }
+    for (i, variable) in program.reports.iter().enumerate() {
+        reset(asm, plan.report(i), variable);
+    }
+    Ok(())
+}
+
+fn reset(asm: &mut Asm, register: usize, variable: &Variable) {
+    if !variable.volatile {
+        return;
+    }
+    let off = register_offset(register);
+    match i32::try_from(variable.default.cast_signed()) {
+        Ok(small) => asm.store(Size::Double, FLOW, off, small),
+        Err(_) => {
+            asm.constant(R::R1, variable.default);
+            asm.store(Size::Double, FLOW, off, R::R1);
+        }
+    }
+}
+
+fn count(asm: &mut Asm, counter: i16) {
+    asm.load(Size::Word, R::R1, FLOW, counter);
+    asm.alu(Alu::Add, R::R1, 1);
+    asm.store(Size::Word, FLOW, counter, R::R1);
+}
+
+/// Window and pacing rate to the socket, then the end.
+pub(super) fn apply(asm: &mut Asm, env: &Env<'_>) -> Result<(), TooFar> {
+    let (window, below, rate, bound, end) = (
+        asm.label(),
+        asm.label(),
+        asm.label(),
+        asm.label(),
+        asm.label(),
+    );
+
+    // r1 = the window in packets.
+    asm.load(Size::Word, R::R1, FLOW, flow!(prr_cwnd));
+    asm.jump_if(Cmp::Ne, R::R1, 0, window);
+    asm.load(Size::Double, R::R1, FLOW, register_offset(REG_CWND));
+    asm.load(Size::Word, R::R2, FLOW, flow!(mss));
+    asm.alu(Alu::Div, R::R1, R::R2);
+    asm.load(Size::Word, R::R2, FLOW, flow!(cwnd_max));
+    asm.jump_if(Cmp::Le, R::R1, R::R2, below);
+    asm.mov(R::R1, R::R2);
+    asm.place(below)?;
+    asm.jump_if(Cmp::Ne, R::R1, 0, window);
+    asm.mov(R::R1, 1);
+    asm.place(window)?;
+    asm.store(Size::Word, SOCK, env.sock.snd_cwnd, R::R1);
+    asm.store(Size::Word, FLOW, flow!(applied_cwnd), R::R1);
+
+    // r2 = the pacing rate in bytes per second.
+    asm.load(Size::Double, R::R2, FLOW, register_offset(REG_RATE));
+    asm.jump_if(Cmp::Ne, R::R2, 0, rate);
+    asm.load(Size::Word, R::R2, FLOW, flow!(packets_out));
+    let out = asm.label();
+    asm.jump_if(Cmp::Ge, R::R2, R::R1, out);
+    asm.mov(R::R2, R::R1);
+    asm.place(out)?;
+    asm.load(Size::Double, R::R3, FLOW, flow!(pace_per_packet));
+    asm.alu(Alu::Mul, R::R2, R::R3);
+    asm.jump(bound);
+    asm.place(rate)?;
+    asm.load(Size::Word, R::R3, SOCK, env.sock.sk_pacing_status);
+    asm.jump_if(Cmp::Ne, R::R3, 0, bound);
+    asm.mov(R::R3, SK_PACING_NEEDED);
+    asm.store(Size::Word, SOCK, env.sock.sk_pacing_status, R::R3);
+    asm.load(Size::Word, R::R3, FLOW, flow!(flags));
+    asm.alu(Alu::Or, R::R3, F_PACING_SET as i32);
+    asm.store(Size::Word, FLOW, flow!(flags), R::R3);
+    asm.place(bound)?;
+    asm.load(Size::Double, R::R3, FLOW, flow!(max_pacing_rate));
+    let fits = asm.label();
+    asm.jump_if(Cmp::Le, R::R2, R::R3, fits);
+    asm.mov(R::R2, R::R3);
+    asm.place(fits)?;
+    asm.jump_if(Cmp::Eq, R::R2, 0, end);
+    asm.store(Size::Double, SOCK, env.sock.sk_pacing_rate, R::R2);
+    asm.place(end)?;
+    asm.mov(R::R0, 0);
+    asm.exit();
+    Ok(())
+}

@@ -1,0 +1,295 @@
+//! Programs as eBPF: one bound [`Program`] becomes the instructions of one `cong_control` program,
+//! which the glue tail-calls on every acknowledgement.
+//!
+//! A generated program finds the socket's storage ([`Flow`](crate::layout::Flow)), runs the
+//! clauses on the registers there, and then either makes that last and sends the report, or undoes
+//! it (a fault); in both cases it then applies window and pacing rate to the socket. What it means
+//! is what [`ccp_program::interp`] says, which tests hold it to.
+//!
+//! ```text
+//! entry ─ save ─ clauses ─ commit ─ report ─┐
+//!                   └ fault: restore, count ┴ apply ─ exit
+//! ```
+//!
+//! # Limits
+//! [`LIMITS`] bounds what is taken. Within it a program is refused only if its registers do not
+//! fit the socket's storage: reports, locals, simultaneously live temporaries, and those of the
+//! registers to be restored after a fault that the stack has no room for (it has room for 62),
+//! together at most 138. Programs with at most 90 variables (control, report and local) and
+//! 16 temporaries alive at once always fit.
+
+mod asm;
+mod body;
+mod frame;
+mod insn;
+mod kernel;
+mod load;
+mod plan;
+
+use std::fmt;
+use std::os::fd::BorrowedFd;
+
+use ccp_program::{Inst, Limits, Operand, Program, Reg, VerifyError, verify};
+use thiserror::Error;
+
+pub use insn::Insn;
+pub use kernel::{CongControl, Kernel, KernelError, SockOffsets};
+pub use load::{Kind, LoadError, load};
+
+use crate::layout::MAX_CONTROL;
+use asm::{Asm, TooFar};
+use body::Body;
+use insn::R;
+use plan::Plan;
+
+/// The machine register that holds the address of the flow's storage.
+const FLOW: R = R::R6;
+/// The machine register that holds the address of the socket.
+const SOCK: R = R::R9;
+
+/// What this datapath takes: the limits to announce and to verify programs against.
+///
+/// The number of instructions is bounded by the 8,192 branches that the kernel's verifier keeps
+/// open (two per instruction, one per clause), that of control variables by the mailbox.
+pub const LIMITS: Limits = Limits {
+    instructions: 3900,
+    clauses: 256,
+    reports: 110,
+    controls: MAX_CONTROL as u16,
+    registers: 1024,
+};
+
+/// How a program finds the flow that it runs for.
+#[derive(Clone, Copy, Debug)]
+pub enum Entry<'fd> {
+    /// `ctx[0]` is a socket, whose storage in this map (BPF_MAP_TYPE_SK_STORAGE) is the flow.
+    /// Without storage the program does nothing.
+    Socket {
+        /// The map.
+        storage: BorrowedFd<'fd>,
+    },
+    /// The flow is the beginning of the only value of this array map, what is behind it stands
+    /// for the socket. For tests and benchmarks: the kernel does not test-run `struct_ops`.
+    Array {
+        /// The map.
+        map: BorrowedFd<'fd>,
+    },
+}
+
+/// What generated programs refer to.
+#[derive(Clone, Copy, Debug)]
+pub struct Env<'fd> {
+    /// Where the flow is found.
+    pub entry: Entry<'fd>,
+    /// The ring buffer for reports.
+    pub ring: BorrowedFd<'fd>,
+    /// Where things are in a socket.
+    pub sock: SockOffsets,
+}
+
+/// A generated program.
+#[derive(Clone, Debug)]
+pub struct Generated {
+    /// Its instructions, to be given to [`load`] while the descriptors of [`Env`] are open.
+    pub insns: Vec<Insn>,
+    /// The values of the registers from [`REG_CONTROL`](crate::layout::REG_CONTROL) on when a flow
+    /// starts the program.
+    pub defaults: Vec<u64>,
+    /// A bit per primitive that the program reads (bit 0: primitive 0).
+    pub prim_mask: u64,
+    /// The program answers losses itself.
+    pub own_recovery: bool,
+    /// How many registers are saved at entry, for the case of a fault.
+    pub saved: usize,
+    listing: Listing,
+}
+
+/// Why there is no eBPF for a program.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CodegenError {
+    /// It is not a valid program, or too large.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// It reads a measurement beyond those that a flow's storage holds: it was not bound to this
+    /// datapath's table.
+    #[error(
+        "the program reads `{name}` at place {index}, but a flow holds {room} measurements; bind it to this datapath's register table first"
+    )]
+    Primitive {
+        /// Its name.
+        name: String,
+        /// Its place.
+        index: usize,
+        /// How many there are.
+        room: usize,
+    },
+    /// It uses a writable register that this datapath does not have.
+    #[error(
+        "the program uses the writable register `{name}`, but this datapath has `Cwnd` and `Rate` only"
+    )]
+    Writable {
+        /// Its name.
+        name: String,
+    },
+    /// Its registers do not fit a flow's storage.
+    #[error(
+        "the program needs {needed} registers, a flow has room for {room}: {reports} report variables, {locals} local variables, {temps} temporaries at a time, two flags, and copies of all but 62 of the {saved} registers that a fault must bring back"
+    )]
+    Registers {
+        /// How many it needs besides control variables.
+        needed: usize,
+        /// How many there are.
+        room: usize,
+        /// Report variables.
+        reports: usize,
+        /// Local variables.
+        locals: usize,
+        /// Registers for temporaries.
+        temps: usize,
+        /// Registers saved at entry.
+        saved: usize,
+    },
+    /// A jump in the generated code is longer than jumps can be: a fault of the code generator.
+    #[error("internal error: a jump from instruction {from} to {to} is too long")]
+    Jump {
+        /// Where it starts.
+        from: usize,
+        /// Where it goes.
+        to: usize,
+    },
+}
+
+impl From<TooFar> for CodegenError {
+    fn from(TooFar { from, to }: TooFar) -> Self {
+        Self::Jump { from, to }
+    }
+}
+
+/// Generates the eBPF of `program`, which must be bound to this datapath's register table.
+///
+/// # Errors
+/// If it is not valid, or larger than what this datapath has room for.
+pub fn generate(program: &Program, env: &Env<'_>) -> Result<Generated, CodegenError> {
+    verify(program, &LIMITS)?;
+    writables(program)?;
+    let plan = Plan::new(program)?;
+    let mut asm = Asm::new();
+    let mut listing = Listing::default();
+    let (fault, apply) = (asm.label(), asm.label());
+
+    listing.note(asm.here(), Note::Part("entry"));
+    frame::entry(&mut asm, env)?;
+    frame::save(&mut asm, &plan);
+    Body {
+        asm: &mut asm,
+        notes: &mut listing,
+        plan: &plan,
+        fault,
+        clause: 0,
+    }
+    .clauses(program)?;
+    asm.relay()?;
+    listing.note(asm.here(), Note::Part("commit"));
+    frame::commit(&mut asm, &plan);
+    listing.note(asm.here(), Note::Part("report"));
+    frame::report(&mut asm, &plan, program, env, apply)?;
+    asm.jump(apply);
+    listing.note(asm.here(), Note::Part("fault"));
+    asm.place(fault)?;
+    frame::fault(&mut asm, &plan);
+    asm.place(apply)?;
+    listing.note(asm.here(), Note::Part("apply"));
+    frame::apply(&mut asm, env)?;
+
+    Ok(Generated {
+        insns: asm.finish(),
+        defaults: plan.defaults(program),
+        prim_mask: plan.prim_mask,
+        own_recovery: program.own_recovery,
+        saved: plan.saves.len(),
+        listing,
+    })
+}
+
+/// Refuses programs that use writable registers other than the window and the rate.
+fn writables(program: &Program) -> Result<(), CodegenError> {
+    let read = plan::reads(program).filter_map(|o| match o {
+        Operand::Reg(reg) => Some(reg),
+        _ => None,
+    });
+    for reg in read.chain(plan::writes(program)) {
+        if let Reg::Writable(i @ 2..) = reg {
+            let def = program.writables.get(usize::from(i));
+            return Err(CodegenError::Writable {
+                name: def.map_or_else(String::new, |d| d.name.to_string()),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// What instructions were generated for.
+#[derive(Clone, Debug)]
+enum Note {
+    Part(&'static str),
+    Inst {
+        clause: usize,
+        index: usize,
+        inst: Inst,
+    },
+    Test {
+        clause: usize,
+        test: Operand,
+    },
+}
+
+/// Notes by the slot where they begin, in order.
+#[derive(Clone, Debug, Default)]
+struct Listing(Vec<(usize, Note)>);
+
+impl Listing {
+    fn note(&mut self, slot: usize, note: Note) {
+        self.0.push((slot, note));
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Part(name) => f.write_str(name),
+            Self::Inst {
+                clause,
+                index,
+                inst,
+            } => write!(f, "clause {clause}, instruction {index}: {inst:?}"),
+            Self::Test { clause, test } => write!(f, "clause {clause}, test: {test:?}"),
+        }
+    }
+}
+
+/// The listing: instructions by slot, as the kernel's verifier numbers them, under what they were
+/// generated for.
+impl fmt::Display for Generated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut notes = self.listing.0.iter().peekable();
+        let mut second_half = false;
+        for (slot, insn) in self.insns.iter().enumerate() {
+            while let Some((_, note)) = notes.next_if(|(at, _)| *at <= slot) {
+                writeln!(f, "; {note}")?;
+            }
+            if second_half {
+                second_half = false;
+                continue;
+            }
+            second_half = insn.is_wide();
+            write!(f, "{slot:6}: ")?;
+            insn.list(f, self.insns.get(slot + 1).copied())?;
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
