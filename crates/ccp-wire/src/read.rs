@@ -22,10 +22,6 @@ impl<'a> Reader<'a> {
         Self { kind, rest: body }
     }
 
-    pub(crate) const fn kind(&self) -> Kind {
-        self.kind
-    }
-
     /// How many bytes are left.
     pub(crate) const fn left(&self) -> usize {
         self.rest.len()

@@ -133,7 +133,9 @@ pub struct Ready {
 impl Ready {
     pub(crate) fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let id = r.u32("id")?;
-        let capabilities = (r.left() > 0).then(|| Capabilities::read(r)).transpose()?;
+        let capabilities = (r.left() >= Capabilities::FIXED_LEN)
+            .then(|| Capabilities::read(r))
+            .transpose()?;
         Ok(Self { id, capabilities })
     }
 }
@@ -148,6 +150,9 @@ impl Encode for Ready {
 }
 
 impl Capabilities {
+    /// The length of everything before the first definition, in bytes.
+    const FIXED_LEN: usize = 20;
+
     fn read(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         let version = r.u16("version")?;
         if version == 0 {
