@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io,
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -22,12 +22,12 @@ pub(crate) const PREFIX: &str = "ct";
 /// gives up.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A name for a datapath that no other daemon has: `ct<pid>-<n>`, hexadecimal, at most 15 bytes.
+/// A name for a datapath that no other daemon has: `ct<pid>_<n>`, hexadecimal, at most 15 bytes.
 #[must_use]
 pub fn unique_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let n = NEXT.fetch_add(1, Ordering::Relaxed) & 0xfff;
-    format!("{PREFIX}{:x}-{n:x}", std::process::id())
+    format!("{PREFIX}{:x}_{n:x}", std::process::id())
 }
 
 /// The files of a daemon: configuration, control socket, log. A daemon can be started from it again and again.
@@ -80,6 +80,12 @@ impl Setup {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The directory of its files. Only root may enter it.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The configuration file.
@@ -151,8 +157,31 @@ impl Setup {
     /// If it goes on.
     #[must_use]
     pub fn refused(&self, ns: &Namespace) -> Ended {
+        self.refused_within(ns, &[])
+    }
+
+    /// As [`Self::refused`], with the daemon's command line after `wrapper`, a program that changes what the
+    /// daemon may or sees and becomes it.
+    ///
+    /// # Panics
+    ///
+    /// If it goes on.
+    #[must_use]
+    pub fn refused_within(&self, ns: &Namespace, wrapper: &[&str]) -> Ended {
         let before = self.log().len();
-        let command = self.command().expect("the log can be opened");
+        let mut command = self.command().expect("the log can be opened");
+        if let [program, args @ ..] = wrapper {
+            let mut wrapped = Command::new(program);
+            wrapped.args(args).arg(command.get_program());
+            wrapped.args(command.get_args());
+            let log = File::options().append(true).open(self.log_file());
+            let log = log.expect("the log can be opened");
+            wrapped
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().expect("a second handle"))
+                .stderr(log);
+            command = wrapped;
+        }
         let mut child = ns.spawn(command).expect("ccpd can be started");
         let status = child.wait_timeout(PATIENCE).expect("ccpd's status");
         let log = self.log().split_off(before);

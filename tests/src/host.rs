@@ -58,7 +58,7 @@ pub(crate) fn sweep() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let owner = name
             .strip_prefix(crate::daemon::PREFIX)
-            .and_then(|rest| rest.split('-').next())
+            .and_then(|rest| rest.split('_').next())
             .and_then(|pid| u32::from_str_radix(pid, 16).ok());
         if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
             remove_pins(&name);
