@@ -1,0 +1,83 @@
+//! Places in the source text.
+
+/// A range of bytes of the source, `start` included, `end` not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Span {
+    /// The first byte.
+    pub start: u32,
+    /// One past the last byte.
+    pub end: u32,
+}
+
+impl Span {
+    pub(crate) fn new(start: usize, end: usize) -> Self {
+        // Sources are at most `scan::MAX_SOURCE` bytes long.
+        let narrow = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self {
+            start: narrow(start),
+            end: narrow(end),
+        }
+    }
+
+    /// From the beginning of `self` to the end of `last`.
+    pub(crate) fn to(self, last: Self) -> Self {
+        Self {
+            start: self.start,
+            end: last.end.max(self.start),
+        }
+    }
+}
+
+/// A line and a column as a person counts them, both from 1; columns count characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// The line.
+    pub line: u32,
+    /// The character in the line.
+    pub column: u32,
+}
+
+/// Where each line of a source begins.
+pub(crate) struct Lines<'s> {
+    source: &'s str,
+    starts: Vec<usize>,
+}
+
+impl<'s> Lines<'s> {
+    pub(crate) fn new(source: &'s str) -> Self {
+        let after_breaks = source.bytes().enumerate();
+        let starts = std::iter::once(0)
+            .chain(after_breaks.filter_map(|(at, byte)| (byte == b'\n').then_some(at + 1)))
+            .collect();
+        Self { source, starts }
+    }
+
+    /// The position of the byte at `offset`; the end of the source if it lies beyond.
+    pub(crate) fn position(&self, offset: u32) -> Position {
+        let mut offset = (offset as usize).min(self.source.len());
+        while !self.source.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = self.start(line);
+        let before = self.source.get(start..offset).unwrap_or_default();
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Position {
+            line: count(line),
+            column: count(before.chars().count() + 1),
+        }
+    }
+
+    /// The text of a line, counted from 1, without its end.
+    pub(crate) fn text(&self, line: u32) -> &'s str {
+        let line = line as usize;
+        let rest = self.source.get(self.start(line)..).unwrap_or_default();
+        let text = rest.split('\n').next().unwrap_or_default();
+        text.strip_suffix('\r').unwrap_or(text)
+    }
+
+    fn start(&self, line: usize) -> usize {
+        let known = line.checked_sub(1).and_then(|l| self.starts.get(l));
+        known.copied().unwrap_or(self.source.len())
+    }
+}
