@@ -227,16 +227,23 @@ impl Maker<'_> {
         };
         let condition = self.block(in_condition, true);
         let test = self.rng.percent(75).then(|| {
-            if self.rng.percent(20) {
+            if self.rng.percent(10) {
                 Operand::Imm(self.rng.bits() % 2)
             } else {
-                self.operand()
+                self.varying()
             }
         });
+        let mut body = self.block(instructions - in_condition, false);
+        // Few clauses that are always true end the program: behind them nothing would run.
+        if let (None, Some(last)) = (test, body.last_mut())
+            && self.rng.percent(98)
+        {
+            *last = Inst::Fallthrough;
+        }
         Clause {
             condition,
             test,
-            body: self.block(instructions - in_condition, false),
+            body,
         }
     }
 
@@ -294,7 +301,7 @@ impl Maker<'_> {
         match self.rng.below(20) {
             0..=2 if left > 0 => {
                 let count = (1 + self.rng.below(left.min(8))) as u16;
-                let cond = self.operand();
+                let cond = self.varying();
                 match self.rng.below(5) {
                     0 => Inst::Skip { count },
                     1 | 2 => Inst::SkipIf { cond, count },
@@ -334,12 +341,18 @@ impl Maker<'_> {
 
     fn binary(&mut self, dst: Reg) -> Inst {
         let op = self.rng.pick(&BinaryOp::ALL);
-        let (mut a, mut b) = (self.operand(), self.operand());
+        let (mut a, mut b) = (self.varying(), self.operand());
+        if self.rng.percent(50) {
+            (a, b) = (b, a);
+        }
         if op.can_fault() && !self.rng.percent(self.wild) {
             let small = Operand::Imm(self.rng.bits() % 5);
             match op {
-                BinaryOp::Add | BinaryOp::Mul if self.rng.percent(50) => a = small,
-                BinaryOp::Sub => b = Operand::Imm(self.rng.bits() % 2),
+                BinaryOp::Add | BinaryOp::Mul if matches!(b, Operand::Reg(_)) => a = small,
+                BinaryOp::Sub => {
+                    a = self.readable().into();
+                    b = Operand::Imm(self.rng.bits() % 2);
+                }
                 BinaryOp::Div => b = Operand::Imm(1 + value(self.rng) % 1000),
                 _ => b = small,
             }
@@ -354,6 +367,15 @@ impl Maker<'_> {
                 Operand::Primitive(self.rng.below(self.program.primitives.len()) as u16)
             }
             _ => self.readable().into(),
+        }
+    }
+
+    /// An operand that is seldom a constant: with constants alone everything is decided before the
+    /// program runs.
+    fn varying(&mut self) -> Operand {
+        match self.operand() {
+            Operand::Imm(_) if self.rng.percent(95) => self.readable().into(),
+            operand => operand,
         }
     }
 

@@ -14,8 +14,7 @@ use super::insn::{Alu, Cmp, Helper, Insn, R, Size, Src, Wide};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Label(usize);
 
-/// A label is further away than a jump reaches: more than [`RELAY_AFTER`] and a margin were
-/// emitted without a relay.
+/// A label is further away than a jump reaches: too much was emitted without a relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct TooFar {
     /// Slot of the jump.
@@ -24,9 +23,10 @@ pub(super) struct TooFar {
     pub(super) to: usize,
 }
 
-/// The age, in slots, at which an open jump is relayed. What is emitted between two calls of
-/// [`Asm::relay`] may be up to `i16::MAX - RELAY_AFTER` slots long.
-const RELAY_AFTER: usize = 30_000;
+/// The age, in slots, at which an open jump is relayed. The rest of the 32,767 slots is for what is
+/// emitted between two calls of [`Asm::relay`] and for the kernel: it puts three more instructions
+/// around each division by a register.
+const RELAY_AFTER: usize = 12_000;
 
 #[derive(Debug)]
 pub(super) struct Asm {
@@ -76,6 +76,11 @@ impl Asm {
     pub(super) fn label(&mut self) -> Label {
         self.waiting.push(Vec::new());
         Label(self.waiting.len() - 1)
+    }
+
+    /// Whether a jump goes to `label`, which is not placed yet.
+    pub(super) fn is_awaited(&self, label: Label) -> bool {
+        !self.waiting[label.0].is_empty()
     }
 
     /// Puts `label` here.

@@ -177,9 +177,12 @@ impl Body<'_> {
         self.asm.store(Size::Double, FLOW, off, from);
     }
 
+    /// Checks for a fault where one is possible: where [`can_fault`] says no, the roll-back does
+    /// not reckon with one.
     fn fault_if(&mut self, inst: &Inst, cmp: Cmp, a: R, b: impl Into<Src>) {
-        debug_assert!(can_fault(inst), "the roll-back knows of every fault");
-        self.asm.jump_if(cmp, a, b, self.fault);
+        if can_fault(inst) {
+            self.asm.jump_if(cmp, a, b, self.fault);
+        }
     }
 
     fn move_to(&mut self, dst: Reg, src: Operand) {
@@ -201,26 +204,22 @@ impl Body<'_> {
                 | BinaryOp::Ne
         );
         let (a, b) = match (a, b) {
-            (Operand::Imm(_), b) if commutes => (b, a),
+            (Operand::Imm(_), Operand::Primitive(_) | Operand::Reg(_)) if commutes => (b, a),
             _ => (a, b),
         };
         match op {
             BinaryOp::Add => {
                 self.operand(R::R1, a);
                 let b = self.source(R::R2, b);
-                if b != Src::Imm(0) {
-                    self.asm.alu(Alu::Add, R::R1, b);
-                    self.fault_if(inst, Cmp::Lt, R::R1, b);
-                }
+                self.asm.alu(Alu::Add, R::R1, b);
+                self.fault_if(inst, Cmp::Lt, R::R1, b);
                 Ok(R::R1)
             }
             BinaryOp::Sub => {
                 self.operand(R::R1, a);
                 let b = self.source(R::R2, b);
-                if b != Src::Imm(0) {
-                    self.fault_if(inst, Cmp::Lt, R::R1, b);
-                    self.asm.alu(Alu::Sub, R::R1, b);
-                }
+                self.fault_if(inst, Cmp::Lt, R::R1, b);
+                self.asm.alu(Alu::Sub, R::R1, b);
                 Ok(R::R1)
             }
             BinaryOp::Mul => self.mul(inst, a, b),
@@ -234,9 +233,7 @@ impl Body<'_> {
                     }
                     Src::Imm(b) => self.asm.alu(Alu::Div, R::R1, b),
                     Src::Reg(r) => {
-                        if can_fault(inst) {
-                            self.fault_if(inst, Cmp::Eq, r, 0);
-                        }
+                        self.fault_if(inst, Cmp::Eq, r, 0);
                         self.asm.alu(Alu::Div, R::R1, r);
                     }
                 }
@@ -324,14 +321,26 @@ impl Body<'_> {
         self.asm.alu(Alu::Or, R::R3, R::R2);
         self.asm.alu(Alu::Shr, R::R3, 32);
         self.asm.jump_if(Cmp::Eq, R::R3, 0, fits);
-        // Otherwise b may be at most (2^64 - 1) / a, or anything if a is 0.
-        self.asm.mov(R::R3, -1);
-        self.asm.alu(Alu::Div, R::R3, R::R1);
-        self.sign_if_not_zero(R::R4, R::R1);
-        self.asm.alu(Alu::Sar, R::R4, 63);
-        self.asm.alu(Alu::Xor, R::R4, -1);
-        self.asm.alu(Alu::Or, R::R3, R::R4);
-        self.fault_if(inst, Cmp::Gt, R::R2, R::R3);
+        // Otherwise by halves, a = x·2^32 + y and b = z·2^32 + w: x·z must be 0 (so that of x·w and
+        // z·y one is 0) and x·w + z·y + (y·w >> 32) below 2^32. Dividing would be shorter, but
+        // the kernel rewrites the program at each division, which takes seconds for thousands.
+        self.asm.mov(R::R3, R::R1);
+        self.asm.alu(Alu::Shr, R::R3, 32);
+        self.asm.mov(R::R4, R::R2);
+        self.asm.alu(Alu::Shr, R::R4, 32);
+        self.asm.alu32(Alu::Mov, R::R5, R::R1);
+        self.asm.alu32(Alu::Mov, R::R0, R::R2);
+        self.asm.mov(R::R7, R::R3);
+        self.asm.alu(Alu::Mul, R::R7, R::R4);
+        self.asm.alu(Alu::Mul, R::R3, R::R0);
+        self.asm.alu(Alu::Mul, R::R4, R::R5);
+        self.asm.alu(Alu::Mul, R::R5, R::R0);
+        self.asm.alu(Alu::Shr, R::R5, 32);
+        self.asm.alu(Alu::Add, R::R3, R::R4);
+        self.asm.alu(Alu::Add, R::R3, R::R5);
+        self.asm.alu(Alu::Shr, R::R3, 32);
+        self.asm.alu(Alu::Or, R::R3, R::R7);
+        self.fault_if(inst, Cmp::Ne, R::R3, 0);
         self.asm.place(fits)?;
         self.asm.alu(Alu::Mul, R::R1, R::R2);
         Ok(R::R1)
@@ -371,9 +380,7 @@ impl Body<'_> {
         self.operand(R::R1, dst.into());
         self.operand(R::R2, sample);
         self.operand(R::R3, weight);
-        if can_fault(inst) {
-            self.fault_if(inst, Cmp::Gt, R::R3, 10);
-        }
+        self.fault_if(inst, Cmp::Gt, R::R3, 10);
         // An average of 0 weighs nothing: the sample is taken as it is.
         self.sign_if_not_zero(R::R4, R::R1);
         self.asm.alu(Alu::Sar, R::R4, 63);

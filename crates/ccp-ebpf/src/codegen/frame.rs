@@ -86,17 +86,15 @@ pub(super) fn commit(asm: &mut Asm, plan: &Plan) {
     }
 }
 
-/// Sends the report variables if the program said so.
+/// Sends the report variables if the register `flag` says so.
 pub(super) fn report(
     asm: &mut Asm,
     plan: &Plan,
     program: &Program,
     env: &Env<'_>,
+    flag: usize,
     done: Label,
 ) -> Result<(), TooFar> {
-    let Some(flag) = plan.report_flag else {
-        return Ok(());
-    };
     let (accepted, n) = (asm.label(), program.reports.len());
     let tail = size_of::<MeasureHead>() + 8 * n;
     let length = tail + size_of::<MeasureTail>();

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-/// A machine register, `r0` to `r10`.
+/// A machine register (`r8` is not used).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub(super) enum R {
@@ -24,10 +24,8 @@ pub(super) enum R {
     R5 = 5,
     /// Kept over calls.
     R6 = 6,
-    /// Kept over calls.
+    /// Kept over calls; here scratch.
     R7 = 7,
-    /// Kept over calls.
-    R8 = 8,
     /// Kept over calls.
     R9 = 9,
     /// Top of the stack frame, read-only.
@@ -77,8 +75,6 @@ pub(super) enum Alu {
     Neg = 0x80,
     /// Unsigned remainder.
     Mod = 0x90,
-    /// Bitwise exclusive or.
-    Xor = 0xa0,
     /// Assignment.
     Mov = 0xb0,
     /// Arithmetic shift right.
@@ -330,7 +326,6 @@ impl Insn {
                         0x70 => ">>=",
                         0x80 => return write!(f, "{r}{dst} = -{r}{dst}"),
                         0x90 => "%=",
-                        0xa0 => "^=",
                         0xb0 => "=",
                         0xc0 => "s>>=",
                         _ => "?=",

@@ -192,12 +192,16 @@ pub fn generate(program: &Program, env: &Env<'_>) -> Result<Generated, CodegenEr
     asm.relay()?;
     listing.note(asm.here(), Note::Part("commit"));
     frame::commit(&mut asm, &plan);
-    listing.note(asm.here(), Note::Part("report"));
-    frame::report(&mut asm, &plan, program, env, apply)?;
-    asm.jump(apply);
-    listing.note(asm.here(), Note::Part("fault"));
-    asm.place(fault)?;
-    frame::fault(&mut asm, &plan);
+    if let Some(flag) = plan.report_flag {
+        listing.note(asm.here(), Note::Part("report"));
+        frame::report(&mut asm, &plan, program, env, flag, apply)?;
+    }
+    if asm.is_awaited(fault) {
+        asm.jump(apply);
+        listing.note(asm.here(), Note::Part("fault"));
+        asm.place(fault)?;
+        frame::fault(&mut asm, &plan);
+    }
     asm.place(apply)?;
     listing.note(asm.here(), Note::Part("apply"));
     frame::apply(&mut asm, env)?;
@@ -249,8 +253,12 @@ enum Note {
 struct Listing(Vec<(usize, Note)>);
 
 impl Listing {
+    /// What was noted at the same slot became no instruction, and is forgotten.
     fn note(&mut self, slot: usize, note: Note) {
-        self.0.push((slot, note));
+        match self.0.last_mut() {
+            Some(last) if last.0 == slot => last.1 = note,
+            _ => self.0.push((slot, note)),
+        }
     }
 }
 

@@ -1,0 +1,10 @@
+//! Generated programs against the reference semantics, in the kernel.
+//!
+//! `CCP_CODEGEN_PROGRAMS=n` runs that many random programs (default 3000), `CCP_CODEGEN_SEED=n`
+//! starts elsewhere; a failure names the seed of the one program that shows it.
+
+mod differential;
+mod edges;
+mod harness;
+mod sizes;
+mod window;
