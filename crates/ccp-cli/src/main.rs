@@ -4,6 +4,7 @@
 //! to standard output, errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not
 //! possible here.
 
+mod demo;
 mod flows;
 
 use std::path::PathBuf;
@@ -27,12 +28,15 @@ struct Cli {
 enum Command {
     /// Lists the flows under control: algorithm, window, rate, round-trip time, state.
     Flows(flows::Args),
+    /// Steers real TCP flows in network namespaces of its own and plots what happens. Needs root.
+    Demo(demo::Args),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Flows(args) => flows::run(&cli.socket, &args),
+        Command::Demo(args) => demo::run(&args),
     };
     match result {
         Ok(code) => code,

@@ -1,0 +1,70 @@
+//! The pictures.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use ccp_plot::{Marker, Panel, Series, TimeChart};
+
+use super::{
+    cast,
+    record::{Events, Record},
+};
+
+/// One picture with window, round-trip time and throughput, as SVG and PNG. Returns their paths.
+pub(super) fn write(
+    out: &Path,
+    records: &[Record],
+    events: &Events,
+    length: Duration,
+) -> anyhow::Result<Vec<PathBuf>> {
+    let chart = chart(records, events, length);
+    let (svg, png) = (out.join("demo.svg"), out.join("demo.png"));
+    fs::write(&svg, chart.to_svg()).with_context(|| format!("can't write {}", svg.display()))?;
+    let pixels = chart.to_png().context("can't draw the plot")?;
+    fs::write(&png, pixels).with_context(|| format!("can't write {}", png.display()))?;
+    Ok(vec![png, svg])
+}
+
+fn chart(records: &[Record], events: &Events, length: Duration) -> TimeChart {
+    // The last moments are those of emptying buffers.
+    let end = length.as_secs_f64();
+    let part = |points: Vec<(f64, f64)>| points.into_iter().filter(move |(t, _)| *t <= end);
+    let mut window = Panel::new("congestion window (packets)").height(210.0);
+    let mut rtt = Panel::new("round-trip time (ms)").height(130.0);
+    let mut throughput = Panel::new("throughput (Mbit/s)").height(210.0);
+    for record in records {
+        let name = record.role.label;
+        window = window.series(Series::steps(name, part(record.window())));
+        rtt = rtt.series(Series::line(name, part(record.rtt())));
+        throughput = throughput.series(Series::line(name, part(record.throughput())));
+    }
+    let rate = cast::RATE as f64 / 1e6;
+    let chart = TimeChart::new("Kernel TCP flows steered from user space")
+        .subtitle(format!(
+            "one link of {rate:.0} Mbit/s, {} ms there and back, {} packets of queue; algorithms chosen by \
+             rules in ccpd.toml",
+            2 * cast::DELAY.as_millis(),
+            cast::QUEUE / 1500
+        ))
+        .x_label("time (s)")
+        .panel(throughput)
+        .panel(window)
+        .panel(rtt);
+    match (events.killed, events.back) {
+        (Some(killed), Some(back)) => chart
+            .marker(Marker::span(
+                killed.as_secs_f64(),
+                back.as_secs_f64(),
+                "kill -9 of ccpd: native CUBIC takes over",
+            ))
+            .marker(Marker::at(
+                events.adopted.unwrap_or(back).as_secs_f64(),
+                "ccpd is back",
+            )),
+        _ => chart,
+    }
+}
