@@ -36,6 +36,23 @@ static __always_inline void return_slot(u32 slot)
 	count(CCP_STAT_SLOT_LEAKED, 1);
 }
 
+/* Who runs the flow from now on; seen by others at once. */
+static __always_inline void set_mode(struct ccp_flow *f, u32 mode)
+{
+	u32 slot = f->slot;
+	struct ccp_slot *s = bpf_map_lookup_elem(&slots, &slot);
+
+	f->mode = mode;
+	if (mode != CCP_MODE_RUNNING) {
+		f->program = 0;
+		f->program_uid = 0;
+	}
+	if (s) {
+		s->mode = mode;
+		s->program_uid = f->program_uid;
+	}
+}
+
 /* Refreshes what others see of the flow, and adds the flow's own counters to the global ones. */
 static __always_inline void refresh_slot(struct sock *sk, struct ccp_flow *f, struct ccp_slot *s, u32 now_us)
 {
@@ -169,9 +186,7 @@ static __always_inline void new_generation(struct sock *sk, struct ccp_flow *f, 
 		return;
 	f->generation = ++s->generation;
 	f->epoch = cfg->epoch;
-	f->mode = CCP_MODE_NATIVE;
-	f->program = 0;
-	f->program_uid = 0;
+	set_mode(f, CCP_MODE_NATIVE);
 	f->seen_seq = READ_ONCE(m->seq);
 	f->reg[CCP_REG_RATE] = 0;
 	f->fault_run = 0;

@@ -158,8 +158,8 @@ static __always_inline bool steered(struct sock *sk, struct ccp_flow *f, struct 
 			count(CCP_STAT_FALLBACKS, 1);
 			enter_native(sk, f, false);
 		}
-		f->mode = CCP_MODE_FALLBACK;
-		f->program = 0;
+		if (f->mode != CCP_MODE_FALLBACK)
+			set_mode(f, CCP_MODE_FALLBACK);
 		return false;
 	}
 	if (f->epoch != cfg->epoch || f->mode == CCP_MODE_FALLBACK) {
@@ -179,10 +179,15 @@ static __always_inline bool steered(struct sock *sk, struct ccp_flow *f, struct 
 
 static __always_inline void refresh(struct sock *sk, struct ccp_flow *f, u64 now_us)
 {
-	u32 slot = f->slot, age = (u32)now_us - f->refreshed_us;
+	u32 slot = f->slot, age = (u32)now_us - f->refreshed_us, delivered, ce, lost;
 
 	if (age < 1000 || age < ((struct tcp_sock *)sk)->srtt_us >> 3)
 		return;
+	if (f->mode != CCP_MODE_RUNNING) {
+		/* With a program, load_primitives counts. */
+		f->mss = max_u32(((struct tcp_sock *)sk)->mss_cache, 1);
+		account((struct tcp_sock *)sk, f, &delivered, &ce, &lost);
+	}
 	struct ccp_slot *s = bpf_map_lookup_elem(&slots, &slot);
 
 	if (s)
@@ -197,8 +202,8 @@ static __always_inline void on_ack(void *ctx, struct sock *sk, u32 ack, bool dat
 	u64 now_us = tp->tcp_mstamp; /* refreshed for this ACK; CLOCK_MONOTONIC */
 
 	if (!cfg || !f) {
-		/* No storage: nothing can be done but to try again to hand over, and meanwhile to keep the window moving. */
-		if (hand_over(sk) && data_acked && runs_native(sk))
+		/* The ACK of our SYN, which comes before init; or a socket for which there was no memory and no way to hand it over. */
+		if (runs_native(sk) && data_acked && hand_over(sk))
 			cubictcp_cong_avoid(sk, ack, rs->acked_sacked);
 		return;
 	}
@@ -226,8 +231,7 @@ static __always_inline void on_ack(void *ctx, struct sock *sk, u32 ack, bool dat
 	}
 	/* No program after all: announced again, the daemon may choose another. */
 	enter_native(sk, f, false);
-	f->mode = CCP_MODE_FALLBACK;
-	f->program = 0;
+	set_mode(f, CCP_MODE_FALLBACK);
 native:
 	native_ack(sk, f, ack, data_acked, rs);
 }

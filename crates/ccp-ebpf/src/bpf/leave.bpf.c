@@ -7,7 +7,7 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Set by the loader before loading; zero-padded. */
-const volatile char leave_name[16] = {};
+const volatile u8 leave_name[16] = {};
 /* Sockets moved, and sockets that refused. */
 u32 moved = 0, refused = 0;
 
@@ -15,7 +15,8 @@ SEC("iter/tcp")
 int leave(struct bpf_iter__tcp *ctx)
 {
 	struct sock_common *skc = ctx->sk_common;
-	char name[16] = {}, cubic[8] = "cubic";
+	char cubic[8] = "cubic";
+	u8 name[16] = {};
 	struct tcp_sock *tp;
 	int i;
 

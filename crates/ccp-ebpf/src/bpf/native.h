@@ -81,6 +81,22 @@ static __always_inline u64 pace_per_packet(struct sock *sk, struct tcp_sock *tp)
 	return (u64)tp->mss_cache * 80000 * (u32)percent / srtt;
 }
 
+/* What was delivered, lost and marked since the last time, added up. Counters of packets wrap at 2^32, ours of bytes do not. */
+static __always_inline void account(struct tcp_sock *tp, struct ccp_flow *f, u32 *delivered, u32 *ce, u32 *lost)
+{
+	u32 d = tp->delivered, c = tp->delivered_ce, l = tp->lost, mss = f->mss;
+
+	*delivered = d - f->last_delivered;
+	*ce = c - f->last_delivered_ce;
+	*lost = l - f->last_lost;
+	f->last_delivered = d;
+	f->last_delivered_ce = c;
+	f->last_lost = l;
+	f->bytes_delivered += (u64)*delivered * mss;
+	f->bytes_ce += (u64)*ce * mss;
+	f->bytes_lost += (u64)*lost * mss;
+}
+
 /* Becomes native CUBIC, from the present window. `fresh`: the flow has no history, CUBIC starts as it would. */
 static __always_inline void enter_native(struct sock *sk, struct ccp_flow *f, bool fresh)
 {
@@ -89,8 +105,10 @@ static __always_inline void enter_native(struct sock *sk, struct ccp_flow *f, bo
 
 	if (!fresh && state != TCP_CA_Loss) {
 		/* Otherwise CUBIC would slow-start from here. In a reduction the window is on its way to the program's target. */
-		u64 target = reduces(state) && f->mss ? f->reg[CCP_REG_CWND] / f->mss : tp->snd_cwnd;
+		u64 target = tp->snd_cwnd;
 
+		if (reduces(state) && f->mss)
+			target = f->reg[CCP_REG_CWND] / f->mss;
 		tp->snd_ssthresh = max_u32(min_u64(target, cwnd_max(tp)), 2);
 	}
 	cubictcp_init(sk);

@@ -17,22 +17,6 @@ static __always_inline void sync_cwnd(struct tcp_sock *tp, struct ccp_flow *f)
 	f->flags &= ~CCP_F_RESYNC;
 }
 
-/* What was delivered, lost and marked since the last time, added up. Counters of packets wrap at 2^32, ours of bytes do not. */
-static __always_inline void account(struct tcp_sock *tp, struct ccp_flow *f, u32 *delivered, u32 *ce, u32 *lost)
-{
-	u32 d = tp->delivered, c = tp->delivered_ce, l = tp->lost, mss = f->mss;
-
-	*delivered = d - f->last_delivered;
-	*ce = c - f->last_delivered_ce;
-	*lost = l - f->last_lost;
-	f->last_delivered = d;
-	f->last_delivered_ce = c;
-	f->last_lost = l;
-	f->bytes_delivered += (u64)*delivered * mss;
-	f->bytes_ce += (u64)*ce * mss;
-	f->bytes_lost += (u64)*lost * mss;
-}
-
 /* The socket's values that a program's registers and epilogue are counted in. */
 static __always_inline void load_basics(struct sock *sk, struct ccp_flow *f)
 {
@@ -135,12 +119,18 @@ static __always_inline void start_program(struct sock *sk, struct ccp_flow *f, s
 		f->reg[CCP_REG_CONTROL + i] = meta->defaults[i];
 	}
 	if (f->mode != CCP_MODE_RUNNING) {
-		u32 delivered, ce, lost;
+		u32 delivered, ce, lost, cwnd = tp->snd_cwnd;
 
 		mark_native(sk, false);
-		f->applied_cwnd = tp->snd_cwnd;
+		f->applied_cwnd = cwnd;
+		if (reduces(ca_state(sk))) {
+			u32 ssthresh = tp->snd_ssthresh;
+
+			barrier_var(ssthresh); /* or clang makes one load of the two, from either pointer */
+			cwnd = ssthresh;
+		}
 		if (!(f->flags & CCP_F_CWND_PENDING))
-			f->reg[CCP_REG_CWND] = (u64)(reduces(ca_state(sk)) ? tp->snd_ssthresh : f->applied_cwnd) * f->mss;
+			f->reg[CCP_REG_CWND] = (u64)cwnd * f->mss;
 		account(tp, f, &delivered, &ce, &lost);
 		f->last_bytes_acked = tp->bytes_acked;
 		f->last_sacked_out = tp->sacked_out;
@@ -148,7 +138,6 @@ static __always_inline void start_program(struct sock *sk, struct ccp_flow *f, s
 		f->prim[CCP_PRIM_RTT_SAMPLE_US] = tp->srtt_us ? tp->srtt_us >> 3 : ~0ULL;
 		f->merged = 0;
 		f->flags &= ~CCP_F_TIMEOUT;
-		f->mode = CCP_MODE_RUNNING;
 	}
 	f->flags &= ~(CCP_F_CWND_PENDING | CCP_F_OWN_RECOVERY | CCP_F_RESYNC);
 	if (meta->flags & CCP_PROGRAM_OWN_RECOVERY)
@@ -158,6 +147,7 @@ static __always_inline void start_program(struct sock *sk, struct ccp_flow *f, s
 	f->program = meta->handle;
 	f->program_uid = meta->uid;
 	f->fault_run = 0;
+	set_mode(f, CCP_MODE_RUNNING);
 }
 
 static __always_inline struct ccp_program_meta *meta_of(u32 handle)

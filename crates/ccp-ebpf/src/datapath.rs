@@ -1,0 +1,536 @@
+//! The datapath: attached, adopted, steered, left.
+
+use std::collections::HashMap;
+use std::io;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ccp_program::{Limits, Program, RegisterTable};
+use libbpf_rs::Link;
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+
+use crate::bpf_log::listening;
+use crate::codegen::{self, Entry, Env, Insn, Kind};
+use crate::error::{AttachError, InstallError};
+use crate::host::{HostInfo, Signature, check_host};
+use crate::layout::{CONFIG_STOPPING, Config, ProgramMeta, Slot};
+use crate::leave::{Left, initial_namespace, leave};
+use crate::mailbox::Mailbox;
+use crate::mapped::MappedArray;
+use crate::maps::{Held, Maps};
+use crate::options::{Namespaces, Options};
+use crate::pins::Pins;
+use crate::programs::{Programs, Start};
+use crate::registers::register_table;
+use crate::ring::Ring;
+use crate::skel::glue::{CcpSkelBuilder, OpenCcpSkel};
+use crate::stats::{Counters, FlowSnapshot};
+use crate::{layout, link};
+
+/// How long a clean stop waits for busy flows to hand themselves over.
+const LEAVE_WAIT: Duration = Duration::from_millis(200);
+
+/// Linux TCP under this process' control: the name is registered, flows that ask for it announce
+/// themselves, and go on natively when the heartbeat stops.
+///
+/// Dropping it is what a killed process does: the name stays, flows go on natively, and the next
+/// [`attach`](Self::attach) adopts them. [`detach`](Self::detach) leaves the host as it was.
+#[derive(Debug)]
+pub struct TcpDatapath {
+    options: Options,
+    host: HostInfo,
+    pins: Pins,
+    link: Link,
+    maps: Maps,
+    config: MappedArray<Config>,
+    slots: MappedArray<Slot>,
+    mailbox: Mailbox,
+    programs: Mutex<Programs>,
+    ring: Option<Ring>,
+    adopted: bool,
+}
+
+impl TcpDatapath {
+    /// Registers the name and takes it over: from nobody, or from a process that was killed, whose
+    /// flows announce themselves (as *adopted*) with their next ACK.
+    ///
+    /// Mounts a BPF file system if there is none ([`mounted`](Self::mounted_bpffs) says where).
+    /// Where a killed daemon left maps of other sizes, those are kept. The heartbeat starts now.
+    ///
+    /// # Errors
+    /// See [`AttachError`]; nothing is left behind then, and what was there before stays.
+    pub fn attach(options: Options) -> Result<Self, AttachError> {
+        options.validate()?;
+        let host = check_host()?;
+        let pins = Pins::lock(&options.pin_root, &options.name)?;
+        let had_link = pins.link().exists();
+        if !had_link {
+            // Maps without a link: a start that was interrupted. No flow uses them.
+            pins.remove_layouts(true);
+        }
+        match attach(&options, &host, &pins) {
+            Ok(parts) => {
+                pins.remove_layouts(false);
+                Ok(parts.into_datapath(options, host, pins))
+            }
+            Err(e) => {
+                if !had_link
+                    && let Err(e) = pins.remove()
+                {
+                    tracing::warn!(error = %e, "cannot remove the pins of a failed start");
+                }
+                Err(e)
+            }
+        }
+    }
+
+    /// What this datapath measures and takes; programs are bound to it before they are installed.
+    #[must_use]
+    pub fn register_table() -> RegisterTable {
+        register_table()
+    }
+
+    /// How large programs may be.
+    #[must_use]
+    pub const fn limits() -> Limits {
+        codegen::LIMITS
+    }
+
+    /// The options it was attached with; `max_flows` and `ring_bytes` as they really are.
+    #[must_use]
+    pub const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The host it runs on.
+    #[must_use]
+    pub const fn host(&self) -> &HostInfo {
+        &self.host
+    }
+
+    /// Whether a killed daemon had left the name and its flows.
+    #[must_use]
+    pub const fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// Where this process mounted a BPF file system, if it had to.
+    #[must_use]
+    pub fn mounted_bpffs(&self) -> Option<&std::path::Path> {
+        self.pins.mounted()
+    }
+
+    /// Installs `program`, bound to [`register_table`](Self::register_table), under the number
+    /// `uid`. Flows start it when the mailbox tells them to. Takes milliseconds.
+    ///
+    /// A program that is already installed under this number is replaced; flows that run it fall
+    /// back, and announce themselves again.
+    ///
+    /// # Errors
+    /// If it does not fit this datapath, or the kernel refuses it; then nothing has changed.
+    pub fn install(&self, uid: u32, program: &Program) -> Result<(), InstallError> {
+        use std::os::fd::AsFd;
+        let env = Env {
+            entry: Entry::Socket {
+                storage: self.maps.flows.as_fd(),
+            },
+            ring: self.maps.ring.as_fd(),
+            sock: self.host.kernel.sock,
+        };
+        let generated = codegen::generate(program, &env)?;
+        let start = Start {
+            uid,
+            defaults: &generated.defaults,
+            prim_mask: generated.prim_mask,
+            own_recovery: generated.own_recovery,
+        };
+        self.insert(&generated.insns, &start)
+    }
+
+    fn insert(&self, insns: &[Insn], start: &Start<'_>) -> Result<(), InstallError> {
+        use std::os::fd::AsFd;
+        let kind = Kind::CongControl(self.host.kernel.cong_control);
+        let loaded = codegen::load(&format!("ccp_{}", start.uid), kind, insns)?;
+        let mut programs = self.lock_programs();
+        if programs.is_installed(start.uid) {
+            programs.remove(&self.maps, start.uid)?;
+        }
+        programs.insert(&self.maps, loaded.as_fd(), start)
+    }
+
+    /// Takes the program out; whether it was there. Flows that run it fall back on their next
+    /// ACK and announce themselves again.
+    ///
+    /// # Errors
+    /// If the kernel's maps cannot be written.
+    pub fn remove(&self, uid: u32) -> Result<bool, InstallError> {
+        self.lock_programs().remove(&self.maps, uid)
+    }
+
+    fn lock_programs(&self) -> std::sync::MutexGuard<'_, Programs> {
+        self.programs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The reading end of the frames, once.
+    pub fn take_ring(&mut self) -> Option<Ring> {
+        self.ring.take()
+    }
+
+    /// The writing end of the updates.
+    #[must_use]
+    pub fn mailbox(&self) -> Mailbox {
+        self.mailbox.clone()
+    }
+
+    /// Proves that frames are being read: to be called by whoever reads them, several times per
+    /// `fallback_after`. Ten nanoseconds.
+    ///
+    /// Returns the age of the previous heartbeat. If it was older than `fallback_after`, flows may
+    /// have fallen back: they announce themselves (as *resumed*); a caller that may have missed or
+    /// sent things in between calls [`bump_epoch`](Self::bump_epoch).
+    pub fn beat(&self) -> Duration {
+        let now = monotonic_ns();
+        let Some(config) = self.config.at(0) else {
+            return Duration::ZERO;
+        };
+        // SAFETY: an aligned word within the mapping that only this process writes.
+        let beat = unsafe { AtomicU64::from_ptr(&raw mut (*config).beat_ns) };
+        Duration::from_nanos(now.saturating_sub(beat.swap(now, Ordering::Relaxed)))
+    }
+
+    /// Lets every flow announce itself again (as *adopted*), natively steered until it is answered:
+    /// everything written or sent before is void. Returns the new epoch.
+    pub fn bump_epoch(&self) -> u32 {
+        let Some(config) = self.config.at(0) else {
+            return 0;
+        };
+        // SAFETY: an aligned word within the mapping that only this process writes.
+        let epoch = unsafe { AtomicU32::from_ptr(&raw mut (*config).epoch) };
+        bump(epoch)
+    }
+
+    /// The glue's counters.
+    ///
+    /// # Errors
+    /// If the kernel's map cannot be read.
+    pub fn counters(&self) -> io::Result<Counters> {
+        let values: io::Result<Vec<u64>> = (0..Counters::NAMES.len() as u32)
+            .map(|i| self.maps.stats.sum(i))
+            .collect();
+        Ok(Counters::from_values(&values?))
+    }
+
+    /// Every live flow, of all network namespaces, as the glue last noted it. Reads memory only.
+    pub fn flows(&self) -> impl Iterator<Item = FlowSnapshot> {
+        let used = self.config.copy(0).map_or(0, |c| c.next_slot.min(c.max_flows));
+        (0..used).filter_map(|i| FlowSnapshot::from_slot(&self.slots.copy(i)?))
+    }
+
+    /// One live flow, by its number.
+    #[must_use]
+    pub fn flow(&self, sock_id: u32) -> Option<FlowSnapshot> {
+        let slot = self.slots.copy(sock_id & 0xffff)?;
+        FlowSnapshot::from_slot(&slot).filter(|f| f.sock_id == sock_id)
+    }
+
+    /// Clean stop: the name goes; flows go on under the system's CUBIC from their present window,
+    /// in every network namespace that can be reached; defaults that are our name become `cubic`;
+    /// pins and lock go.
+    ///
+    /// Flows that are idle in a namespace that cannot be reached run native CUBIC inside what is
+    /// left in the kernel, and switch to the system's with their next ACK.
+    ///
+    /// # Errors
+    /// If a step fails; those after it are tried all the same.
+    pub fn detach(self) -> io::Result<Left> {
+        let Self {
+            options,
+            pins,
+            link,
+            maps,
+            config,
+            slots,
+            programs,
+            ..
+        } = self;
+        drop(programs);
+        stop(&config);
+        let unregistered = link::unregister(link, &pins.link());
+        let left = go(&options.name, &config, &slots);
+        drop(maps);
+        let removed = pins.remove();
+        let left = left?;
+        unregistered?;
+        removed?;
+        Ok(left)
+    }
+}
+
+/// What a killed daemon left of `options.name` goes: as [`TcpDatapath::detach`] does it. `None` if
+/// there was nothing.
+///
+/// # Errors
+/// If a living process runs the datapath, or a step fails.
+pub fn clean_up(options: &Options) -> Result<Option<Left>, AttachError> {
+    options.validate()?;
+    check_host()?;
+    let Some(pins) = Pins::lock_existing(&options.pin_root, &options.name)? else {
+        return Ok(None);
+    };
+    let system = AttachError::system;
+    let maps = Maps::by(|name| Held::pinned(&pins.map(name))).ok();
+    let arrays = maps.as_ref().and_then(|m| {
+        let config = MappedArray::<Config>::new(&m.config, 1, true).ok()?;
+        let slots = MappedArray::<Slot>::new(&m.slots, m.slots.max_entries(), false).ok()?;
+        Some((config, slots))
+    });
+    if let Some((config, _)) = &arrays {
+        stop(config);
+    }
+    let pin = pins.link();
+    if pin.exists() {
+        let link = Link::open(&pin).map_err(|e| AttachError::Pin {
+            action: "open",
+            path: pin.clone(),
+            source: crate::maps::other(e),
+        })?;
+        link::unregister(link, &pin).map_err(system("unregister the name"))?;
+    }
+    let left = match &arrays {
+        Some((config, slots)) => go(&options.name, config, slots),
+        None => leave(&options.name),
+    }
+    .map_err(system("move flows to the system's CUBIC"))?;
+    pins.remove().map_err(system("remove the pins"))?;
+    Ok(Some(left))
+}
+
+/// Lets flows hand themselves over with their next ACK.
+fn stop(config: &MappedArray<Config>) {
+    if let Some(config) = config.at(0) {
+        // SAFETY: an aligned word within the mapping that only this process writes.
+        unsafe { AtomicU32::from_ptr(&raw mut (*config).flags) }
+            .fetch_or(CONFIG_STOPPING, Ordering::SeqCst);
+    }
+}
+
+/// Moves the flows, and waits a little for those that move themselves.
+fn go(name: &str, config: &MappedArray<Config>, slots: &MappedArray<Slot>) -> io::Result<Left> {
+    let mut left = leave(name)?;
+    let until = Instant::now() + LEAVE_WAIT;
+    let live = || {
+        let used = config.copy(0).map_or(0, |c| c.next_slot.min(c.max_flows));
+        (0..used)
+            .filter(|i| slots.copy(*i).is_some_and(|s| s.live == 1))
+            .count() as u32
+    };
+    loop {
+        left.remaining = live();
+        if left.remaining == 0 || Instant::now() >= until {
+            return Ok(left);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// What attaching makes.
+struct Parts {
+    link: Link,
+    maps: Maps,
+    config: MappedArray<Config>,
+    slots: MappedArray<Slot>,
+    mailbox: Mailbox,
+    programs: Programs,
+    ring: Ring,
+    adopted: bool,
+}
+
+impl Parts {
+    fn into_datapath(self, mut options: Options, host: HostInfo, pins: Pins) -> TcpDatapath {
+        options.max_flows = self.slots.len();
+        options.ring_bytes = self.maps.ring.max_entries();
+        TcpDatapath {
+            options,
+            host,
+            pins,
+            link: self.link,
+            maps: self.maps,
+            config: self.config,
+            slots: self.slots,
+            mailbox: self.mailbox,
+            programs: Mutex::new(self.programs),
+            ring: Some(self.ring),
+            adopted: self.adopted,
+        }
+    }
+}
+
+fn attach(options: &Options, host: &HostInfo, pins: &Pins) -> Result<Parts, AttachError> {
+    let system = AttachError::system;
+    let netns = match options.namespaces {
+        Namespaces::Any => 0,
+        Namespaces::Initial => {
+            initial_namespace().map_err(system("find the initial network namespace"))?
+        }
+    };
+    let adopted = pins.maps().is_dir();
+
+    let mut object = MaybeUninit::uninit();
+    let (skel, log) = listening(|| {
+        let mut open = CcpSkelBuilder::default().open(&mut object)?;
+        prepare(&mut open, options, host, adopted.then_some(pins))?;
+        open.load()
+    });
+    let mut skel = skel.map_err(|source| AttachError::Load { source, log })?;
+
+    if !adopted {
+        pins.make_maps()?;
+        macro_rules! pin {
+            ($($map:ident),+) => {$({
+                let path = pins.map(stringify!($map));
+                skel.maps.$map.pin(&path).map_err(|e| AttachError::Pin {
+                    action: "pin a map to",
+                    path,
+                    source: crate::maps::other(e),
+                })?;
+            })+};
+        }
+        pin!(
+            flows, ring, mailbox, slots, free_slots, config, stats, programs, program_meta
+        );
+    }
+    let maps = Maps::by(|name| Held::pinned(&pins.map(name))).map_err(system("open the maps"))?;
+    check_sizes(&maps, pins)?;
+    let max_flows = maps.slots.max_entries();
+    let map = system("map the datapath's memory");
+    let mapped = || -> io::Result<_> {
+        let config = MappedArray::<Config>::new(&maps.config, 1, true)?;
+        let slots = MappedArray::<Slot>::new(&maps.slots, max_flows, false)?;
+        let handles = Arc::new(RwLock::new(HashMap::new()));
+        let mailbox = MappedArray::new(&maps.mailbox, max_flows, true)?;
+        let mailbox = Mailbox::new(mailbox, Arc::clone(&handles));
+        let ring = Ring::new(maps.ring.try_clone()?, maps.ring.max_entries())?;
+        Ok((config, slots, mailbox, Programs::new(handles), ring))
+    };
+    let (config, slots, mailbox, programs, ring) = mapped().map_err(map)?;
+
+    maps.clear_programs()
+        .map_err(system("void the programs of the daemon before"))?;
+    configure(&config, options, max_flows, netns);
+    let ops = match host.signature {
+        Signature::FourArguments => &mut skel.maps.ccp_ops,
+        Signature::TwoArguments => &mut skel.maps.ccp_ops_2,
+    };
+    let link = link::register(ops, &options.name, &pins.link())?;
+    Ok(Parts {
+        link,
+        maps,
+        config,
+        slots,
+        mailbox,
+        programs,
+        ring,
+        adopted,
+    })
+}
+
+/// Sizes, names, and which of the two sets of operations is used.
+fn prepare(
+    open: &mut OpenCcpSkel<'_>,
+    options: &Options,
+    host: &HostInfo,
+    reuse: Option<&Pins>,
+) -> libbpf_rs::Result<()> {
+    let maps = &mut open.maps;
+    maps.ring.set_max_entries(options.ring_bytes)?;
+    maps.mailbox.set_max_entries(options.max_flows)?;
+    maps.slots.set_max_entries(options.max_flows)?;
+    maps.free_slots.set_max_entries(options.max_flows)?;
+    if let Some(pins) = reuse {
+        macro_rules! reuse {
+            ($($map:ident),+) => {
+                $(maps.$map.reuse_pinned_map(pins.map(stringify!($map)))?;)+
+            };
+        }
+        reuse!(
+            flows, ring, mailbox, slots, free_slots, config, stats, programs, program_meta
+        );
+    }
+    let four = host.signature == Signature::FourArguments;
+    maps.ccp_ops.set_autocreate(four)?;
+    maps.ccp_ops_2.set_autocreate(!four)?;
+    open.progs.ccp_cong_control.set_autoload(four);
+    open.progs.ccp_cong_control_2.set_autoload(!four);
+    open.progs.ccp_in_ack_event.set_autoload(!four);
+    for ops in [open.struct_ops.ccp_ops, open.struct_ops.ccp_ops_2] {
+        // SAFETY: libbpf's own copy of the operations, which lives as long as the open object.
+        let name = unsafe { &mut (*ops).name };
+        name.fill(0);
+        for (to, from) in name.iter_mut().zip(options.name.bytes()) {
+            *to = from as _;
+        }
+    }
+    Ok(())
+}
+
+/// Maps that an earlier daemon pinned must be what we would have made, but for the number of
+/// elements.
+fn check_sizes(maps: &Maps, pins: &Pins) -> Result<(), AttachError> {
+    let expected = [
+        ("flows", &maps.flows, size_of::<layout::Flow>()),
+        ("mailbox", &maps.mailbox, size_of::<layout::MailboxSlot>()),
+        ("slots", &maps.slots, size_of::<Slot>()),
+        ("config", &maps.config, size_of::<Config>()),
+        ("program_meta", &maps.program_meta, size_of::<ProgramMeta>()),
+    ];
+    for (name, map, size) in expected {
+        if map.value_size() as usize != size {
+            return Err(AttachError::Leftover {
+                path: pins.map(name),
+                problem: format!("its values have {} bytes, not {size}", map.value_size()),
+            });
+        }
+    }
+    if maps.mailbox.max_entries() != maps.slots.max_entries() {
+        return Err(AttachError::Leftover {
+            path: pins.map("mailbox"),
+            problem: "it has another number of slots than `slots`".into(),
+        });
+    }
+    Ok(())
+}
+
+/// Fills in the configuration; `next_slot` is the glue's.
+fn configure(config: &MappedArray<Config>, options: &Options, max_flows: u32, netns: u32) {
+    let Some(at) = config.at(0) else {
+        return;
+    };
+    let limit = u64::try_from(options.fallback_after.as_nanos()).unwrap_or(u64::MAX);
+    // SAFETY: aligned fields within the mapping, written by this process only.
+    unsafe {
+        (&raw mut (*at).fallback_after_ns).write_volatile(limit);
+        (&raw mut (*at).netns_inum).write_volatile(netns);
+        (&raw mut (*at).max_flows).write_volatile(max_flows);
+        (&raw mut (*at).max_fault_run).write_volatile(options.max_fault_run);
+        (&raw mut (*at).flags).write_volatile(0);
+        (&raw mut (*at).beat_ns).write_volatile(monotonic_ns());
+        bump(AtomicU32::from_ptr(&raw mut (*at).epoch));
+    }
+}
+
+/// The next epoch, which is never 0.
+fn bump(epoch: &AtomicU32) -> u32 {
+    let next = |e: u32| e.wrapping_add(1).max(1);
+    let before = epoch
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |e| Some(next(e)))
+        .unwrap_or_else(|e| e);
+    next(before)
+}
+
+fn monotonic_ns() -> u64 {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
+}

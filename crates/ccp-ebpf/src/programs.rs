@@ -1,0 +1,105 @@
+//! The table of installed programs.
+
+use std::os::fd::BorrowedFd;
+use std::sync::PoisonError;
+
+use crate::error::InstallError;
+use crate::layout::{MAX_PROGRAMS, MAX_REGISTERS, PROGRAM_OWN_RECOVERY, ProgramMeta, REG_CONTROL};
+use crate::mailbox::Handles;
+use crate::maps::Maps;
+
+/// Which places are taken, and how often each was used.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    /// By index: the uid of the program there.
+    places: [Option<u32>; MAX_PROGRAMS],
+    /// By index: distinguishes programs that had the same place.
+    serials: [u16; MAX_PROGRAMS],
+    handles: Handles,
+}
+
+/// What the glue must know to start a program.
+#[derive(Clone, Debug)]
+pub(crate) struct Start<'a> {
+    pub(crate) uid: u32,
+    pub(crate) defaults: &'a [u64],
+    pub(crate) prim_mask: u64,
+    pub(crate) own_recovery: bool,
+}
+
+impl Programs {
+    pub(crate) fn new(handles: Handles) -> Self {
+        Self {
+            places: [None; MAX_PROGRAMS],
+            serials: [0; MAX_PROGRAMS],
+            handles,
+        }
+    }
+
+    pub(crate) fn is_installed(&self, uid: u32) -> bool {
+        self.places.contains(&Some(uid))
+    }
+
+    /// Puts a loaded program into a free place. The program's number must be free.
+    pub(crate) fn insert(
+        &mut self,
+        maps: &Maps,
+        program: BorrowedFd<'_>,
+        start: &Start<'_>,
+    ) -> Result<(), InstallError> {
+        let system = |action| move |source| InstallError::System { action, source };
+        // The place that was used least often: the later a handle comes back, the better.
+        let free = (1..MAX_PROGRAMS)
+            .filter(|i| self.places[*i].is_none())
+            .min_by_key(|i| self.serials[*i]);
+        let Some(place) = free else {
+            return Err(InstallError::Full {
+                installed: MAX_PROGRAMS - 1,
+            });
+        };
+        let index = place as u32;
+        let serial = self.serials[place].wrapping_add(1);
+        let mut meta = ProgramMeta {
+            handle: index | u32::from(serial) << 16,
+            uid: start.uid,
+            flags: if start.own_recovery { PROGRAM_OWN_RECOVERY } else { 0 },
+            count: start.defaults.len().min(MAX_REGISTERS - REG_CONTROL) as u32,
+            prim_mask: start.prim_mask,
+            defaults: [0; MAX_REGISTERS - REG_CONTROL],
+        };
+        for (to, from) in meta.defaults.iter_mut().zip(start.defaults) {
+            *to = *from;
+        }
+        maps.set_program(index, program)
+            .map_err(system("put the program into the program array"))?;
+        maps.set_meta(index, Some(&meta))
+            .map_err(system("describe the program"))?;
+        self.places[place] = Some(start.uid);
+        self.serials[place] = serial;
+        self.handles
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(start.uid, meta.handle);
+        Ok(())
+    }
+
+    /// Takes a program out; whether it was there.
+    pub(crate) fn remove(&mut self, maps: &Maps, uid: u32) -> Result<bool, InstallError> {
+        let system = |action| move |source| InstallError::System { action, source };
+        let Some(place) = self.places.iter().position(|p| *p == Some(uid)) else {
+            return Ok(false);
+        };
+        self.handles
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&uid);
+        let index = place as u32;
+        maps.set_meta(index, None)
+            .map_err(system("void the program's description"))?;
+        maps.programs
+            .delete(index)
+            .map_err(system("take the program out of the program array"))?;
+        self.places[place] = None;
+        Ok(true)
+    }
+}

@@ -1,0 +1,5 @@
+//! The datapath on the running kernel. Needs root; traffic stays within namespaces of the tests'.
+
+mod common;
+mod root_attach;
+mod root_steer;
