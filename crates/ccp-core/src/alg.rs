@@ -6,6 +6,7 @@ use ccp_types::{FlowInfo, FlowState, Origin, SockId, Timestamp};
 
 use crate::program::CompiledProgram;
 use crate::report::Report;
+use crate::table::ProgramTable;
 use crate::update::Updates;
 
 /// Names a flow within the control plane: unique as long as the control plane lives.
@@ -19,6 +20,14 @@ pub struct FlowId(pub u64);
 pub trait CongAlg: Any + Send + Sync {
     /// The programs that its flows may run. A datapath is given all of them before the first flow.
     fn programs(&self) -> Vec<CompiledProgram>;
+
+    /// Whether it can steer flows of a datapath that runs the programs which `runs` says it does.
+    ///
+    /// By default it needs all of them. An algorithm with one program for datapaths that measure
+    /// much and another for the rest needs one of the two, and asks [`NewFlow::runs`] which.
+    fn fits(&self, runs: &dyn Fn(&CompiledProgram) -> bool) -> bool {
+        self.programs().iter().all(runs)
+    }
 
     /// Takes on a flow. Nothing happens to the flow yet: [`Flow::on_resume`] is called next.
     fn new_flow(&self, flow: &NewFlow<'_>) -> Box<dyn Flow>;
@@ -34,13 +43,35 @@ pub struct NewFlow<'a> {
     pub datapath: &'a str,
     /// What its datapath told of it.
     pub info: &'a FlowInfo,
+    programs: Option<&'a ProgramTable>,
 }
 
 impl<'a> NewFlow<'a> {
-    /// The flow `id` of the datapath `datapath`.
+    /// The flow `id` of the datapath `datapath`, which runs any program.
     #[must_use]
     pub const fn new(id: FlowId, datapath: &'a str, info: &'a FlowInfo) -> Self {
-        Self { id, datapath, info }
+        Self {
+            id,
+            datapath,
+            info,
+            programs: None,
+        }
+    }
+
+    /// The same, on a datapath that runs the programs of `programs`.
+    #[must_use]
+    pub const fn on(self, programs: &'a ProgramTable) -> Self {
+        Self {
+            programs: Some(programs),
+            ..self
+        }
+    }
+
+    /// Whether its datapath runs `program`: it has everything that the program names, and room for
+    /// it.
+    #[must_use]
+    pub fn runs(&self, program: &CompiledProgram) -> bool {
+        self.programs.is_none_or(|programs| programs.runs(program))
     }
 }
 
@@ -51,8 +82,10 @@ impl<'a> NewFlow<'a> {
 pub trait Flow: Send {
     /// The flow is yours from now on: because it is new, because it was alive before the control
     /// plane was, because the datapath gives it back after having had to take over, or because it
-    /// was another algorithm's until now. Always the first call, and the place to choose the
-    /// program. Until a program runs, the datapath steers the flow by itself.
+    /// was another algorithm's until now (then it counts as adopted). Always the first call, and
+    /// the place to choose the program: none runs, whatever ran before. Until a program runs, the
+    /// datapath steers the flow by itself. May come again at any time, also for a new flow whose
+    /// datapath got no answer.
     fn on_resume(&mut self, now: Timestamp, resume: &Resume) -> Updates;
 
     /// The program reported. Reports of a program that this flow no longer runs are not delivered.
@@ -73,6 +106,12 @@ pub trait Flow: Send {
     /// Something else happened. New events may be added: pass over what you do not know.
     fn on_event(&mut self, _now: Timestamp, _event: &Event) -> Updates {
         Updates::none()
+    }
+
+    /// Window, rate and round-trip time as the flow knows them from its reports, for listings.
+    /// Asked only where the datapath does not tell; `None` if they are what was last set.
+    fn state(&self) -> Option<FlowState> {
+        None
     }
 }
 

@@ -21,15 +21,42 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
 
 mod alg;
+mod command;
+mod near;
+mod params;
+mod policy;
 mod program;
+mod registry;
 mod report;
+mod runner;
+mod session;
+mod source;
+mod table;
+pub mod testkit;
 mod update;
 
+#[cfg(test)]
+mod testing;
+
 pub use alg::{CongAlg, Event, Flow, FlowId, NewFlow, Resume, Totals};
+pub use command::{Command, FlowUpdate, Place};
+pub use params::{ParamError, Params};
+pub use policy::{Choice, Match, MatchError, Policy, PortRange, Prefix, Rule};
 pub use program::{
     CompileError, CompiledProgram, ControlField, FieldValue, NoSuchField, ReportField,
 };
+pub use registry::{Algorithm, BuildError, DuplicateKind, Registry};
 pub use report::Report;
+pub use runner::{
+    Counts, FlowMode, FlowRunner, FlowStatus, MIN_SLEEP, RawReport, RunnerNotice, RunnerOutput,
+    UpdateError,
+};
+pub use session::{
+    Announced, Delivery, FlowIds, Opened, Output, Plan, Session, SessionNotice, SessionOptions,
+    SessionStats,
+};
+pub use source::{Position, SourceText};
+pub use table::{Form, Installed, MAX_LIBCCP_PROGRAMS, ProgramTable, RefusedProgram, Unfit};
 pub use update::{Change, Target, Update, Updates};
 
 pub use ccp_types::{Bytes, FlowInfo, FlowState, Micros, Origin, Rate, SockId, Timestamp};

@@ -114,6 +114,14 @@ impl Updates {
         self.changes.is_empty() && self.wake_at.is_none()
     }
 
+    /// Adds a change for the flow that gets these updates.
+    pub(crate) fn add(&mut self, change: Change) {
+        self.changes.push(Update {
+            flow: Target::Own,
+            change,
+        });
+    }
+
     fn push(mut self, change: Change) -> Self {
         self.changes.push(Update {
             flow: self.target,

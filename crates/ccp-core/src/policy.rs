@@ -1,0 +1,87 @@
+//! Which algorithm a flow gets.
+
+use crate::registry::Algorithm;
+use ccp_types::FlowInfo;
+
+mod matching;
+
+pub use matching::{Match, MatchError, PortRange, Prefix};
+
+/// A rule: flows that match get the algorithm.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Which flows.
+    pub matches: Match,
+    /// What they get.
+    pub algorithm: Algorithm,
+}
+
+/// The rules in order, and what flows get that no rule matches.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    rules: Vec<Rule>,
+    default: Algorithm,
+}
+
+/// What a flow gets, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'p> {
+    /// The place of the rule that matched, from 0; `None` if none did.
+    pub rule: Option<usize>,
+    /// The algorithm.
+    pub algorithm: &'p Algorithm,
+}
+
+impl Policy {
+    /// The rules `rules`, of which the first that matches wins, and `default` for the rest.
+    #[must_use]
+    pub const fn new(rules: Vec<Rule>, default: Algorithm) -> Self {
+        Self { rules, default }
+    }
+
+    /// What the flow `flow` of the datapath called `datapath` gets.
+    #[must_use]
+    pub fn choose(&self, flow: &FlowInfo, datapath: &str) -> Choice<'_> {
+        self.rules
+            .iter()
+            .enumerate()
+            .find(|(_, rule)| rule.matches.covers(flow, datapath))
+            .map_or(
+                Choice {
+                    rule: None,
+                    algorithm: &self.default,
+                },
+                |(place, rule)| Choice {
+                    rule: Some(place),
+                    algorithm: &rule.algorithm,
+                },
+            )
+    }
+
+    /// The rules, in order.
+    #[must_use]
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// What flows get that no rule matches, and flows whose own algorithm failed.
+    #[must_use]
+    pub const fn default_algorithm(&self) -> &Algorithm {
+        &self.default
+    }
+
+    /// Every algorithm that a flow may get, each once; the default first.
+    #[must_use]
+    pub fn algorithms(&self) -> Vec<Algorithm> {
+        let mut all = vec![self.default.clone()];
+        for rule in &self.rules {
+            if !all.iter().any(|known| known.same(&rule.algorithm)) {
+                all.push(rule.algorithm.clone());
+            }
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests;

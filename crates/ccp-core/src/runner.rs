@@ -1,0 +1,585 @@
+//! Keeps one flow alive, whatever its algorithm does.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use ccp_types::{FlowInfo, FlowState, Micros, Origin, Timestamp};
+
+use crate::alg::{Event, Flow, FlowId, NewFlow, Resume, Totals};
+use crate::command::{Command, FlowUpdate};
+use crate::program::CompiledProgram;
+use crate::registry::{Algorithm, panic_message};
+use crate::report::Report;
+use crate::session::{Announced, Opened};
+use crate::table::ProgramTable;
+use crate::update::Updates;
+
+mod staging;
+mod status;
+
+pub use staging::UpdateError;
+pub use status::{Counts, FlowMode, FlowStatus};
+
+use staging::Staging;
+
+/// The shortest time that a flow can sleep: one that asks for less is woken then, so that no
+/// algorithm keeps time from going on.
+pub const MIN_SLEEP: Micros = Micros(100);
+
+/// One report, as it came from the datapath.
+#[derive(Clone, Copy, Debug)]
+pub struct RawReport<'a> {
+    /// The number of the program that reports.
+    pub program_uid: u32,
+    /// The announcement of the flow that it belongs to; 0 where the datapath does not count.
+    pub generation: u32,
+    /// How many earlier reports are contained in this one.
+    pub merged: u64,
+    /// The values of the report variables.
+    pub fields: &'a [u64],
+}
+
+/// What a runner wants done, or wants known.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum RunnerOutput {
+    /// To be told the datapath.
+    Command(Command),
+    /// To be handed to the runner of another flow of the group:
+    /// [`FlowRunner::from_group`].
+    Forward {
+        /// For which flow.
+        to: FlowId,
+        /// What it is to do.
+        updates: Updates,
+    },
+    /// To be logged.
+    Notice(RunnerNotice),
+}
+
+/// Something about a flow that somebody should know. Each kind is told once per algorithm and
+/// flow; what happens more often is counted in [`FlowStatus`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RunnerNotice {
+    /// The algorithm panicked; the flow has another one now.
+    Panicked {
+        /// Its name.
+        algorithm: String,
+        /// What it said.
+        message: String,
+        /// Who steers the flow now: an algorithm, or `None` for the datapath.
+        now: Option<String>,
+    },
+    /// The algorithm wanted something that cannot be; the flow is as it was.
+    Refused {
+        /// Its name.
+        algorithm: String,
+        /// What is wrong.
+        error: UpdateError,
+    },
+}
+
+/// One flow with the algorithm that steers it.
+///
+/// Give it what happens (`on_…`), then call [`poll`](Self::poll) until there is nothing more; at
+/// the time [`wake_at`](Self::wake_at) call [`on_timer`](Self::on_timer). It performs no IO and
+/// reads no clock. A report costs no allocation once the flow is under way.
+///
+/// A panic of the algorithm moves the flow to the default algorithm, from its present window; a
+/// panic of the default algorithm leaves it to the datapath. An update that cannot be is dropped
+/// as a whole, and the flow stays as it was.
+pub struct FlowRunner {
+    id: FlowId,
+    datapath: Arc<str>,
+    info: FlowInfo,
+    generation: u32,
+    programs: Arc<ProgramTable>,
+    default: Option<Algorithm>,
+    steering: Option<Steering>,
+    running: Option<(u32, CompiledProgram)>,
+    mode: FlowMode,
+    /// Nothing that comes is believed until the flow is announced again.
+    suspended: bool,
+    closed: bool,
+    /// Window, rate and round-trip times as far as they were told or set.
+    known: FlowState,
+    /// `known` is what the datapath says, not what was set.
+    observed: bool,
+    now: Timestamp,
+    wake_at: Option<Timestamp>,
+    pending: FlowUpdate,
+    native: bool,
+    group: Vec<FlowId>,
+    forwards: VecDeque<(FlowId, Updates)>,
+    notices: VecDeque<RunnerNotice>,
+    counts: Counts,
+}
+
+struct Steering {
+    algorithm: Algorithm,
+    flow: Box<dyn Flow>,
+    /// A refused update of this algorithm has been told of.
+    told_of_refusal: bool,
+}
+
+impl FlowRunner {
+    /// Takes on the flow `opened`. `default` is what it gets if its algorithm fails.
+    #[must_use]
+    pub fn new(now: Timestamp, opened: Opened, default: Option<Algorithm>) -> Self {
+        let Opened {
+            flow: id,
+            datapath,
+            announced: Announced { info, generation },
+            algorithm,
+            programs,
+            ..
+        } = opened;
+        let mut runner = Self {
+            id,
+            datapath,
+            generation,
+            programs,
+            default,
+            steering: None,
+            running: None,
+            mode: FlowMode::Native,
+            suspended: false,
+            closed: false,
+            known: info.state,
+            observed: false,
+            now,
+            wake_at: None,
+            pending: FlowUpdate {
+                flow: id,
+                sock_id: info.sock_id,
+                generation,
+                program_uid: 0,
+                change_program: false,
+                fields: smallvec::SmallVec::new(),
+            },
+            native: false,
+            group: Vec::new(),
+            forwards: VecDeque::new(),
+            notices: VecDeque::new(),
+            counts: Counts::default(),
+            info,
+        };
+        if let Some(algorithm) = algorithm {
+            let origin = runner.info.origin;
+            runner.start(now, &algorithm, origin);
+        }
+        runner
+    }
+
+    /// The program reported.
+    pub fn on_report(&mut self, now: Timestamp, report: &RawReport<'_>) {
+        let now = self.advance(now);
+        let fits = !self.suspended && !self.closed && report.generation == self.generation;
+        let report = match &self.running {
+            Some((uid, program)) if fits && *uid == report.program_uid => {
+                Report::new(program, report.fields, report.merged)
+            }
+            _ => None,
+        };
+        let (Some(report), Some(steering)) = (report, &mut self.steering) else {
+            self.counts.stale += 1;
+            return;
+        };
+        self.counts.reports += 1;
+        self.counts.merged += report.merged();
+        let flow = &mut steering.flow;
+        let done = catch_unwind(AssertUnwindSafe(|| flow.on_report(now, &report)));
+        self.finish(now, done);
+    }
+
+    /// Time has gone on. Does nothing before [`wake_at`](Self::wake_at).
+    pub fn on_timer(&mut self, now: Timestamp) {
+        let now = self.advance(now);
+        if self.wake_at.is_some_and(|wake_at| wake_at <= now) {
+            self.wake_at = None;
+            self.call(now, |flow| flow.on_timer(now));
+        }
+    }
+
+    /// Something happened to the flow. For its end there is [`close`](Self::close), for reports
+    /// that were dropped [`missed`](Self::missed).
+    pub fn on_event(&mut self, now: Timestamp, event: &Event) {
+        let now = self.advance(now);
+        if let Event::MssChanged { mss } = event {
+            self.info.mss = *mss;
+        }
+        self.call(now, |flow| flow.on_event(now, event));
+    }
+
+    /// `count` reports came faster than they could be handed on, and were dropped.
+    pub fn missed(&mut self, now: Timestamp, count: u64) {
+        self.counts.missed += count;
+        self.on_event(now, &Event::ReportsMissed { count });
+    }
+
+    /// The datapath announced the flow again: it is as `announced` says, and no program runs.
+    pub fn on_resume(&mut self, now: Timestamp, announced: &Announced) {
+        let now = self.advance(now);
+        self.info.clone_from(&announced.info);
+        self.known = announced.info.state;
+        self.generation = announced.generation;
+        self.forget();
+        self.suspended = false;
+        self.mode = FlowMode::Native;
+        let resume = Resume::new(self.info.origin, self.known, self.info.mss);
+        if self.steering.is_none() && self.counts.panics > 0 {
+            self.mode = FlowMode::Fallback;
+        }
+        self.call(now, |flow| flow.on_resume(now, &resume));
+    }
+
+    /// The control plane was not there for a while, so the datapath has taken over: nothing that
+    /// comes is believed until [`on_resume`](Self::on_resume).
+    pub fn on_suspend(&mut self) {
+        self.suspended = true;
+        self.mode = FlowMode::Fallback;
+        self.forget();
+    }
+
+    /// The configuration says something else of this flow's algorithm: the same kind with other
+    /// parameters goes on under way if it can, everything else starts from the present window.
+    pub fn reconfigure(&mut self, now: Timestamp, algorithm: &Algorithm) {
+        let now = self.advance(now);
+        let same_kind = |s: &&mut Steering| s.algorithm.kind() == algorithm.kind();
+        if self.suspended || self.closed {
+            return self.switch(now, algorithm);
+        }
+        let Some(steering) = self.steering.as_mut().filter(same_kind) else {
+            return self.switch(now, algorithm);
+        };
+        let flow = &mut steering.flow;
+        match catch_unwind(AssertUnwindSafe(|| flow.reconfigure(now, algorithm.alg()))) {
+            Ok(None) => self.switch(now, algorithm),
+            Ok(Some(updates)) => {
+                steering.algorithm = algorithm.clone();
+                steering.told_of_refusal = false;
+                self.apply(now, updates);
+            }
+            Err(panic) => self.fail(now, panic_message(&*panic)),
+        }
+    }
+
+    /// Gives the flow to `algorithm`, from its present window.
+    pub fn switch(&mut self, now: Timestamp, algorithm: &Algorithm) {
+        let now = self.advance(now);
+        if !self.closed {
+            self.refresh();
+            self.start(now, algorithm, Origin::Adopted);
+        }
+    }
+
+    /// Another flow of the group says what this one is to do.
+    pub fn from_group(&mut self, now: Timestamp, updates: Updates) {
+        let now = self.advance(now);
+        if !self.suspended && !self.closed {
+            self.apply(now, updates);
+        }
+    }
+
+    /// The flows whose updates may be addressed to this one's and the other way round. Without
+    /// this, a flow steers itself only.
+    pub fn set_group(&mut self, group: Vec<FlowId>) {
+        self.group = group;
+    }
+
+    /// The datapath runs other programs from now on (a new configuration has more of them). The
+    /// numbers of those that it ran before must be the same.
+    pub fn set_programs(&mut self, programs: Arc<ProgramTable>) {
+        self.programs = programs;
+    }
+
+    /// What the flow gets if its algorithm fails from now on.
+    pub fn set_default(&mut self, default: Option<Algorithm>) {
+        self.default = default;
+    }
+
+    /// The flow ended: the algorithm hears of it, nothing is sent any more.
+    pub fn close(&mut self, now: Timestamp) {
+        if self.closed {
+            return;
+        }
+        let now = self.advance(now);
+        let totals = Totals::new(self.counts.reports, self.counts.updates);
+        if let Some(Steering {
+            algorithm,
+            mut flow,
+            ..
+        }) = self.steering.take()
+        {
+            let last = AssertUnwindSafe(|| {
+                let _ = flow.on_event(now, &Event::Closed(totals));
+                drop(flow);
+            });
+            if let Err(panic) = catch_unwind(last) {
+                self.counts.panics += 1;
+                self.notices.push_back(RunnerNotice::Panicked {
+                    algorithm: algorithm.name().to_owned(),
+                    message: panic_message(&*panic).to_owned(),
+                    now: None,
+                });
+            }
+        }
+        self.closed = true;
+        self.forget();
+        self.native = false;
+    }
+
+    /// The next thing to be done.
+    pub fn poll(&mut self) -> Option<RunnerOutput> {
+        if let Some(notice) = self.notices.pop_front() {
+            return Some(RunnerOutput::Notice(notice));
+        }
+        if std::mem::take(&mut self.native) {
+            return Some(RunnerOutput::Command(Command::Native {
+                flow: self.id,
+                sock_id: self.info.sock_id,
+                generation: self.generation,
+            }));
+        }
+        if !self.pending.is_empty() {
+            self.counts.updates += 1;
+            let update = self.pending.clone();
+            self.pending.fields.clear();
+            self.pending.change_program = false;
+            return Some(RunnerOutput::Command(Command::Update(update)));
+        }
+        let (to, updates) = self.forwards.pop_front()?;
+        Some(RunnerOutput::Forward { to, updates })
+    }
+
+    /// When [`on_timer`](Self::on_timer) is to be called.
+    #[must_use]
+    pub const fn wake_at(&self) -> Option<Timestamp> {
+        self.wake_at
+    }
+
+    /// The datapath tells by itself what it does: this is what [`status`](Self::status) shows and
+    /// what a next algorithm starts from.
+    pub const fn observe(&mut self, state: FlowState) {
+        self.known = state;
+        self.observed = true;
+    }
+
+    /// The flow's name in the control plane.
+    #[must_use]
+    pub const fn id(&self) -> FlowId {
+        self.id
+    }
+
+    /// The programs of its datapath, which also know how to encode commands for it.
+    #[must_use]
+    pub const fn programs(&self) -> &Arc<ProgramTable> {
+        &self.programs
+    }
+
+    /// The algorithm that steers the flow; `None` if the datapath does.
+    #[must_use]
+    pub fn algorithm(&self) -> Option<&Algorithm> {
+        self.steering.as_ref().map(|s| &s.algorithm)
+    }
+
+    /// Gives the flow to a new `Flow` of `algorithm`; if that fails, to the default.
+    fn start(&mut self, now: Timestamp, algorithm: &Algorithm, origin: Origin) {
+        self.wake_at = None;
+        drop_quietly(self.steering.take());
+        let new = NewFlow::new(self.id, &self.datapath, &self.info).on(&self.programs);
+        match catch_unwind(AssertUnwindSafe(|| algorithm.alg().new_flow(&new))) {
+            Ok(flow) => {
+                self.steering = Some(Steering {
+                    algorithm: algorithm.clone(),
+                    flow,
+                    told_of_refusal: false,
+                });
+                // While suspended nothing is said; the announcement to come does it.
+                let resume = Resume::new(origin, self.known, self.info.mss);
+                self.call(now, |flow| flow.on_resume(now, &resume));
+            }
+            Err(panic) => self.fail_as(now, algorithm, panic_message(&*panic)),
+        }
+    }
+
+    /// Calls the algorithm, if there is one and the flow is its own at the moment.
+    fn call(&mut self, now: Timestamp, call: impl FnOnce(&mut dyn Flow) -> Updates) {
+        if self.suspended || self.closed {
+            return;
+        }
+        if let Some(steering) = &mut self.steering {
+            let flow = &mut *steering.flow;
+            let done = catch_unwind(AssertUnwindSafe(|| call(flow)));
+            self.finish(now, done);
+        }
+    }
+
+    fn finish(&mut self, now: Timestamp, done: std::thread::Result<Updates>) {
+        match done {
+            Ok(updates) => self.apply(now, updates),
+            Err(panic) => self.fail(now, panic_message(&*panic)),
+        }
+    }
+
+    fn fail(&mut self, now: Timestamp, message: &str) {
+        if let Some(steering) = &self.steering {
+            let algorithm = steering.algorithm.clone();
+            self.fail_as(now, &algorithm, message);
+        }
+    }
+
+    /// `algorithm` panicked: the default takes over, or the datapath.
+    fn fail_as(&mut self, now: Timestamp, algorithm: &Algorithm, message: &str) {
+        self.counts.panics += 1;
+        let next = self
+            .default
+            .clone()
+            .filter(|default| !default.same(algorithm) && self.programs.fits(default));
+        self.notices.push_back(RunnerNotice::Panicked {
+            algorithm: algorithm.name().to_owned(),
+            message: message.to_owned(),
+            now: next.as_ref().map(|next| next.name().to_owned()),
+        });
+        self.refresh();
+        drop_quietly(self.steering.take());
+        match next {
+            Some(next) => {
+                self.start(now, &next, Origin::Adopted);
+            }
+            None => {
+                self.forget();
+                self.native = !self.closed;
+                self.mode = FlowMode::Fallback;
+            }
+        }
+    }
+
+    /// Does what an algorithm wants, or nothing of it.
+    fn apply(&mut self, now: Timestamp, updates: Updates) {
+        if let Some(time) = updates.wake() {
+            self.wake_at = Some(time.max(now + MIN_SLEEP));
+        }
+        match Staging::new(self).check(&updates) {
+            Ok(staged) => {
+                if let Some(program) = staged.program {
+                    self.pending.start(program.0);
+                    self.running = Some(program);
+                    self.mode = FlowMode::Running;
+                    self.native = false;
+                }
+                for (place, value) in staged.fields {
+                    self.pending.set(place, value);
+                }
+                if !self.observed {
+                    self.known.cwnd.0 = self.pending.cwnd().unwrap_or(self.known.cwnd.0);
+                    self.known.rate.0 = self.pending.rate().unwrap_or(self.known.rate.0);
+                }
+                for (to, update) in staged.others {
+                    self.forward(to, update);
+                }
+            }
+            Err(error) => {
+                self.counts.refused += 1;
+                if let Some(steering) = &mut self.steering
+                    && !std::mem::replace(&mut steering.told_of_refusal, true)
+                {
+                    self.notices.push_back(RunnerNotice::Refused {
+                        algorithm: steering.algorithm.name().to_owned(),
+                        error,
+                    });
+                }
+            }
+        }
+    }
+
+    fn forward(&mut self, to: FlowId, change: crate::update::Change) {
+        match self.forwards.back_mut() {
+            Some((last, updates)) if *last == to => updates.add(change),
+            _ => {
+                let mut updates = Updates::none();
+                updates.add(change);
+                self.forwards.push_back((to, updates));
+            }
+        }
+    }
+
+    /// Nothing runs, nothing is waited for, nothing is to be sent.
+    fn forget(&mut self) {
+        self.running = None;
+        self.wake_at = None;
+        self.pending.fields.clear();
+        self.pending.change_program = false;
+        self.pending.program_uid = 0;
+        self.pending.generation = self.generation;
+        self.pending.sock_id = self.info.sock_id;
+    }
+
+    /// Takes over what the algorithm knows of the flow, where the datapath does not tell.
+    fn refresh(&mut self) {
+        self.known = self.present();
+    }
+
+    fn present(&self) -> FlowState {
+        let told = match &self.steering {
+            Some(steering) if !self.observed => {
+                let flow = &*steering.flow;
+                catch_unwind(AssertUnwindSafe(|| flow.state())).unwrap_or_default()
+            }
+            _ => None,
+        };
+        told.unwrap_or(self.known)
+    }
+
+    /// Time never goes back.
+    fn advance(&mut self, now: Timestamp) -> Timestamp {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// How the flow is.
+    #[must_use]
+    pub fn status(&self) -> FlowStatus {
+        let state = self.present();
+        FlowStatus {
+            id: self.id,
+            datapath: self.datapath.clone(),
+            sock_id: self.info.sock_id,
+            src: self.info.src,
+            dst: self.info.dst,
+            algorithm: self.steering.as_ref().map(|s| s.algorithm.clone()),
+            program: self.running.as_ref().map(|(_, program)| program.clone()),
+            mode: self.mode,
+            mss: self.info.mss,
+            state,
+            counts: self.counts,
+        }
+    }
+}
+
+impl Drop for FlowRunner {
+    fn drop(&mut self) {
+        drop_quietly(self.steering.take());
+    }
+}
+
+impl std::fmt::Debug for FlowRunner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FlowRunner")
+            .field("id", &self.id)
+            .field("sock_id", &self.info.sock_id)
+            .field("algorithm", &self.steering.as_ref().map(|s| &s.algorithm))
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A flow whose destructor panics is gone all the same.
+fn drop_quietly(steering: Option<Steering>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(steering)));
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,564 @@
+//! The control plane's side of one datapath.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ccp_types::{FlowInfo, Micros, SockId};
+use ccp_wire::{
+    Capabilities, Create, Features, Hello, Measure, Message, PortOrder, Totals, VERSION,
+};
+
+use crate::alg::FlowId;
+use crate::command::Command;
+use crate::policy::Policy;
+use crate::registry::Algorithm;
+use crate::table::{ProgramTable, RefusedProgram};
+
+mod stats;
+
+pub use stats::SessionStats;
+
+/// What sessions work from: the rules, and the algorithms that they name.
+#[derive(Debug)]
+pub struct Plan {
+    policy: Policy,
+    algorithms: Vec<Algorithm>,
+}
+
+impl Plan {
+    /// What `policy` says.
+    #[must_use]
+    pub fn new(policy: Policy) -> Arc<Self> {
+        let algorithms = policy.algorithms();
+        Arc::new(Self { policy, algorithms })
+    }
+
+    /// The same, and programs are also installed for `more`: algorithms that no rule names, but
+    /// that a flow may be given by hand.
+    #[must_use]
+    pub fn with_algorithms(policy: Policy, more: impl IntoIterator<Item = Algorithm>) -> Arc<Self> {
+        let mut algorithms = policy.algorithms();
+        for algorithm in more {
+            if !algorithms.iter().any(|known| known.same(&algorithm)) {
+                algorithms.push(algorithm);
+            }
+        }
+        Arc::new(Self { policy, algorithms })
+    }
+
+    /// The rules.
+    #[must_use]
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Every algorithm that a flow may get; the default first.
+    #[must_use]
+    pub fn algorithms(&self) -> &[Algorithm] {
+        &self.algorithms
+    }
+}
+
+/// Gives out the names of flows: the clones of one give each name once.
+#[derive(Clone, Debug, Default)]
+pub struct FlowIds(Arc<AtomicU64>);
+
+impl FlowIds {
+    /// Names from 1 upward.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn next(&self) -> FlowId {
+        FlowId(self.0.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// How a session treats its datapath.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// How many flows are taken at most; the datapath steers further ones by itself.
+    pub max_flows: usize,
+    /// How a datapath without our trailing fields writes ports and addresses.
+    pub port_order: PortOrder,
+    /// The epoch that HELLO names; not 0.
+    pub epoch: u32,
+    /// How often the control plane gives a sign of life; 0 for never.
+    pub heartbeat: Micros,
+    /// Without a sign of life for that long, the datapath is to steer its flows by itself.
+    pub fallback_after: Micros,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            max_flows: 65_536,
+            port_order: PortOrder::Network,
+            epoch: 1,
+            heartbeat: Micros::ZERO,
+            fallback_after: Micros::ZERO,
+        }
+    }
+}
+
+/// A flow as its datapath announced it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// The flow.
+    pub info: FlowInfo,
+    /// Which announcement of it this is; 0 where the datapath does not count. What belongs to an
+    /// earlier one is void.
+    pub generation: u32,
+}
+
+/// A flow that has come under control.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Opened {
+    /// Its name in the control plane.
+    pub flow: FlowId,
+    /// The name of its datapath.
+    pub datapath: Arc<str>,
+    /// What the datapath told of it.
+    pub announced: Announced,
+    /// What steers it; `None` if the datapath must, because it runs neither the algorithm that the
+    /// rules choose nor the default.
+    pub algorithm: Option<Algorithm>,
+    /// The rule that chose it, from 0; `None` for the default.
+    pub rule: Option<usize>,
+    /// The programs of its datapath.
+    pub programs: Arc<ProgramTable>,
+}
+
+impl Opened {
+    /// A flow that came under control without a session: for tests and simulators.
+    #[must_use]
+    pub fn new(
+        flow: FlowId,
+        datapath: &str,
+        announced: Announced,
+        algorithm: Option<Algorithm>,
+        programs: Arc<ProgramTable>,
+    ) -> Self {
+        Self {
+            flow,
+            datapath: datapath.into(),
+            announced,
+            algorithm,
+            rule: None,
+            programs,
+        }
+    }
+}
+
+/// A report on its way to its flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// The flow.
+    pub flow: FlowId,
+    /// The announcement that it belongs to.
+    pub generation: u32,
+    /// How many earlier reports are contained in it.
+    pub merged: u64,
+    /// The report: a known program, with as many fields as that program reports.
+    pub measure: Measure<'a>,
+}
+
+/// What a session wants done, or wants known.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Output {
+    /// To be told the datapath.
+    Command(Command),
+    /// A flow has come.
+    Opened(Box<Opened>),
+    /// The datapath announced a flow again: it runs no program.
+    Resumed {
+        /// The flow.
+        flow: FlowId,
+        /// How it is.
+        announced: Box<Announced>,
+    },
+    /// The datapath has taken over a flow until it announces it again.
+    Suspended {
+        /// The flow.
+        flow: FlowId,
+    },
+    /// A flow has ended.
+    Closed {
+        /// The flow.
+        flow: FlowId,
+        /// What it did, where the datapath tells.
+        totals: Option<Totals>,
+    },
+    /// To be logged.
+    Notice(SessionNotice),
+}
+
+/// Something about a datapath that somebody should know.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum SessionNotice {
+    /// It is there, for the first time or again after its own restart.
+    Ready {
+        /// How many programs it runs.
+        programs: usize,
+        /// How many flows ended with its restart.
+        lost_flows: usize,
+    },
+    /// It does not run a program.
+    ProgramRefused(RefusedProgram),
+    /// It does not run what an algorithm needs: flows get the default, or stay with the datapath.
+    Unavailable {
+        /// The algorithm's name.
+        algorithm: String,
+    },
+    /// It has as many flows as are taken. Told once per time that the limit is reached.
+    TooManyFlows {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+/// The control plane's side of one datapath: which flows it has, what they get, what of its
+/// messages can be believed.
+///
+/// Give it messages ([`on_message`](Self::on_message)), then call [`poll`](Self::poll) until there
+/// is nothing more. It performs no IO and reads no clock; no message makes it fail. What cannot be
+/// believed is dropped and counted ([`SessionStats`]).
+#[derive(Debug)]
+pub struct Session {
+    datapath: Arc<str>,
+    plan: Arc<Plan>,
+    ids: FlowIds,
+    options: SessionOptions,
+    /// `None` until the datapath has been told anything.
+    programs: Option<Arc<ProgramTable>>,
+    flows: HashMap<SockId, Entry>,
+    outputs: VecDeque<Output>,
+    stats: SessionStats,
+    full: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    id: FlowId,
+    src: SocketAddr,
+    dst: SocketAddr,
+    generation: u32,
+    suspended: bool,
+}
+
+impl Session {
+    /// A session with the datapath that the configuration calls `datapath`, from which nothing has
+    /// been heard yet.
+    #[must_use]
+    pub fn new(datapath: &str, plan: Arc<Plan>, ids: FlowIds, options: SessionOptions) -> Self {
+        Self {
+            datapath: datapath.into(),
+            plan,
+            ids,
+            options,
+            programs: None,
+            flows: HashMap::new(),
+            outputs: VecDeque::new(),
+            stats: SessionStats::default(),
+            full: false,
+        }
+    }
+
+    /// The datapath sent `message`. A report to be handed on is returned at once; everything else
+    /// comes through [`poll`](Self::poll).
+    pub fn on_message<'m>(&mut self, message: &Message<'m>) -> Option<Delivery<'m>> {
+        match message {
+            Message::Measure(measure) => return self.on_measure(*measure),
+            Message::Create(create) => self.on_create(create),
+            Message::Ready(ready) => self.on_ready(ready.capabilities.as_ref()),
+            Message::Unknown(_) => self.stats.unknown_messages += 1,
+            _ => self.stats.unexpected_messages += 1,
+        }
+        None
+    }
+
+    /// The datapath sent something that is no message.
+    pub const fn on_garbage(&mut self) {
+        self.stats.garbage += 1;
+    }
+
+    /// The datapath is there, with these capabilities (`None` is libccp's): what READY says.
+    ///
+    /// If it was there before, it has started again, and has none of the flows any more.
+    pub fn on_ready(&mut self, capabilities: Option<&Capabilities>) {
+        let lost_flows = self.flows.len();
+        if self.programs.is_some() {
+            self.stats.restarts += 1;
+        }
+        self.end_all();
+        self.greet(capabilities);
+        let programs = self.programs().installed().len();
+        self.notice(SessionNotice::Ready {
+            programs,
+            lost_flows,
+        });
+    }
+
+    /// The next thing to be done.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// The control plane itself was away for so long that the datapath has taken over its flows:
+    /// no flow is believed until it is announced again, which the new `epoch` asks for.
+    ///
+    /// A datapath without heartbeat does not take over and will not announce its flows again: with
+    /// such a one nothing happens.
+    pub fn suspend(&mut self, epoch: u32) {
+        let watched = self
+            .programs
+            .as_ref()
+            .is_some_and(|p| p.features().contains(Features::HEARTBEAT));
+        if !watched {
+            return;
+        }
+        self.options.epoch = epoch;
+        for entry in self.flows.values_mut() {
+            if !std::mem::replace(&mut entry.suspended, true) {
+                self.outputs.push_back(Output::Suspended { flow: entry.id });
+            }
+        }
+        self.hello();
+    }
+
+    /// The datapath has gone: all its flows end.
+    pub fn disconnect(&mut self) {
+        self.end_all();
+        self.programs = None;
+    }
+
+    /// The programs that the datapath runs; none before it was heard of.
+    #[must_use]
+    pub fn programs(&self) -> Arc<ProgramTable> {
+        self.programs
+            .clone()
+            .unwrap_or_else(|| Arc::new(ProgramTable::new(&[], None)))
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub const fn stats(&self) -> &SessionStats {
+        &self.stats
+    }
+
+    /// How many flows there are.
+    #[must_use]
+    pub fn flow_count(&self) -> usize {
+        self.flows.len()
+    }
+
+    /// Says hello and installs every program, numbered from 1: libccp forgets all others then.
+    fn greet(&mut self, capabilities: Option<&Capabilities>) {
+        let table = ProgramTable::new(self.plan.algorithms(), capabilities);
+        for refused in table.refused() {
+            self.stats.programs_refused += 1;
+            // An algorithm may have several programs of which one is enough.
+            let needed = |a: &&Algorithm| {
+                !table.fits(a) && a.programs().iter().any(|p| p.same(&refused.program))
+            };
+            if self.plan.algorithms().iter().any(|a| needed(&a)) {
+                self.outputs
+                    .push_back(Output::Notice(SessionNotice::ProgramRefused(
+                        refused.clone(),
+                    )));
+            }
+        }
+        for algorithm in self.plan.algorithms() {
+            if !table.fits(algorithm) {
+                self.stats.algorithms_unavailable += 1;
+                self.outputs
+                    .push_back(Output::Notice(SessionNotice::Unavailable {
+                        algorithm: algorithm.name().to_owned(),
+                    }));
+            }
+        }
+        self.programs = Some(Arc::new(table));
+        self.hello();
+        for installed in self.programs().installed() {
+            self.command(Command::Install(installed.clone()));
+        }
+    }
+
+    fn hello(&mut self) {
+        let features = self.programs().features();
+        if !features.contains(Features::HELLO) {
+            return;
+        }
+        self.command(Command::Hello(Hello {
+            version: VERSION,
+            features,
+            epoch: self.options.epoch,
+            heartbeat: self.options.heartbeat,
+            fallback_after: self.options.fallback_after,
+        }));
+    }
+
+    fn on_create(&mut self, create: &Create) {
+        let Ok(info) = create.to_flow_info(self.options.port_order) else {
+            self.stats.bad_creates += 1;
+            return;
+        };
+        if self.programs.is_none() {
+            // It did not say READY, or we were not there to hear it: it is taken for libccp's.
+            self.greet(None);
+        }
+        let announced = Announced {
+            generation: create.generation(),
+            info,
+        };
+        match self.flows.get_mut(&announced.info.sock_id) {
+            Some(entry) if (entry.src, entry.dst) == (announced.info.src, announced.info.dst) => {
+                entry.generation = announced.generation;
+                entry.suspended = false;
+                let flow = entry.id;
+                self.stats.flows_resumed += 1;
+                self.outputs.push_back(Output::Resumed {
+                    flow,
+                    announced: Box::new(announced),
+                });
+            }
+            Some(_) => {
+                // The slot has another flow by now; the end of the one before was lost.
+                self.stats.flows_replaced += 1;
+                self.end(announced.info.sock_id, None);
+                self.open(announced);
+            }
+            None => self.open(announced),
+        }
+    }
+
+    fn open(&mut self, announced: Announced) {
+        let limit = self.options.max_flows;
+        if self.flows.len() >= limit {
+            self.stats.flows_refused += 1;
+            if !std::mem::replace(&mut self.full, true) {
+                self.notice(SessionNotice::TooManyFlows { limit });
+            }
+            return;
+        }
+        let flow = self.ids.next();
+        let info = &announced.info;
+        self.flows.insert(
+            info.sock_id,
+            Entry {
+                id: flow,
+                src: info.src,
+                dst: info.dst,
+                generation: announced.generation,
+                suspended: false,
+            },
+        );
+        self.stats.flows_opened += 1;
+        let programs = self.programs();
+        let choice = self.plan.policy().choose(info, &self.datapath);
+        let default = self.plan.policy().default_algorithm();
+        let algorithm = [choice.algorithm, default]
+            .into_iter()
+            .find(|algorithm| programs.fits(algorithm));
+        if !algorithm.is_some_and(|algorithm| algorithm.same(choice.algorithm)) {
+            self.stats.flows_without_their_algorithm += 1;
+        }
+        let opened = Opened {
+            flow,
+            datapath: self.datapath.clone(),
+            algorithm: algorithm.cloned(),
+            rule: choice.rule,
+            programs,
+            announced,
+        };
+        self.outputs.push_back(Output::Opened(Box::new(opened)));
+    }
+
+    fn on_measure<'m>(&mut self, measure: Measure<'m>) -> Option<Delivery<'m>> {
+        let stats = &mut self.stats;
+        let Some(entry) = self.flows.get(&measure.sock_id) else {
+            stats.reports_of_unknown_flows += 1;
+            return None;
+        };
+        let of_this_announcement = measure
+            .trailer
+            .is_none_or(|trailer| trailer.generation == entry.generation);
+        if measure.is_close() {
+            // The flow is gone, whatever was last known of it.
+            self.end(measure.sock_id, measure.totals);
+            return None;
+        }
+        if entry.suspended {
+            stats.reports_while_suspended += 1;
+            return None;
+        }
+        if !of_this_announcement {
+            stats.reports_of_earlier_announcements += 1;
+            return None;
+        }
+        let program = self
+            .programs
+            .as_ref()
+            .and_then(|programs| programs.get(measure.program_uid));
+        let Some(program) = program else {
+            stats.reports_of_unknown_programs += 1;
+            return None;
+        };
+        if measure.len() != program.program.ir().reports.len() {
+            stats.reports_of_wrong_length += 1;
+            return None;
+        }
+        stats.reports += 1;
+        let merged = measure
+            .trailer
+            .map_or(0, |trailer| u64::from(trailer.merged));
+        stats.reports_merged += merged;
+        Some(Delivery {
+            flow: entry.id,
+            generation: entry.generation,
+            merged,
+            measure,
+        })
+    }
+
+    fn end(&mut self, sock_id: SockId, totals: Option<Totals>) {
+        if let Some(entry) = self.flows.remove(&sock_id) {
+            self.full = false;
+            self.stats.flows_closed += 1;
+            self.outputs.push_back(Output::Closed {
+                flow: entry.id,
+                totals,
+            });
+        }
+    }
+
+    fn end_all(&mut self) {
+        let mut ended: Vec<FlowId> = self.flows.drain().map(|(_, entry)| entry.id).collect();
+        // The order of a hash table is nobody's business.
+        ended.sort_unstable();
+        self.full = false;
+        self.stats.flows_lost += ended.len() as u64;
+        self.outputs.extend(
+            ended
+                .into_iter()
+                .map(|flow| Output::Closed { flow, totals: None }),
+        );
+    }
+
+    fn command(&mut self, command: Command) {
+        self.outputs.push_back(Output::Command(command));
+    }
+
+    fn notice(&mut self, notice: SessionNotice) {
+        self.outputs.push_back(Output::Notice(notice));
+    }
+}
+
+#[cfg(test)]
+mod tests;

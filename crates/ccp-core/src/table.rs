@@ -1,0 +1,302 @@
+//! The programs of one datapath: which it runs, under which number, in which form.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use ccp_lang::libccp::{self, LimitError};
+use ccp_program::libccp::Bytecode;
+use ccp_program::{BindError, Limits, Program, RegisterTable, VerifyError, verify};
+use ccp_wire::{
+    Capabilities, ChangeProg, ChangeProgExt, Encode, EncodeError, Features, Field, FieldExt,
+    FieldTarget, Install, InstallExt, TargetExt, UpdateExt, UpdateFields,
+};
+use thiserror::Error;
+
+use crate::command::{Command, FlowUpdate, Place};
+use crate::program::CompiledProgram;
+use crate::registry::Algorithm;
+
+/// How many programs libccp has room for: one less than its table says.
+pub const MAX_LIBCCP_PROGRAMS: usize = 9;
+
+/// What was found when the programs of a control plane met one datapath.
+///
+/// Programs are numbered from 1 upward. libccp forgets all programs when it is given number 1, so
+/// a control plane that starts again, or hears that its datapath did, starts with a clean table.
+#[derive(Clone, Debug)]
+pub struct ProgramTable {
+    features: Features,
+    registers: RegisterTable,
+    installed: Vec<Arc<Installed>>,
+    refused: Vec<RefusedProgram>,
+}
+
+/// A program that the datapath runs.
+#[derive(Clone, Debug)]
+pub struct Installed {
+    /// Its number, from 1.
+    pub uid: u32,
+    /// The program as algorithms know it.
+    pub program: CompiledProgram,
+    /// The program as the datapath gets it.
+    pub form: Form,
+}
+
+/// The form in which a datapath gets a program.
+#[derive(Clone, Debug)]
+pub enum Form {
+    /// Whole, bound to the datapath's own registers.
+    Whole(Program),
+    /// libccp's bytecode.
+    Libccp(Bytecode),
+}
+
+/// A program that the datapath does not run.
+#[derive(Clone, Debug)]
+pub struct RefusedProgram {
+    /// The program.
+    pub program: CompiledProgram,
+    /// Why it does not.
+    pub why: Unfit,
+}
+
+/// Why a datapath does not run a program.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Unfit {
+    /// It lacks a register that the program names.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The program is larger than the datapath has room for.
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
+    /// libccp's bytecode can't say it.
+    #[error(transparent)]
+    Libccp(#[from] LimitError),
+    /// Its table of programs is full.
+    #[error("the datapath has room for {limit} programs")]
+    Full {
+        /// How many it has room for.
+        limit: usize,
+    },
+}
+
+impl ProgramTable {
+    /// Sees which of the programs of `algorithms` a datapath with `capabilities` runs; `None` is
+    /// libccp's.
+    #[must_use]
+    pub fn new(algorithms: &[Algorithm], capabilities: Option<&Capabilities>) -> Self {
+        let mut table = Self {
+            features: capabilities.map_or(Features::NONE, |c| c.features & Features::ALL),
+            registers: capabilities.map_or_else(RegisterTable::libccp, |c| c.registers.clone()),
+            installed: Vec::new(),
+            refused: Vec::new(),
+        };
+        let limits = capabilities.map_or(Limits::MAX, |c| c.limits);
+        for program in algorithms.iter().flat_map(Algorithm::programs) {
+            if !table.runs(program) && !table.refused.iter().any(|r| r.program.same(program)) {
+                table.take(program, &limits);
+            }
+        }
+        table
+    }
+
+    fn take(&mut self, program: &CompiledProgram, limits: &Limits) {
+        let program = program.clone();
+        match self.form(&program, limits) {
+            Ok(form) => {
+                let uid = self.installed.len() as u32 + 1;
+                self.installed
+                    .push(Arc::new(Installed { uid, program, form }));
+            }
+            Err(why) => self.refused.push(RefusedProgram { program, why }),
+        }
+    }
+
+    fn form(&self, program: &CompiledProgram, limits: &Limits) -> Result<Form, Unfit> {
+        let bound = program.ir().bind(&self.registers)?;
+        if self.features.contains(Features::INSTALL_EXT) {
+            verify(&bound, limits)?;
+            return Ok(Form::Whole(bound));
+        }
+        if self.installed.len() >= MAX_LIBCCP_PROGRAMS {
+            return Err(Unfit::Full {
+                limit: MAX_LIBCCP_PROGRAMS,
+            });
+        }
+        Ok(Form::Libccp(libccp::lower(&bound)?))
+    }
+
+    /// The number of `program`, if the datapath runs it.
+    #[must_use]
+    pub fn uid(&self, program: &CompiledProgram) -> Option<u32> {
+        self.installed
+            .iter()
+            .find(|installed| installed.program.same(program))
+            .map(|installed| installed.uid)
+    }
+
+    /// Whether the datapath runs `program`.
+    #[must_use]
+    pub fn runs(&self, program: &CompiledProgram) -> bool {
+        self.uid(program).is_some()
+    }
+
+    /// Whether the datapath runs what `algorithm` needs.
+    #[must_use]
+    pub fn fits(&self, algorithm: &Algorithm) -> bool {
+        algorithm.alg().fits(&|program| self.runs(program))
+    }
+
+    /// The program with the number `uid`.
+    #[must_use]
+    pub fn get(&self, uid: u32) -> Option<&Arc<Installed>> {
+        let place = usize::try_from(uid.checked_sub(1)?).ok()?;
+        self.installed.get(place)
+    }
+
+    /// The programs that the datapath runs, in the order of their numbers.
+    #[must_use]
+    pub fn installed(&self) -> &[Arc<Installed>] {
+        &self.installed
+    }
+
+    /// The programs that it does not run, and why.
+    #[must_use]
+    pub fn refused(&self) -> &[RefusedProgram] {
+        &self.refused
+    }
+
+    /// The registers that the datapath has.
+    #[must_use]
+    pub const fn registers(&self) -> &RegisterTable {
+        &self.registers
+    }
+
+    /// Which extensions are spoken with the datapath.
+    #[must_use]
+    pub const fn features(&self) -> Features {
+        self.features
+    }
+
+    /// Appends `command` to `frames` as a frame that this datapath understands. Returns whether
+    /// there is one: libccp has no word for [`Command::Native`] and [`Command::Hello`].
+    ///
+    /// libccp reads one frame of a datagram: send each by itself.
+    ///
+    /// # Errors
+    /// If it has no place in the format; `frames` is then as it was before.
+    pub fn encode(&self, command: &Command, frames: &mut BytesMut) -> Result<bool, EncodeError> {
+        match command {
+            Command::Hello(hello) if self.features.contains(Features::HELLO) => {
+                hello.encode(frames)?;
+            }
+            Command::Hello(_) => return Ok(false),
+            Command::Install(installed) => match &installed.form {
+                Form::Whole(program) => {
+                    InstallExt::new(installed.uid, program)?.encode(frames)?;
+                }
+                Form::Libccp(bytecode) => Install {
+                    program_uid: installed.uid,
+                    bytecode: bytecode.clone(),
+                }
+                .encode(frames)?,
+            },
+            Command::Update(update) if self.features.contains(Features::UPDATE_EXT) => {
+                ours(update, frames)?;
+            }
+            Command::Update(update) => self.libccps(update, frames)?,
+            Command::Native {
+                sock_id,
+                generation,
+                ..
+            } if self.features.contains(Features::UPDATE_EXT) => ChangeProgExt {
+                sock_id: *sock_id,
+                generation: *generation,
+                program_uid: 0,
+                fields: Vec::new(),
+            }
+            .encode(frames)?,
+            Command::Native { .. } => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn libccps(&self, update: &FlowUpdate, frames: &mut BytesMut) -> Result<(), EncodeError> {
+        let program = self.get(update.program_uid).map(|i| i.program.ir());
+        let volatile = |place: u16| {
+            program
+                .and_then(|p| p.controls.get(usize::from(place)))
+                .is_some_and(|control| control.volatile)
+        };
+        let fields = update
+            .fields
+            .iter()
+            .filter_map(|(place, value)| {
+                let target = match *place {
+                    Place::Writable(0) => FieldTarget::Cwnd,
+                    Place::Writable(1) => FieldTarget::Rate,
+                    // libccp has no other, so no update of one passes the runner.
+                    Place::Writable(_) => return None,
+                    Place::Control(place) => FieldTarget::Control {
+                        index: u32::from(place),
+                        volatile: volatile(place),
+                    },
+                };
+                Some(Field {
+                    target,
+                    value: *value,
+                })
+            })
+            .collect();
+        let sock_id = update.sock_id;
+        // One message for program and fields: CHANGE_PROG undoes an UPDATE_FIELDS before it.
+        if update.change_program {
+            ChangeProg {
+                sock_id,
+                program_uid: update.program_uid,
+                fields,
+            }
+            .encode(frames)
+        } else {
+            UpdateFields { sock_id, fields }.encode(frames)
+        }
+    }
+}
+
+fn ours(update: &FlowUpdate, frames: &mut BytesMut) -> Result<(), EncodeError> {
+    let fields = update
+        .fields
+        .iter()
+        .map(|(place, value)| FieldExt {
+            target: match *place {
+                Place::Writable(place) => TargetExt::Writable(place),
+                Place::Control(place) => TargetExt::Control(place),
+            },
+            value: *value,
+        })
+        .collect();
+    let FlowUpdate {
+        sock_id,
+        generation,
+        program_uid,
+        ..
+    } = *update;
+    if update.change_program {
+        ChangeProgExt {
+            sock_id,
+            generation,
+            program_uid,
+            fields,
+        }
+        .encode(frames)
+    } else {
+        UpdateExt {
+            sock_id,
+            generation,
+            program_uid,
+            fields,
+        }
+        .encode(frames)
+    }
+}
