@@ -1,7 +1,7 @@
 //! Every operation on every pair of numbers at which something changes, in registers and as
 //! constants.
 
-use ccp_program::testing::EDGES;
+use ccp_program::testing::{EDGES, Rng};
 use ccp_program::{BinaryOp, Clause, Inst, Operand, Program, Reg, RegisterTable, Type, Variable};
 
 use crate::differential::{Pair, Seen};
@@ -75,6 +75,34 @@ fn root_binary_operations() {
             check(&bench, inst(A, Operand::Imm(edge)), alone(), 7);
             check(&bench, inst(Operand::Imm(edge), A), alone(), 7);
         }
+    }
+}
+
+#[test]
+fn root_products_around_the_largest() {
+    if !can_load() {
+        return;
+    }
+    let bench = Bench::new(4096);
+    let mut rng = Rng::new(9);
+    // The last factor that fits and the first that does not: carries matter here.
+    let mut pairs = Vec::new();
+    for _ in 0..2000 {
+        let b = (rng.bits() >> rng.below(64)).max(2);
+        let a = u64::MAX / b;
+        pairs.extend([(a, b), (a + 1, b), (b, a), (b, a + 1)]);
+    }
+    let inst = |b| Inst::Binary {
+        op: BinaryOp::Mul,
+        dst: RESULT,
+        a: A,
+        b,
+    };
+    check(&bench, inst(B), pairs.into_iter(), 7);
+    for b in [2, 3, 10, 0x7fff_ffff, 0x8000_0000, u64::MAX / 2, u64::MAX] {
+        let a = u64::MAX / b;
+        let around = [(a, 0), (a + 1, 0)].into_iter();
+        check(&bench, inst(Operand::Imm(b)), around, 7);
     }
 }
 
