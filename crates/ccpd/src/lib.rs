@@ -1,1 +1,49 @@
-//! ccpd
+//! The daemon of the congestion control plane, as a library to build one's own.
+//!
+//! `ccpd --config FILE` is this library with the algorithms that come with it. An algorithm of one's
+//! own needs no fork: give it a name and start the same daemon.
+//!
+//! ```no_run
+//! # use ccp_core::{BuildError, CongAlg, Params};
+//! # fn make(params: &Params) -> Result<algs::constant::Constant, BuildError> { unimplemented!() }
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = ccpd::Config::load("/etc/ccpd/ccpd.toml".as_ref())?;
+//! let daemon = ccpd::Ccpd::builder()
+//!     .config(config)
+//!     .kind("mine", make) // `kind = "mine"` in the configuration
+//!     .spawn()
+//!     .await?;
+//! tokio::signal::ctrl_c().await?;
+//! daemon.stop();
+//! daemon.wait().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # What runs
+//!
+//! One task per datapath reads its messages and keeps its session ([`ccp_core::Session`]); one task
+//! per flow calls the flow's algorithm ([`ccp_core::FlowRunner`]) and writes what it decides; one
+//! task per client answers on the control socket. No task waits for another's peer, and what can pile
+//! up is bounded: reports push out older ones and are counted, updates become one.
+
+#![forbid(unsafe_code)]
+
+mod board;
+mod builder;
+mod clock;
+pub mod config;
+mod control_server;
+mod daemon;
+mod datapath;
+mod error;
+mod flow_task;
+mod inbox;
+mod outlet;
+mod shared;
+mod socket_file;
+
+pub use builder::Builder;
+pub use config::{Config, ConfigError};
+pub use daemon::{Ccpd, Handle, Stopper};
+pub use error::{RunError, StartError};
+pub use socket_file::SocketError;

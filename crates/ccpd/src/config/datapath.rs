@@ -1,0 +1,157 @@
+//! `[[datapath]]`: where flows come from.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::raw::Section;
+use super::valid;
+
+/// One transport whose flows are steered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DatapathConfig {
+    /// Linux kernel TCP.
+    Tcp(TcpConfig),
+    /// libccp datapaths on a Unix datagram socket.
+    Unix(UnixConfig),
+}
+
+/// Linux kernel TCP through eBPF: `kind = "tcp"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpConfig {
+    /// What sockets ask for (`TCP_CONGESTION`): 1 to 15 letters, digits, `_` or `.`. Default `ccp`.
+    pub name: String,
+    /// Whose flows are taken.
+    pub namespaces: Namespaces,
+    /// How long flows go on without a sign of life from the daemon before the kernel's CUBIC takes
+    /// over: 100 ms to 60 s. Default 1 s. The daemon gives four signs in this time.
+    pub fallback_after: Duration,
+    /// How many flows are steered at once; more run natively. A power of two from 1 to 65,536, the
+    /// default. Each costs 384 bytes of kernel memory from the start.
+    pub max_flows: u32,
+}
+
+/// Which network namespaces' flows are taken; those of others run natively.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Namespaces {
+    /// Only the initial one: `"initial"`.
+    #[default]
+    Initial,
+    /// All: `"any"`. Any local user can make one.
+    Any,
+}
+
+/// A Unix datagram socket for libccp datapaths: `kind = "unix"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnixConfig {
+    /// Where the socket is made. Default `/run/ccpd/datapath.sock`. At most 107 bytes.
+    pub path: PathBuf,
+    /// Who may send to it, as the file's mode. Default 0600.
+    pub mode: u32,
+    /// How many flows of one datapath are steered at once; further ones are not answered. 1 to
+    /// 1,048,576; default 65,536.
+    pub max_flows: u32,
+}
+
+/// The highest number of flows of kernel TCP: slots are named with 16 bits.
+const MOST_TCP_FLOWS: u32 = 65_536;
+/// The highest number of flows of a Unix socket.
+const MOST_UNIX_FLOWS: u32 = 1 << 20;
+
+impl Default for TcpConfig {
+    fn default() -> Self {
+        Self {
+            name: "ccp".to_owned(),
+            namespaces: Namespaces::default(),
+            fallback_after: Duration::from_secs(1),
+            max_flows: MOST_TCP_FLOWS,
+        }
+    }
+}
+
+impl Default for UnixConfig {
+    fn default() -> Self {
+        Self {
+            path: PathBuf::from("/run/ccpd/datapath.sock"),
+            mode: 0o600,
+            max_flows: 65_536,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Tcp,
+    Unix,
+}
+
+const KINDS: [(&str, Kind); 2] = [("tcp", Kind::Tcp), ("unix", Kind::Unix)];
+
+impl DatapathConfig {
+    pub(super) fn read(section: &Section<'_>) -> Option<Self> {
+        if !section.has("kind") {
+            section.missing("kind", "expected \"tcp\" or \"unix\"");
+            return None;
+        }
+        Some(match section.choice("kind", &KINDS)? {
+            Kind::Tcp => Self::Tcp(TcpConfig::read(section)),
+            Kind::Unix => Self::Unix(UnixConfig::read(section)),
+        })
+    }
+
+    /// The name by which rules and listings know it: what sockets ask for, or the socket's path.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self {
+            Self::Tcp(tcp) => tcp.name.clone(),
+            Self::Unix(unix) => unix.path.display().to_string(),
+        }
+    }
+}
+
+impl TcpConfig {
+    fn read(section: &Section<'_>) -> Self {
+        const NAME: &str = "1 to 15 letters, digits, `_` or `.`";
+        const NAMESPACES: [(&str, Namespaces); 2] =
+            [("initial", Namespaces::Initial), ("any", Namespaces::Any)];
+        let default = Self::default();
+        let name = section.text("name", NAME).and_then(|found| {
+            let name = found.value;
+            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+            if (1..=15).contains(&name.len())
+                && name.chars().all(plain)
+                && name.chars().any(|c| c != '.')
+            {
+                Some(name.to_owned())
+            } else {
+                found.wrong(NAME)
+            }
+        });
+        let fallback_after = section
+            .integer("fallback_after_ms", 100..=60_000, "milliseconds")
+            .map(|found| Duration::from_millis(found.value));
+        Self {
+            name: name.unwrap_or(default.name),
+            namespaces: section
+                .choice("namespaces", &NAMESPACES)
+                .unwrap_or(default.namespaces),
+            fallback_after: fallback_after.unwrap_or(default.fallback_after),
+            max_flows: valid::power_of_two(section, "max_flows", MOST_TCP_FLOWS)
+                .unwrap_or(default.max_flows),
+        }
+    }
+}
+
+impl UnixConfig {
+    fn read(section: &Section<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            path: valid::socket_path(section, "path").unwrap_or(default.path),
+            mode: valid::mode(section, "mode").unwrap_or(default.mode),
+            max_flows: valid::flows(section, "max_flows", MOST_UNIX_FLOWS)
+                .unwrap_or(default.max_flows),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The configuration: a TOML file, checked as a whole. Unknown keys, values out of range and names of
+//! things that do not exist are refused with key, value, what is allowed, and line; nothing is
+//! clamped. `config/ccpd.toml` describes every key.
+
+mod datapath;
+mod policy;
+mod problem;
+mod raw;
+mod valid;
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use ccp_core::{Params, SourceText};
+use toml::de::DeTable;
+
+pub use datapath::{DatapathConfig, Namespaces, TcpConfig, UnixConfig};
+pub use policy::{PolicyConfig, RuleConfig};
+pub use problem::{ConfigError, Problem};
+use raw::{Section, Source};
+
+/// Everything that a configuration file says.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// `ccpd.control`: the control socket, made with mode 0600. Default `/run/ccpd/control.sock`.
+    pub control: PathBuf,
+    /// `[[datapath]]`: where flows come from. Default: kernel TCP under the name `ccp`.
+    pub datapaths: Vec<DatapathConfig>,
+    /// `[algorithms.NAME]`: what flows may run, with the parameters, which the algorithm's code
+    /// checks. Default: `reno`.
+    pub algorithms: Vec<Params>,
+    /// `[policy]`: which flow runs what. Default: all run `reno`.
+    pub policy: PolicyConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            control: PathBuf::from(ccp_control::DEFAULT_SOCKET),
+            datapaths: vec![DatapathConfig::Tcp(TcpConfig::default())],
+            algorithms: vec![Params::empty("reno")],
+            policy: PolicyConfig::default(),
+        }
+    }
+}
+
+impl FromStr for Config {
+    type Err = ConfigError;
+
+    /// Reads a configuration that is not in a file.
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        Self::parse(text, "configuration")
+    }
+}
+
+impl Config {
+    /// Reads the file `path`.
+    ///
+    /// # Errors
+    /// If it can't be read, or something in it is wrong: then with all that is.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, &path.display().to_string())
+    }
+
+    /// Reads `text`; `file` names it in messages. What the text leaves out has its default.
+    ///
+    /// # Errors
+    /// If something in it is wrong: with all that is.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
+        let source = Source::new(SourceText::new(file, text));
+        let (table, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            let span = error.span().unwrap_or(0..0);
+            source.problem(&span, format_args!("not TOML: {}", error.message()));
+        }
+        // After a slip in the notation what was read is a guess: say nothing more about it.
+        let config = if errors.is_empty() {
+            Some(Self::read(Section::root(&source, &table), &source))
+        } else {
+            None
+        };
+        let problems = source.into_problems();
+        match config {
+            Some(config) if problems.is_empty() => Ok(config),
+            _ => Err(ConfigError::Wrong(problems)),
+        }
+    }
+
+    /// Whether `other` says the same. Algorithms are compared by name and kind: what their parameters
+    /// mean is known to their code only.
+    #[cfg(test)]
+    fn means_the_same(&self, other: &Self) -> bool {
+        let names = |config: &Self| -> Vec<_> {
+            let name = |a: &Params| (a.name().to_owned(), a.kind().to_owned());
+            config.algorithms.iter().map(name).collect()
+        };
+        self.control == other.control
+            && self.datapaths == other.datapaths
+            && self.policy == other.policy
+            && names(self) == names(other)
+    }
+
+    fn read(root: Section<'_>, source: &Source) -> Self {
+        let default = Self::default();
+        let control = root.section("ccpd").and_then(|ccpd| {
+            let control = valid::socket_path(&ccpd, "control");
+            ccpd.finish();
+            control
+        });
+        let control = control.unwrap_or(default.control);
+        let datapaths = match root.sections("datapath") {
+            None => default.datapaths,
+            Some(sections) => datapaths(sections, &control, source),
+        };
+        let (algorithms, names) = match root.section("algorithms") {
+            None => (default.algorithms, vec!["reno"]),
+            // Also those that are wrong in themselves: rules may name them all the same.
+            Some(section) => (algorithms(&section, source), section.names()),
+        };
+        let policy = match root.section("policy") {
+            Some(section) => PolicyConfig::read(section, &names),
+            None => {
+                let default = PolicyConfig::default();
+                if !names.contains(&default.default.as_str()) {
+                    root.missing("policy.default", policy::NO_DEFAULT);
+                }
+                default
+            }
+        };
+        root.finish();
+        Self {
+            control,
+            datapaths,
+            algorithms,
+            policy,
+        }
+    }
+}
+
+fn algorithms(section: &Section<'_>, source: &Source) -> Vec<Params> {
+    let mut algorithms = Vec::new();
+    for name in section.names() {
+        match Params::new(source.text(), name) {
+            Ok(params) => algorithms.push(params),
+            Err(error) => source.note(Problem::from(&error)),
+        }
+    }
+    algorithms
+}
+
+fn datapaths(sections: Vec<Section<'_>>, control: &Path, source: &Source) -> Vec<DatapathConfig> {
+    let mut datapaths: Vec<DatapathConfig> = Vec::new();
+    for section in sections {
+        let Some(datapath) = DatapathConfig::read(&section) else {
+            continue;
+        };
+        let name = datapath.name();
+        let twice = match &datapath {
+            DatapathConfig::Unix(unix) if unix.path == control => {
+                Some("is the control socket's path already (`ccpd.control`)")
+            }
+            _ if datapaths.iter().any(|d| d.name() == name) => {
+                Some("is another datapath's already: each needs its own")
+            }
+            _ => None,
+        };
+        if let Some(why) = twice {
+            let key = match datapath {
+                DatapathConfig::Tcp(_) => "name",
+                DatapathConfig::Unix(_) => "path",
+            };
+            let text = format!("{}.{key} = \"{name}\" {why}", section.path());
+            source.problem(&section.span_of(key), text);
+        }
+        section.finish();
+        datapaths.push(datapath);
+    }
+    datapaths
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,136 @@
+//! `[policy]`: which flow runs which algorithm.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ccp_core::Match;
+
+use super::raw::Section;
+
+/// Which flow runs which algorithm: the first rule that matches, else the default.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct PolicyConfig {
+    /// The name of the algorithm for flows that no rule matches, and for those whose own algorithm
+    /// failed. Default `reno`.
+    pub default: String,
+    /// The rules, in the order of the file.
+    pub rules: Vec<RuleConfig>,
+}
+
+/// What flows that match run: `[[policy.rule]]`.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct RuleConfig {
+    /// Which flows.
+    pub matching: Match,
+    /// The algorithm's name.
+    pub algorithm: String,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        Self {
+            default: "reno".to_owned(),
+            rules: Vec::new(),
+        }
+    }
+}
+
+/// Said where the built-in default does not exist.
+pub(super) const NO_DEFAULT: &str = "the algorithm of flows that no rule matches; it may be left out \
+                                     only if there is an algorithm called `reno`";
+
+const ALGORITHM: &str = "the name of an algorithm";
+const PREFIX: &str = "an address or prefix such as \"10.1.0.0/16\" or \"2001:db8::/32\"";
+const PORT: &str = "a port from 1 to 65535 or a range such as \"5000-5999\"";
+
+impl PolicyConfig {
+    /// Reads `[policy]`; `algorithms` are the names that there are.
+    pub(super) fn read(section: Section<'_>, algorithms: &[&str]) -> Self {
+        let built_in = Self::default().default;
+        let default = if section.has("default") {
+            algorithm(&section, "default", algorithms).unwrap_or(built_in)
+        } else {
+            let _asked = section.text("default", ALGORITHM);
+            if !algorithms.contains(&built_in.as_str()) {
+                section.missing("default", NO_DEFAULT);
+            }
+            built_in
+        };
+        let rules = section.sections("rule").unwrap_or_default();
+        let rules = rules
+            .into_iter()
+            .filter_map(|section| {
+                let rule = RuleConfig::read(&section, algorithms);
+                section.finish();
+                rule
+            })
+            .collect();
+        section.finish();
+        Self { default, rules }
+    }
+}
+
+impl RuleConfig {
+    fn read(section: &Section<'_>, algorithms: &[&str]) -> Option<Self> {
+        let matching = if section.has("match") {
+            section.section("match").map(|inner| {
+                let matching = read_match(&inner);
+                inner.finish();
+                matching
+            })
+        } else {
+            let _asked = section.section("match");
+            section.missing("match", "which flows; `match = {}` matches all");
+            None
+        };
+        let algorithm = if section.has("algorithm") {
+            algorithm(section, "algorithm", algorithms)
+        } else {
+            let _asked = section.text("algorithm", ALGORITHM);
+            section.missing("algorithm", "what the flows that match run");
+            None
+        };
+        Some(Self {
+            matching: matching?,
+            algorithm: algorithm?,
+        })
+    }
+}
+
+fn algorithm(section: &Section<'_>, key: &str, algorithms: &[&str]) -> Option<String> {
+    let found = section.text(key, ALGORITHM)?;
+    if algorithms.contains(&found.value) {
+        Some(found.value.to_owned())
+    } else {
+        found.no_such("algorithm", found.value, algorithms)
+    }
+}
+
+fn read_match(section: &Section<'_>) -> Match {
+    let text = |key| {
+        let found = section.text(key, "a text")?;
+        Some(found.value.to_owned())
+    };
+    let mut matching = Match::default();
+    matching.datapath = text("datapath");
+    matching.requested = text("requested");
+    matching.src = parsed(section, "src", PREFIX);
+    matching.dst = parsed(section, "dst", PREFIX);
+    matching.src_port = parsed(section, "src_port", PORT);
+    matching.dst_port = parsed(section, "dst_port", PORT);
+    matching
+}
+
+/// A text, or a number as it is written, that means something.
+fn parsed<T>(section: &Section<'_>, key: &str, expected: &str) -> Option<T>
+where
+    T: FromStr<Err: fmt::Display>,
+{
+    let found = section.text_or_integer(key, expected)?;
+    match found.value.parse() {
+        Ok(value) => Some(value),
+        Err(why) => found.refused(why),
+    }
+}

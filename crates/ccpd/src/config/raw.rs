@@ -1,0 +1,372 @@
+//! The file as it is written: keys looked up one by one, everything that is wrong collected with
+//! its place. What nobody asked for is unknown, and refused.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::{Range, RangeInclusive};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use ccp_core::SourceText;
+
+use super::Problem;
+
+/// The text of a file and what was found wrong with it so far.
+#[derive(Debug)]
+pub(super) struct Source {
+    text: SourceText,
+    problems: RefCell<Vec<Problem>>,
+}
+
+impl Source {
+    pub(super) const fn new(text: SourceText) -> Self {
+        Self {
+            text,
+            problems: RefCell::new(Vec::new()),
+        }
+    }
+
+    pub(super) const fn text(&self) -> &SourceText {
+        &self.text
+    }
+
+    /// Notes that what is written at `span` is wrong.
+    pub(super) fn problem(&self, span: &Range<usize>, text: impl fmt::Display) {
+        let position = self.text.position(span.start);
+        self.note(Problem::new(&self.text, position, text));
+    }
+
+    /// Notes a problem that was found elsewhere.
+    pub(super) fn note(&self, problem: Problem) {
+        self.problems.borrow_mut().push(problem);
+    }
+
+    /// Everything found, in the order of the file.
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        let mut problems = self.problems.into_inner();
+        problems.sort_by_key(Problem::place);
+        problems
+    }
+
+    /// The text of a value, as it is written; shortened if it goes on for long.
+    fn written(&self, span: &Range<usize>) -> String {
+        const LONGEST: usize = 60;
+        let text = self.text.text().get(span.clone()).unwrap_or("");
+        let line = text.lines().next().unwrap_or("");
+        let mut short: String = line.chars().take(LONGEST).collect();
+        if short.len() < text.len() {
+            short.push_str("...");
+        }
+        short
+    }
+}
+
+/// A table: reads its keys and knows which were asked for.
+pub(super) struct Section<'d> {
+    source: &'d Source,
+    /// Its name in messages, such as `policy.rule[0]`; empty for the whole file.
+    path: String,
+    span: Range<usize>,
+    table: &'d DeTable<'d>,
+    asked: RefCell<Vec<String>>,
+}
+
+/// A value with its name and place.
+pub(super) struct Found<'d, T> {
+    source: &'d Source,
+    path: String,
+    pub(super) span: Range<usize>,
+    pub(super) value: T,
+}
+
+impl<'d> Section<'d> {
+    pub(super) fn root(source: &'d Source, table: &'d Spanned<DeTable<'d>>) -> Self {
+        Self::new(source, String::new(), table.span(), table.get_ref())
+    }
+
+    const fn new(
+        source: &'d Source,
+        path: String,
+        span: Range<usize>,
+        table: &'d DeTable<'d>,
+    ) -> Self {
+        Self {
+            source,
+            path,
+            span,
+            table,
+            asked: RefCell::new(Vec::new()),
+        }
+    }
+
+    /// Where the value of `key` stands; the table itself if it is not there.
+    pub(super) fn span_of(&self, key: &str) -> Range<usize> {
+        let value = self.table.iter().find(|(k, _)| k.get_ref() == key);
+        value.map_or_else(|| self.span.clone(), |(_, value)| value.span())
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The name of `key` in messages.
+    fn name_of(&self, key: &str) -> String {
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
+    }
+
+    /// Whether `key` is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.iter().any(|(k, _)| k.get_ref() == key)
+    }
+
+    /// Whatever stands at `key`.
+    fn find(&self, key: &str) -> Option<Found<'d, &'d DeValue<'d>>> {
+        self.asked.borrow_mut().push(key.to_owned());
+        let (_, value) = self.table.iter().find(|(k, _)| k.get_ref() == key)?;
+        Some(Found {
+            source: self.source,
+            path: self.name_of(key),
+            span: value.span(),
+            value: value.get_ref(),
+        })
+    }
+
+    /// A text.
+    pub(super) fn text(
+        &self,
+        key: &str,
+        expected: impl fmt::Display,
+    ) -> Option<Found<'d, &'d str>> {
+        let found = self.find(key)?;
+        match found.value {
+            DeValue::String(text) => Some(found.with(text.as_ref())),
+            _ => found.wrong(expected),
+        }
+    }
+
+    /// A text that has to be one of `choices`.
+    pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
+        let names: Vec<String> = choices.iter().map(|(n, _)| format!("\"{n}\"")).collect();
+        let expected = format!("one of {}", names.join(", "));
+        let found = self.text(key, &expected)?;
+        match choices.iter().find(|(name, _)| *name == found.value) {
+            Some((_, value)) => Some(*value),
+            None => found.wrong(expected),
+        }
+    }
+
+    /// A whole number within `range`, counting `unit`.
+    pub(super) fn integer(
+        &self,
+        key: &str,
+        range: RangeInclusive<u64>,
+        unit: &str,
+    ) -> Option<Found<'d, u64>> {
+        let (least, most) = (range.start(), range.end());
+        let expected = format!("a whole number of {unit} from {least} to {most}");
+        let found = self.whole_number(key, &expected)?;
+        if range.contains(&found.value) {
+            Some(found)
+        } else {
+            found.wrong(expected)
+        }
+    }
+
+    /// A whole number.
+    pub(super) fn whole_number(
+        &self,
+        key: &str,
+        expected: impl fmt::Display,
+    ) -> Option<Found<'d, u64>> {
+        let found = self.find(key)?;
+        let number = found.value.as_integer();
+        match number.and_then(|n| u64::from_str_radix(n.as_str(), n.radix()).ok()) {
+            Some(value) => Some(found.with(value)),
+            None => found.wrong(expected),
+        }
+    }
+
+    /// A text, or a whole number as it is written: what can be given either way.
+    pub(super) fn text_or_integer(
+        &self,
+        key: &str,
+        expected: impl fmt::Display,
+    ) -> Option<Found<'d, &'d str>> {
+        let found = self.find(key)?;
+        match found.value {
+            DeValue::String(text) => Some(found.with(text.as_ref())),
+            DeValue::Integer(number) if number.radix() == 10 => {
+                let text = number.as_str();
+                Some(found.with(text))
+            }
+            _ => found.wrong(expected),
+        }
+    }
+
+    /// A table within this one.
+    pub(super) fn section(&self, key: &str) -> Option<Self> {
+        let found = self.find(key)?;
+        match found.value {
+            DeValue::Table(table) => Some(Self::new(found.source, found.path, found.span, table)),
+            _ => found.wrong("a table"),
+        }
+    }
+
+    /// Tables written as `[[key]]`. `None` if there is not one.
+    pub(super) fn sections(&self, key: &str) -> Option<Vec<Self>> {
+        let found = self.find(key)?;
+        let expected = format!("given as [[{}]]", self.name_of(key));
+        let DeValue::Array(array) = found.value else {
+            found.problem(format!("{}: must be {expected}", found.path));
+            return None;
+        };
+        let mut sections = Vec::new();
+        for (index, item) in array.iter().enumerate() {
+            let path = format!("{}[{index}]", found.path);
+            match item.get_ref() {
+                DeValue::Table(table) => {
+                    sections.push(Self::new(self.source, path, item.span(), table));
+                }
+                _ => {
+                    return Found {
+                        source: self.source,
+                        path,
+                        span: item.span(),
+                        value: (),
+                    }
+                    .wrong(expected);
+                }
+            }
+        }
+        Some(sections)
+    }
+
+    /// The names of what is in it, in the order of the file.
+    pub(super) fn names(&self) -> Vec<&'d str> {
+        let mut names: Vec<_> = self.table.keys().collect();
+        names.sort_by_key(|name| name.span().start);
+        names
+            .into_iter()
+            .map(|name| name.get_ref().as_ref())
+            .collect()
+    }
+
+    /// Something that has to be there is not.
+    pub(super) fn missing(&self, key: &str, what: impl fmt::Display) {
+        self.source.problem(
+            &self.span,
+            format!("{} is missing: {what}", self.name_of(key)),
+        );
+    }
+
+    /// All is read: what was not asked for is unknown.
+    pub(super) fn finish(self) {
+        let asked = self.asked.borrow();
+        for (key, _) in self.table {
+            let name = key.get_ref().as_ref();
+            if !asked.iter().any(|a| a == name) {
+                let mut known: Vec<&str> = asked.iter().map(String::as_str).collect();
+                known.sort_unstable();
+                known.dedup();
+                let text = unknown(&self.name_of(name), name, "key", &known);
+                self.source.problem(&key.span(), text);
+            }
+        }
+    }
+}
+
+impl<'d, T> Found<'d, T> {
+    fn with<U>(self, value: U) -> Found<'d, U> {
+        Found {
+            source: self.source,
+            path: self.path,
+            span: self.span,
+            value,
+        }
+    }
+
+    /// The value is not what it has to be. Always `None`, so that it can be returned.
+    pub(super) fn wrong<U>(&self, expected: impl fmt::Display) -> Option<U> {
+        self.refused(format_args!("must be {expected}"))
+    }
+
+    /// The value is wrong for the reason `why`. Always `None`, so that it can be returned.
+    pub(super) fn refused<U>(&self, why: impl fmt::Display) -> Option<U> {
+        let written = self.source.written(&self.span);
+        self.problem(format!("{} = {written}: {why}", self.path));
+        None
+    }
+
+    /// The value stands for something that does not exist. Always `None`.
+    pub(super) fn no_such<U>(&self, what: &str, name: &str, known: &[&str]) -> Option<U> {
+        let written = self.source.written(&self.span);
+        let text = unknown(&format!("{} = {written}", self.path), name, what, known);
+        self.problem(text);
+        None
+    }
+
+    fn problem(&self, text: String) {
+        self.source.problem(&self.span, text);
+    }
+}
+
+/// `place: there is no such key; did you mean ...`.
+fn unknown(place: &str, name: &str, what: &str, known: &[&str]) -> String {
+    let mut text = format!("{place}: there is no {what} `{name}`");
+    if let Some(near) = nearest(name, known) {
+        text.push_str(&format!("; did you mean `{near}`?"));
+    } else if known.is_empty() {
+        text.push_str(" here");
+    } else {
+        let list: Vec<String> = known.iter().map(|k| format!("`{k}`")).collect();
+        text.push_str(&format!("; there is {}", list.join(", ")));
+    }
+    text
+}
+
+/// The name in `known` that differs from `name` by at most a third of its letters.
+fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    let best = known
+        .iter()
+        .map(|k| (distance(name, k), *k))
+        .min_by_key(|(distance, _)| *distance)?;
+    (best.0 <= name.chars().count().max(3) / 3).then_some(best.1)
+}
+
+/// How many letters have to be put in, taken out or replaced to turn `a` into `b`.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = i;
+        if let Some(first) = row.first_mut() {
+            *first = i + 1;
+        }
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{distance, nearest};
+
+    #[test]
+    fn names_are_near_if_a_third_of_their_letters_differ() {
+        assert_eq!(distance("control", "control"), 0);
+        assert_eq!(distance("contrl", "control"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(nearest("pth", &["kind", "path"]), Some("path"));
+        assert_eq!(nearest("xyz", &["kind", "path"]), None);
+        assert_eq!(nearest("anything", &[]), None);
+    }
+}

@@ -1,0 +1,289 @@
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Config, ConfigError, DatapathConfig, Namespaces, TcpConfig, UnixConfig};
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, "ccpd.toml")
+}
+
+/// What is said of `text`, as a person reads it.
+fn refused(text: &str) -> String {
+    match parse(text) {
+        Ok(config) => panic!("taken as {config:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// One snapshot for each way to be wrong: what is written, and what is said of it.
+macro_rules! refusals {
+    ($($name:ident: $text:expr;)*) => {$(
+        #[test]
+        fn $name() {
+            let text = $text;
+            insta::assert_snapshot!(format!("{text}\n--\n{}", refused(text)));
+        }
+    )*};
+}
+
+refusals! {
+    not_toml: "[ccpd]\ncontrol = \n";
+    two_slips: "[ccpd\n\n[policy]\ndefault = 'reno\n";
+    a_key_twice: "[policy]\ndefault = 'reno'\ndefault = 'reno'\n";
+    unknown_table: "[polisy]\ndefault = 'reno'\n";
+    unknown_key_in_ccpd: "[ccpd]\nsocket = '/run/c.sock'\n";
+    ccpd_is_no_table: "ccpd = 1\n";
+    control_is_no_text: "[ccpd]\ncontrol = 5\n";
+    control_is_relative: "[ccpd]\ncontrol = 'control.sock'\n";
+    control_is_a_directory: "[ccpd]\ncontrol = '/run/ccpd/'\n";
+    datapath_is_one_table: "[datapath]\nkind = 'tcp'\n";
+    datapath_holds_no_tables: "datapath = [1]\n";
+    datapath_without_kind: "[[datapath]]\nname = 'ccp'\n";
+    datapath_of_unknown_kind: "[[datapath]]\nkind = 'quic'\n";
+    datapath_kind_is_no_text: "[[datapath]]\nkind = true\n";
+    tcp_unknown_key: "[[datapath]]\nkind = 'tcp'\nnamespace = 'any'\n";
+    tcp_has_no_path: "[[datapath]]\nkind = 'tcp'\npath = '/run/d.sock'\n";
+    tcp_name_too_long: "[[datapath]]\nkind = 'tcp'\nname = 'sixteen_letters_'\n";
+    tcp_name_empty: "[[datapath]]\nkind = 'tcp'\nname = ''\n";
+    tcp_name_with_a_blank: "[[datapath]]\nkind = 'tcp'\nname = 'my ccp'\n";
+    tcp_namespaces_unknown: "[[datapath]]\nkind = 'tcp'\nnamespaces = 'all'\n";
+    tcp_fallback_too_soon: "[[datapath]]\nkind = 'tcp'\nfallback_after_ms = 99\n";
+    tcp_fallback_too_late: "[[datapath]]\nkind = 'tcp'\nfallback_after_ms = 60001\n";
+    tcp_fallback_is_no_whole_number: "[[datapath]]\nkind = 'tcp'\nfallback_after_ms = 1.5\n";
+    tcp_no_flows: "[[datapath]]\nkind = 'tcp'\nmax_flows = 0\n";
+    tcp_flows_are_no_power_of_two: "[[datapath]]\nkind = 'tcp'\nmax_flows = 1000\n";
+    tcp_name_of_dots: "[[datapath]]\nkind = 'tcp'\nname = '..'\n";
+    tcp_too_many_flows: "[[datapath]]\nkind = 'tcp'\nmax_flows = 65537\n";
+    tcp_fewer_than_no_flows: "[[datapath]]\nkind = 'tcp'\nmax_flows = -1\n";
+    tcp_same_name_twice: "[[datapath]]\nkind = 'tcp'\n[[datapath]]\nkind = 'tcp'\nname = 'ccp'\n";
+    unix_path_relative: "[[datapath]]\nkind = 'unix'\npath = 'd.sock'\n";
+    unix_same_path_twice: "[[datapath]]\nkind = 'unix'\n[[datapath]]\nkind = 'unix'\n";
+    unix_path_is_the_control_socket: "[[datapath]]\nkind = 'unix'\npath = '/run/ccpd/control.sock'\n";
+    unix_mode_is_a_number: "[[datapath]]\nkind = 'unix'\nmode = 0o600\n";
+    unix_mode_is_not_octal: "[[datapath]]\nkind = 'unix'\nmode = '0680'\n";
+    unix_mode_locks_the_owner_out: "[[datapath]]\nkind = 'unix'\nmode = '0066'\n";
+    unix_mode_with_more_than_rights: "[[datapath]]\nkind = 'unix'\nmode = '1777'\n";
+    unix_too_many_flows: "[[datapath]]\nkind = 'unix'\nmax_flows = 1048577\n";
+    algorithms_is_no_table: "algorithms = 'reno'\n";
+    algorithm_is_no_table: "[algorithms]\nreno = 3\n";
+    algorithm_kind_is_no_text: "[algorithms.reno]\nkind = 3\n";
+    policy_is_no_table: "policy = 'reno'\n";
+    policy_unknown_key: "[policy]\ndefault = 'reno'\nrules = []\n";
+    default_is_no_text: "[policy]\ndefault = 1\n";
+    default_is_unknown: "[policy]\ndefault = 'rino'\n";
+    default_is_left_out: "[algorithms.slow]\nkind = 'constant'\n[policy]\n";
+    policy_is_left_out: "[algorithms.slow]\nkind = 'constant'\n";
+    rule_is_one_table: "[policy.rule]\nalgorithm = 'reno'\n";
+    rule_without_match: "[[policy.rule]]\nalgorithm = 'reno'\n";
+    rule_without_algorithm: "[[policy.rule]]\nmatch = {}\n";
+    rule_with_unknown_algorithm: "[[policy.rule]]\nmatch = {}\nalgorithm = 'cubic'\n";
+    rule_unknown_key: "[[policy.rule]]\nmatch = {}\nalgorithm = 'reno'\nalgoritm = 'reno'\n";
+    match_is_no_table: "[[policy.rule]]\nmatch = '10.0.0.0/8'\nalgorithm = 'reno'\n";
+    match_unknown_key: "[[policy.rule]]\nmatch = { dest = '10.0.0.0/8' }\nalgorithm = 'reno'\n";
+    match_dst_is_no_text: "[[policy.rule]]\nmatch = { dst = true }\nalgorithm = 'reno'\n";
+    match_dst_is_no_address: "[[policy.rule]]\nmatch = { dst = 'example' }\nalgorithm = 'reno'\n";
+    match_prefix_too_long: "[[policy.rule]]\nmatch = { src = '10.0.0.0/33' }\nalgorithm = 'reno'\n";
+    match_prefix_with_host_bits: "[[policy.rule]]\nmatch = { dst = '10.1.2.3/16' }\nalgorithm = 'reno'\n";
+    match_port_too_high: "[[policy.rule]]\nmatch = { dst_port = 65536 }\nalgorithm = 'reno'\n";
+    match_port_range_turned_round: "[[policy.rule]]\nmatch = { src_port = '5999-5000' }\nalgorithm = 'reno'\n";
+    match_port_is_a_list: "[[policy.rule]]\nmatch = { dst_port = [80, 443] }\nalgorithm = 'reno'\n";
+    match_datapath_is_no_text: "[[policy.rule]]\nmatch = { datapath = 1 }\nalgorithm = 'reno'\n";
+    everything_wrong_is_said_at_once: "[ccpd]\ncontrol = 1\n[[datapath]]\nkind = 'tcp'\nname = ''\n[policy]\ndefault = 'x'\n";
+    socket_path_too_long: concat!("[ccpd]\ncontrol = '/", "0123456789012345678901234567890123456789", "0123456789012345678901234567890123456789", "012345678901234567890123456", "'\n");
+}
+
+#[test]
+fn the_last_values_that_are_taken() {
+    let longest = format!("/{}", "x".repeat(106));
+    let config = parse(&format!(
+        "[ccpd]\ncontrol = '{longest}'\n\
+         [[datapath]]\nkind = 'tcp'\nname = 'fifteen.letters'\nfallback_after_ms = 100\nmax_flows = 1\n\
+         [[datapath]]\nkind = 'tcp'\nname = '_'\nfallback_after_ms = 60000\nmax_flows = 65536\n\
+         [[datapath]]\nkind = 'unix'\nmode = '0777'\nmax_flows = 1048576\n"
+    ))
+    .unwrap();
+    assert_eq!(config.control, Path::new(&longest));
+    let [
+        DatapathConfig::Tcp(first),
+        DatapathConfig::Tcp(second),
+        DatapathConfig::Unix(third),
+    ] = &config.datapaths[..]
+    else {
+        panic!("{config:?}");
+    };
+    assert_eq!(first.fallback_after, Duration::from_millis(100));
+    assert_eq!(second.max_flows, 65_536);
+    assert_eq!(third.mode, 0o777);
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    for text in [
+        "",
+        "[ccpd]\n",
+        "[policy]\n",
+        "[algorithms.reno]\n",
+        "[[datapath]]\nkind = 'tcp'\n",
+    ] {
+        let config = parse(text).unwrap();
+        assert!(
+            config.means_the_same(&Config::default()),
+            "{text:?}: {config:?}"
+        );
+    }
+}
+
+#[test]
+fn datapaths_that_are_given_replace_the_default() {
+    let config = parse("[[datapath]]\nkind = 'unix'\n").unwrap();
+    assert_eq!(
+        config.datapaths,
+        [DatapathConfig::Unix(UnixConfig::default())]
+    );
+    let config = parse("datapath = []\n").unwrap();
+    assert_eq!(config.datapaths, []);
+}
+
+#[test]
+fn the_example_means_what_it_says() {
+    let config = parse(
+        r#"
+        [ccpd]
+        control = "/run/ccpd/control.sock"
+
+        [[datapath]]
+        kind = "tcp"                      # Linux kernel TCP through eBPF
+        name = "ccp"
+        namespaces = "any"
+
+        [[datapath]]
+        kind = "unix"
+        path = "/run/ccpd/datapath.sock"
+
+        [algorithms.slow]
+        kind = "constant"
+        cwnd_packets = 20
+        rate_mbit = 50
+
+        [algorithms.reno]
+
+        [policy]
+        default = "reno"
+
+        [[policy.rule]]
+        match = { dst = "10.1.0.0/16", dst_port = "5000-5999" }
+        algorithm = "slow"
+
+        [[policy.rule]]
+        match = { dst_port = 443 }
+        algorithm = "slow"
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.control, PathBuf::from("/run/ccpd/control.sock"));
+    let expected = TcpConfig {
+        namespaces: Namespaces::Any,
+        ..TcpConfig::default()
+    };
+    assert_eq!(config.datapaths[0], DatapathConfig::Tcp(expected));
+    let names: Vec<_> = config
+        .algorithms
+        .iter()
+        .map(|a| (a.name(), a.kind()))
+        .collect();
+    assert_eq!(names, [("slow", "constant"), ("reno", "reno")]);
+    assert_eq!(config.policy.rules.len(), 2);
+    let second = &config.policy.rules[1];
+    assert_eq!(second.matching.dst_port, Some("443".parse().unwrap()));
+    assert_eq!(second.algorithm, "slow");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = Config::load(Path::new("/nonexistent/ccpd.toml")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "can't read the configuration /nonexistent/ccpd.toml"
+    );
+}
+
+mod sample {
+    use super::{Config, DatapathConfig, UnixConfig, parse};
+
+    const SAMPLE: &str = include_str!("../../../../config/ccpd.toml");
+
+    /// The sample with the settings in force that are commented out by `marks`, or by fewer.
+    fn uncommented(marks: &[&str]) -> String {
+        let line = |line: &str| {
+            marks
+                .iter()
+                .find_map(|mark| {
+                    let setting = line.strip_prefix(mark)?;
+                    let first = setting.chars().next()?;
+                    (first.is_ascii_lowercase() || first == '[').then(|| setting.to_owned())
+                })
+                .unwrap_or_else(|| line.to_owned())
+        };
+        SAMPLE.lines().map(|l| line(l) + "\n").collect()
+    }
+
+    #[test]
+    fn as_it_comes_it_is_the_default() {
+        assert!(parse(SAMPLE).unwrap().means_the_same(&Config::default()));
+        let settings = SAMPLE
+            .lines()
+            .filter(|l| !l.is_empty() && !l.starts_with('#'));
+        assert_eq!(settings.count(), 0, "everything is commented out");
+    }
+
+    #[test]
+    fn uncommented_it_is_still_the_default() {
+        let text = uncommented(&["#"]);
+        assert!(text.contains("\ncontrol = "), "{text}");
+        let config = parse(&text).unwrap();
+        assert!(config.means_the_same(&Config::default()), "{config:?}");
+    }
+
+    #[test]
+    fn its_examples_parse_and_show_defaults_too() {
+        let config = parse(&uncommented(&["##", "#"])).unwrap();
+        let unix = config
+            .datapaths
+            .iter()
+            .find(|d| matches!(d, DatapathConfig::Unix(_)));
+        assert_eq!(unix, Some(&DatapathConfig::Unix(UnixConfig::default())));
+        assert!(config.algorithms.iter().any(|a| a.kind() == "constant"));
+        assert_eq!(config.policy.rules.len(), 2);
+    }
+
+    /// Every key that the code knows is described, and no other.
+    #[test]
+    fn it_has_every_key() {
+        let text = uncommented(&["##", "#"]);
+        let table: toml::Table = text.parse().unwrap();
+        let keys = |value: &toml::Value| {
+            let table = value.as_table().unwrap();
+            let mut keys: Vec<_> = table.keys().cloned().collect();
+            keys.sort();
+            keys.join(" ")
+        };
+        assert_eq!(keys(&table["ccpd"]), "control");
+        assert_eq!(
+            keys(&table["datapath"][0]),
+            "fallback_after_ms kind max_flows name namespaces"
+        );
+        assert_eq!(keys(&table["datapath"][1]), "kind max_flows mode path");
+        assert_eq!(keys(&table["policy"]), "default rule");
+        let mut matched: Vec<String> = Vec::new();
+        for rule in table["policy"]["rule"].as_array().unwrap() {
+            assert_eq!(keys(rule), "algorithm match");
+            matched.extend(keys(&rule["match"]).split(' ').map(str::to_owned));
+        }
+        matched.sort();
+        matched.dedup();
+        assert_eq!(
+            matched.join(" "),
+            "datapath dst dst_port requested src src_port"
+        );
+    }
+}

@@ -1,0 +1,128 @@
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use ccp_control::{Client, ClientError, Refusal};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{ControlServer, MOST_CLIENTS};
+use crate::board::Board;
+
+struct Running {
+    _dir: tempfile::TempDir,
+    path: PathBuf,
+    stop: CancellationToken,
+    server: JoinHandle<()>,
+}
+
+fn start() -> Running {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sock");
+    let stop = CancellationToken::new();
+    let server = ControlServer::bind(&path, Arc::new(Board::default()), stop.clone()).unwrap();
+    Running {
+        _dir: dir,
+        path,
+        stop,
+        server: tokio::spawn(server.run()),
+    }
+}
+
+#[tokio::test]
+async fn it_is_for_its_owner_and_goes_when_it_stops() {
+    let running = start();
+    let mode = std::fs::metadata(&running.path)
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let mut client = Client::connect(&running.path).await.unwrap();
+    assert_eq!(client.release(), env!("CARGO_PKG_VERSION"));
+    assert_eq!(client.flows().await.unwrap(), []);
+    assert_eq!(client.flows().await.unwrap(), []);
+    // A client that stays does not hold up the stop.
+    running.stop.cancel();
+    running.server.await.unwrap();
+    assert!(!running.path.exists());
+}
+
+#[tokio::test]
+async fn one_client_too_many_is_told_so() {
+    let running = start();
+    let mut clients = Vec::new();
+    for _ in 0..MOST_CLIENTS {
+        clients.push(Client::connect(&running.path).await.unwrap());
+    }
+    let mut extra = Client::connect(&running.path).await.unwrap();
+    let error = extra.flows().await.unwrap_err();
+    let ClientError::Refused(refusal) = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(
+        refusal,
+        Refusal::TooManyClients {
+            limit: MOST_CLIENTS as u32
+        }
+    );
+    assert_eq!(
+        refusal.to_string(),
+        "ccpd serves 32 clients already; try again when one has gone"
+    );
+    // Those who came before are served, and room comes back.
+    assert_eq!(clients[0].flows().await.unwrap(), []);
+    clients.clear();
+    loop {
+        let mut client = Client::connect(&running.path).await.unwrap();
+        if client.flows().await.is_ok() {
+            break;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_request_ends_its_own_connection_only() {
+    let running = start();
+    let mut hello = vec![5, 0, 0, 0];
+    hello.extend(b"ccpd\x01");
+    let mut unknown_request = hello.clone();
+    unknown_request.extend([1, 0, 0, 0, 99]);
+    let inputs: [&[u8]; 4] = [
+        &[0xff; 64],               // a length above the limit
+        &[4, 0, 0, 0, 1, 2, 3, 4], // a short hello
+        b"\x05\0\0\0CCPD\x01",     // another magic
+        &unknown_request,
+    ];
+    for input in inputs {
+        let mut stranger = UnixStream::connect(&running.path).await.unwrap();
+        stranger.write_all(input).await.unwrap();
+        let mut answer = Vec::new();
+        // It ends: by end of file, or because what it sent was not all read.
+        let _ = stranger.read_to_end(&mut answer).await;
+    }
+    let mut client = Client::connect(&running.path).await.unwrap();
+    assert_eq!(client.flows().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn another_version_hears_which_it_should_be() {
+    let running = start();
+    let mut stranger = UnixStream::connect(&running.path).await.unwrap();
+    stranger.write_all(b"\x05\0\0\0ccpd\x63").await.unwrap();
+    let mut answer = Vec::new();
+    stranger.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(&answer[4..9], b"ccpd\x01");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_nothing_is_hung_up_on() {
+    let running = start();
+    let mut silent = UnixStream::connect(&running.path).await.unwrap();
+    let before = tokio::time::Instant::now();
+    let mut answer = Vec::new();
+    silent.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(answer, []);
+    assert_eq!(before.elapsed().as_secs(), super::PATIENCE.as_secs());
+}

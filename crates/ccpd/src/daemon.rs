@@ -1,0 +1,167 @@
+//! A running daemon.
+
+use std::io;
+use std::sync::Arc;
+
+use ccp_core::{FlowIds, Plan};
+use tokio::task::{Id, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info};
+
+use crate::board::Board;
+use crate::builder::Builder;
+use crate::clock::Clock;
+use crate::config::{Config, DatapathConfig};
+use crate::control_server::ControlServer;
+use crate::datapath::unix::UnixDatapath;
+use crate::error::{RunError, StartError};
+use crate::shared::Shared;
+
+/// The daemon.
+#[derive(Debug)]
+pub struct Ccpd;
+
+impl Ccpd {
+    /// Starts to put one together.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
+/// A running daemon. Dropping it stops the daemon without waiting for it.
+#[derive(Debug)]
+pub struct Handle {
+    stop: CancellationToken,
+    parts: Parts,
+}
+
+/// The tasks of the daemon that each run until it stops.
+#[derive(Debug)]
+struct Parts {
+    tasks: JoinSet<Result<(), (String, io::Error)>>,
+    names: Vec<(Id, String)>,
+    shared: Arc<Shared>,
+}
+
+impl Handle {
+    pub(crate) async fn start(config: &Config, plan: Arc<Plan>) -> Result<Self, StartError> {
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            plan,
+            ids: FlowIds::new(),
+            board: Arc::new(Board::default()),
+            clock: Clock::new(),
+            stop: stop.clone(),
+            flows: TaskTracker::new(),
+        });
+        let control = ControlServer::bind(&config.control, shared.board.clone(), stop.clone())?;
+        // All that can fail comes before anything runs: what is there already is dropped again.
+        let mut unix = Vec::new();
+        for datapath in &config.datapaths {
+            match datapath {
+                DatapathConfig::Unix(config) => {
+                    unix.push((
+                        datapath.name(),
+                        UnixDatapath::bind(config.clone(), &shared)?,
+                    ));
+                }
+                DatapathConfig::Tcp(_) => {}
+            }
+        }
+        let mut parts = Parts {
+            tasks: JoinSet::new(),
+            names: Vec::new(),
+            shared,
+        };
+        parts.spawn("the control socket".to_owned(), async {
+            control.run().await;
+            Ok(())
+        });
+        for (name, datapath) in unix {
+            parts.spawn(name, datapath.run());
+        }
+        info!(control = %config.control.display(), "ccpd is running");
+        Ok(Self { stop, parts })
+    }
+
+    /// Asks the daemon to stop: flows go back to their datapaths, sockets are removed. Returns at
+    /// once; [`wait`](Self::wait) waits until it is done.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Something with which others can ask the daemon to stop.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        Stopper(self.stop.clone())
+    }
+
+    /// Waits until the daemon has stopped and has left nothing behind.
+    ///
+    /// # Errors
+    /// If it stopped because a part of it failed; the first failure is told.
+    pub async fn wait(mut self) -> Result<(), RunError> {
+        let mut result = Ok(());
+        while let Some(ended) = self.parts.tasks.join_next_with_id().await {
+            let failure = match ended {
+                Ok((_, Ok(()))) => None,
+                Ok((_, Err((datapath, source)))) => Some(RunError::Datapath { datapath, source }),
+                Err(source) => Some(RunError::Task {
+                    task: self.parts.name(source.id()),
+                    source,
+                }),
+            };
+            if let Some(failure) = failure {
+                error!(
+                    error = &failure as &dyn std::error::Error,
+                    "a part has failed: stopping"
+                );
+                if result.is_ok() {
+                    result = Err(failure);
+                }
+            }
+            // No part ends by itself: if one has, the others follow.
+            self.stop.cancel();
+        }
+        self.parts.shared.flows.close();
+        self.parts.shared.flows.wait().await;
+        info!("ccpd has stopped");
+        result
+    }
+}
+
+/// Asks a daemon to stop, from anywhere.
+#[derive(Clone, Debug)]
+pub struct Stopper(CancellationToken);
+
+impl Stopper {
+    /// Asks the daemon to stop; returns at once.
+    pub fn stop(&self) {
+        self.0.cancel();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        // They end by themselves, each after its own cleaning up.
+        self.parts.tasks.detach_all();
+    }
+}
+
+impl Parts {
+    fn spawn(&mut self, name: String, part: impl Future<Output = io::Result<()>> + Send + 'static) {
+        let called = name.clone();
+        let task = self
+            .tasks
+            .spawn(async move { part.await.map_err(|error| (called, error)) });
+        self.names.push((task.id(), name));
+    }
+
+    fn name(&self, id: Id) -> String {
+        let found = self.names.iter().find(|(known, _)| *known == id);
+        found.map_or_else(|| "a task".to_owned(), |(_, name)| name.clone())
+    }
+}

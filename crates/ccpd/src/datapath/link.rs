@@ -1,0 +1,209 @@
+//! A session with one datapath and the tasks of its flows.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use ccp_core::{Command, FlowId, Opened, Output, Session, SessionNotice, SessionOptions};
+use ccp_wire::{Message, frames};
+use tracing::{debug, info, warn};
+
+use super::log_limit::LogLimit;
+use crate::flow_task::{FlowCell, FlowTask};
+use crate::inbox::Turn;
+use crate::outlet::{Outlet, Sent};
+use crate::shared::Shared;
+
+/// A datapath that lets so many commands lie, and still asks for more, does not read.
+const MOST_UNSENT: usize = 1024;
+
+/// One datapath: what comes from it goes in here.
+#[derive(Debug)]
+pub(super) struct Link {
+    session: Session,
+    flows: HashMap<FlowId, Arc<FlowCell>>,
+    outlet: Arc<dyn Outlet>,
+    /// Commands of the session (not of flows) that the datapath has not taken yet.
+    unsent: VecDeque<Command>,
+    /// Flows whose tasks begin once that is done: their programs are among it.
+    waiting: Vec<FlowTask>,
+    shared: Arc<Shared>,
+    /// For logs: which datapath this is.
+    name: String,
+    log: LogLimit,
+}
+
+impl Link {
+    /// A link to the datapath of the configuration called `datapath`; `name` is what logs call it.
+    pub(super) fn new(
+        datapath: &str,
+        name: String,
+        outlet: Arc<dyn Outlet>,
+        options: SessionOptions,
+        shared: &Arc<Shared>,
+    ) -> Self {
+        let (plan, ids) = (Arc::clone(&shared.plan), shared.ids.clone());
+        Self {
+            session: Session::new(datapath, plan, ids, options),
+            flows: HashMap::new(),
+            outlet,
+            unsent: VecDeque::new(),
+            waiting: Vec::new(),
+            shared: Arc::clone(shared),
+            name,
+            log: LogLimit::new(Instant::now()),
+        }
+    }
+
+    /// The datapath sent `bytes`: one or more frames. What is no frame is counted and passed over.
+    pub(super) fn on_bytes(&mut self, bytes: &[u8]) {
+        for frame in frames(bytes) {
+            match frame.and_then(|frame| frame.message()) {
+                Ok(message) => self.on_message(&message),
+                Err(error) => {
+                    self.session.on_garbage();
+                    if let Some(more) = self.log.line(Instant::now()) {
+                        debug!(datapath = %self.name, %error, more, "not a message");
+                    }
+                }
+            }
+        }
+    }
+
+    /// The datapath sent `message`.
+    pub(super) fn on_message(&mut self, message: &Message<'_>) {
+        if let Some(delivery) = self.session.on_message(message) {
+            if let Some(flow) = self.flows.get(&delivery.flow) {
+                flow.inbox.report(&delivery);
+            }
+            return;
+        }
+        self.drain();
+    }
+
+    /// The session, for what its transport knows by itself. Call [`Self::drain`] afterwards.
+    pub(super) const fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// Does what the session wants done.
+    pub(super) fn drain(&mut self) {
+        while let Some(output) = self.session.poll() {
+            match output {
+                Output::Command(command) => self.unsent.push_back(command),
+                Output::Opened(opened) => self.open(*opened),
+                Output::Resumed { flow, announced } => self.turn(flow, Turn::Resumed(announced)),
+                Output::Suspended { flow } => self.turn(flow, Turn::Suspended),
+                Output::Closed { flow, .. } => {
+                    if let Some(cell) = self.flows.remove(&flow) {
+                        cell.inbox.close();
+                    }
+                }
+                Output::Notice(notice) => self.note(&notice),
+                // What a later version of the core may want is not known here.
+                _ => {}
+            }
+        }
+        self.flush();
+    }
+
+    /// Sends what the datapath has not taken yet; returns whether it takes anything.
+    pub(super) fn flush(&mut self) -> bool {
+        let programs = self.session.programs();
+        while let Some(command) = self.unsent.front() {
+            if self.outlet.send(&programs, command) == Sent::Full {
+                return false;
+            }
+            self.unsent.pop_front();
+        }
+        for task in self.waiting.drain(..) {
+            self.shared.flows.spawn(task.run());
+        }
+        true
+    }
+
+    /// Whether commands of the session wait for the datapath to take them.
+    pub(super) fn is_backed_up(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// Whether the datapath asks for more and more without reading any of it.
+    pub(super) fn is_flooding(&self) -> bool {
+        self.unsent.len() > MOST_UNSENT
+    }
+
+    /// The datapath has gone: its flows end.
+    pub(super) fn disconnect(&mut self) {
+        let flows = self.session.flow_count();
+        self.session.disconnect();
+        self.unsent.clear();
+        for task in self.waiting.drain(..) {
+            self.shared.board.remove(task.cell.id());
+        }
+        self.drain();
+        if let Some(more) = self.log.line(Instant::now()) {
+            info!(datapath = %self.name, flows, more, "the datapath has gone");
+        }
+    }
+
+    fn open(&mut self, opened: Opened) {
+        let cell = FlowCell::new(&opened);
+        debug!(
+            datapath = %self.name,
+            flow = opened.flow.0,
+            src = %opened.announced.info.src,
+            dst = %opened.announced.info.dst,
+            algorithm = opened.algorithm.as_ref().map(ccp_core::Algorithm::name),
+            "a flow has come"
+        );
+        self.flows.insert(opened.flow, Arc::clone(&cell));
+        self.shared.board.add(Arc::clone(&cell));
+        self.waiting.push(FlowTask {
+            cell,
+            opened,
+            default: Some(self.shared.plan.policy().default_algorithm().clone()),
+            outlet: Arc::clone(&self.outlet),
+            shared: Arc::clone(&self.shared),
+        });
+    }
+
+    fn turn(&self, flow: FlowId, turn: Turn) {
+        if let Some(cell) = self.flows.get(&flow) {
+            cell.inbox.turn(turn);
+        }
+    }
+
+    fn note(&mut self, notice: &SessionNotice) {
+        let Some(more) = self.log.line(Instant::now()) else {
+            return;
+        };
+        let datapath = &self.name;
+        match notice {
+            SessionNotice::Ready {
+                programs,
+                lost_flows,
+            } => info!(%datapath, programs, lost_flows, more, "a datapath is ready"),
+            SessionNotice::ProgramRefused(refused) => warn!(
+                %datapath,
+                program = refused.program.name(),
+                why = %refused.why,
+                more,
+                "the datapath does not run a program"
+            ),
+            SessionNotice::Unavailable { algorithm } => warn!(
+                %datapath,
+                algorithm,
+                more,
+                "the datapath does not run what the algorithm needs: its flows get the default, or \
+                 stay native"
+            ),
+            SessionNotice::TooManyFlows { limit } => warn!(
+                %datapath,
+                limit,
+                more,
+                "the datapath has as many flows as are taken; further ones run natively"
+            ),
+            other => info!(%datapath, notice = ?other, more, "about a datapath"),
+        }
+    }
+}

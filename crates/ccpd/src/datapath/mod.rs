@@ -1,0 +1,5 @@
+//! Transports: how frames of datapaths reach their sessions, and commands reach datapaths.
+
+mod link;
+mod log_limit;
+pub(crate) mod unix;

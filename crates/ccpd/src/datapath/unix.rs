@@ -1,0 +1,185 @@
+//! libccp datapaths on a Unix datagram socket.
+//!
+//! The socket is bound at a configured path. Every datapath binds a path of its own, by which it is
+//! known and answered; several use one socket at once. One that does not read costs its own flows
+//! their updates and nobody else anything; one that has gone is noticed when it can't be answered, or
+//! within [`PROBE_EVERY`].
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ccp_core::SessionOptions;
+use tokio::net::UnixDatagram;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use super::link::Link;
+use super::log_limit::LogLimit;
+use crate::config::UnixConfig;
+use crate::shared::Shared;
+use crate::socket_file::{SocketError, SocketFile};
+use peer::Peer;
+
+mod peer;
+
+/// The longest datagram that is read: a frame's length is 16 bits.
+const LONGEST: usize = 1 << 16;
+/// After so many datagrams in a row, others get their turn.
+const BATCH: usize = 64;
+/// So many datapaths may use one socket at once.
+const MOST_PEERS: usize = 1024;
+/// How often it is looked whether quiet datapaths are still there.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// How often a datapath that takes nothing is tried again, for what is not a flow's.
+const RETRY_EVERY: Duration = Duration::from_millis(10);
+
+/// A bound socket and the datapaths that use it.
+#[derive(Debug)]
+pub(crate) struct UnixDatapath {
+    socket: Arc<UnixDatagram>,
+    /// Removes the socket when dropped.
+    _file: SocketFile,
+    config: UnixConfig,
+    name: String,
+    shared: Arc<Shared>,
+    peers: HashMap<PathBuf, Known>,
+    log: LogLimit,
+}
+
+#[derive(Debug)]
+struct Known {
+    peer: Arc<Peer>,
+    link: Link,
+}
+
+impl UnixDatapath {
+    /// Makes the socket that `config` describes.
+    pub(crate) fn bind(config: UnixConfig, shared: &Arc<Shared>) -> Result<Self, SocketError> {
+        let (file, socket) = SocketFile::datagram(&config.path, config.mode)?;
+        let socket = UnixDatagram::from_std(socket.into()).map_err(|source| SocketError::Io {
+            what: "read from",
+            path: config.path.clone(),
+            source,
+        })?;
+        Ok(Self {
+            socket: Arc::new(socket),
+            _file: file,
+            name: config.path.display().to_string(),
+            config,
+            shared: Arc::clone(shared),
+            peers: HashMap::new(),
+            log: LogLimit::new(Instant::now()),
+        })
+    }
+
+    /// Serves datapaths until the daemon stops.
+    pub(crate) async fn run(mut self) -> io::Result<()> {
+        info!(path = %self.name, "listening for libccp datapaths");
+        let stop = self.shared.stop.clone();
+        let socket = Arc::clone(&self.socket);
+        let mut buffer = vec![0; LONGEST].into_boxed_slice();
+        let mut probe = interval(PROBE_EVERY);
+        probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut retry = interval(RETRY_EVERY);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let backed_up = self.peers.values().any(|known| known.link.is_backed_up());
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                ready = socket.readable() => {
+                    ready?;
+                    self.read(&mut buffer)?;
+                    // Others get their turn, however much there is to read.
+                    tokio::task::yield_now().await;
+                }
+                _ = probe.tick() => self.probe(),
+                _ = retry.tick(), if backed_up => {
+                    for known in self.peers.values_mut() {
+                        known.link.flush();
+                    }
+                }
+            }
+            self.bury();
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        let socket = Arc::clone(&self.socket);
+        for _ in 0..BATCH {
+            match socket.try_recv_from(buffer) {
+                Ok((len, from)) => {
+                    let bytes = buffer.get(..len).unwrap_or_default();
+                    self.on_datagram(from.as_pathname(), bytes);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn on_datagram(&mut self, from: Option<&Path>, bytes: &[u8]) {
+        let Some(from) = from else {
+            self.refuse("a sender has no path: it could not be answered");
+            return;
+        };
+        if let Some(known) = self.peers.get_mut(from) {
+            known.link.on_bytes(bytes);
+            return;
+        }
+        if self.peers.len() >= MOST_PEERS {
+            self.refuse("there are as many datapaths as are served");
+            return;
+        }
+        let peer = match Peer::new(from, &self.socket) {
+            Ok(peer) => Arc::new(peer),
+            Err(error) => {
+                self.refuse(&format!("{} can't be answered: {error}", from.display()));
+                return;
+            }
+        };
+        let options = SessionOptions {
+            max_flows: usize::try_from(self.config.max_flows).unwrap_or(usize::MAX),
+            ..SessionOptions::default()
+        };
+        let outlet = Arc::clone(&peer);
+        let name = from.display().to_string();
+        let mut link = Link::new(&self.name, name, outlet, options, &self.shared);
+        link.on_bytes(bytes);
+        self.peers.insert(from.to_owned(), Known { peer, link });
+    }
+
+    /// Looks which datapaths have gone without anybody having tried to answer them.
+    fn probe(&self) {
+        for known in self.peers.values() {
+            known.peer.probe();
+        }
+    }
+
+    /// Ends what belongs to datapaths that have gone, or that ask and never read.
+    fn bury(&mut self) {
+        self.peers.retain(|path, known| {
+            let gone = known.peer.is_gone();
+            if !gone && known.link.is_flooding() {
+                warn!(path = %path.display(), "a datapath asks and never reads: hanging up");
+            } else if !gone {
+                return true;
+            }
+            known.link.disconnect();
+            false
+        });
+    }
+
+    fn refuse(&mut self, why: &str) {
+        if let Some(more) = self.log.line(Instant::now()) {
+            warn!(path = %self.name, why, more, "a datagram was dropped");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,60 @@
+//! Why the daemon does not start, or does not go on.
+
+use std::io;
+
+use ccp_core::DuplicateKind;
+use thiserror::Error;
+
+use crate::config::ConfigError;
+use crate::socket_file::SocketError;
+
+/// The daemon does not start.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration, or the parameters of an algorithm in it.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Two kinds of algorithms were given the same name.
+    #[error(transparent)]
+    Kind(#[from] DuplicateKind),
+    /// A socket can't be made.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+}
+
+impl StartError {
+    /// The exit code of a program that fails with this: 2 if the configuration is wrong, 3 if what it
+    /// asks for is not possible here, else 1.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 2,
+            Self::Kind(_) | Self::Socket(_) => 1,
+        }
+    }
+}
+
+/// The daemon stopped because it could not go on.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// A datapath failed.
+    #[error("the datapath {datapath} failed")]
+    Datapath {
+        /// Its name in the configuration.
+        datapath: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// One of the daemon's own tasks failed.
+    #[error("{task} failed; this is an error in ccpd")]
+    Task {
+        /// Which.
+        task: String,
+        /// How.
+        #[source]
+        source: tokio::task::JoinError,
+    },
+}

@@ -1,0 +1,331 @@
+//! One task per flow: it takes what came for the flow, lets the algorithm decide, and writes what is to
+//! be told to the datapath itself.
+//!
+//! While the datapath does not take anything, changes gather in the runner and become one update;
+//! the newest value of each register is what is sent in the end.
+
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::Duration;
+
+use ccp_core::{
+    Algorithm, Command, FlowId, FlowRunner, FlowStatus, Opened, RunnerNotice, RunnerOutput,
+    Timestamp,
+};
+use tracing::{error, warn};
+
+use crate::inbox::{Inbox, Next, Turn};
+use crate::outlet::{Outlet, Sent};
+use crate::shared::Shared;
+
+/// After so many reports in a row, others get their turn.
+const BATCH: usize = 32;
+/// A listing waits so long for a flow whose algorithm is at work, then shows what it last knew.
+const LISTING_PATIENCE: Duration = Duration::from_millis(20);
+
+/// What a flow's task shares with those who bring it reports and ask how it is.
+#[derive(Debug)]
+pub(crate) struct FlowCell {
+    id: FlowId,
+    /// What waits for the task.
+    pub(crate) inbox: Inbox,
+    /// Held while the algorithm is at work. Empty until the task has begun.
+    runner: Mutex<Option<FlowRunner>>,
+    /// What was last shown.
+    shown: Mutex<ccp_control::FlowStatus>,
+}
+
+impl FlowCell {
+    pub(crate) fn new(opened: &Opened) -> Arc<Self> {
+        Arc::new(Self {
+            id: opened.flow,
+            inbox: Inbox::default(),
+            runner: Mutex::new(None),
+            shown: Mutex::new(first_status(opened)),
+        })
+    }
+
+    pub(crate) const fn id(&self) -> FlowId {
+        self.id
+    }
+
+    /// How the flow is. An algorithm that is at work for long does not hold up the listing.
+    pub(crate) async fn status(&self) -> ccp_control::FlowStatus {
+        let deadline = tokio::time::Instant::now() + LISTING_PATIENCE;
+        loop {
+            if let Some(status) = self.status_now() {
+                let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+                shown.clone_from(&status);
+                return status;
+            }
+            if tokio::time::Instant::now() >= deadline {
+                let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+                return shown.clone();
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    fn status_now(&self) -> Option<ccp_control::FlowStatus> {
+        let runner = match self.runner.try_lock() {
+            Ok(runner) => runner,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        runner.as_ref().map(|runner| shown(&runner.status()))
+    }
+
+    fn with_runner<T>(&self, work: impl FnOnce(&mut FlowRunner) -> T) -> Option<T> {
+        let mut runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
+        runner.as_mut().map(work)
+    }
+}
+
+/// A flow's task, before it is spawned.
+#[derive(Debug)]
+pub(crate) struct FlowTask {
+    pub(crate) cell: Arc<FlowCell>,
+    pub(crate) opened: Opened,
+    pub(crate) default: Option<Algorithm>,
+    pub(crate) outlet: Arc<dyn Outlet>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// How a step of the task ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// There may be more to do.
+    More,
+    /// Nothing to do before the time, if there is one, or until something comes.
+    Idle(Option<Timestamp>),
+    /// The flow has ended.
+    Ended,
+}
+
+impl FlowTask {
+    /// Runs until the flow ends or the daemon stops.
+    pub(crate) async fn run(self) {
+        let Self {
+            cell,
+            opened,
+            default,
+            outlet,
+            shared,
+        } = self;
+        let _listed = Listed {
+            shared: &shared,
+            id: cell.id,
+        };
+        let runner = FlowRunner::new(shared.clock.now(), opened, default);
+        *cell.runner.lock().unwrap_or_else(PoisonError::into_inner) = Some(runner);
+        let mut work = Work {
+            cell: &cell,
+            outlet: &*outlet,
+            shared: &shared,
+            held: None,
+            fields: Vec::new(),
+        };
+        loop {
+            let wake_at = match work.step() {
+                Step::Ended => break,
+                Step::More => {
+                    tokio::task::yield_now().await;
+                    if shared.stop.is_cancelled() {
+                        break;
+                    }
+                    continue;
+                }
+                Step::Idle(wake_at) => wake_at,
+            };
+            let timer = async {
+                match wake_at.and_then(|time| shared.clock.instant(time)) {
+                    Some(instant) => tokio::time::sleep_until(instant).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let ready = async {
+                match work.held {
+                    Some(_) => outlet.ready().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = shared.stop.cancelled() => break,
+                () = cell.inbox.wait() => {}
+                () = timer => {}
+                () = ready => {}
+            }
+        }
+    }
+}
+
+/// Takes the flow off the board, whatever its task ends by.
+struct Listed<'a> {
+    shared: &'a Shared,
+    id: FlowId,
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.shared.board.remove(self.id);
+        if std::thread::panicking() {
+            // Algorithms' panics are caught before: this one is ours.
+            error!(
+                flow = self.id.0,
+                "the flow's task failed; its datapath steers it by itself"
+            );
+        }
+    }
+}
+
+struct Work<'a> {
+    cell: &'a FlowCell,
+    outlet: &'a dyn Outlet,
+    shared: &'a Shared,
+    /// A command that the datapath has not taken yet. Nothing else is sent before it.
+    held: Option<Command>,
+    fields: Vec<u64>,
+}
+
+impl Work<'_> {
+    fn step(&mut self) -> Step {
+        let cell = self.cell;
+        cell.with_runner(|runner| self.step_with(runner))
+            .unwrap_or(Step::Ended)
+    }
+
+    fn step_with(&mut self, runner: &mut FlowRunner) -> Step {
+        runner.on_timer(self.shared.clock.now());
+        let mut left = BATCH;
+        while left > 0 {
+            left -= 1;
+            let Some(next) = self.cell.inbox.next(&mut self.fields) else {
+                break;
+            };
+            let now = self.shared.clock.now();
+            match next {
+                Next::Report(head) => runner.on_report(now, &head.with(&self.fields)),
+                Next::Missed(count) => runner.missed(now, count),
+                Next::FromGroup(updates) => runner.from_group(now, updates),
+                Next::Turn(turn) => {
+                    // It is about a time that is over.
+                    self.held = None;
+                    match turn {
+                        Turn::Suspended => runner.on_suspend(),
+                        Turn::Resumed(announced) => runner.on_resume(now, &announced),
+                    }
+                }
+                Next::Closed => {
+                    runner.close(now);
+                    self.held = None;
+                    self.send(runner);
+                    return Step::Ended;
+                }
+            }
+        }
+        self.send(runner);
+        match left {
+            0 => Step::More,
+            _ => Step::Idle(runner.wake_at()),
+        }
+    }
+
+    /// Does what the runner wants done, as far as the datapath takes it.
+    fn send(&mut self, runner: &mut FlowRunner) {
+        if let Some(command) = self.held.take() {
+            self.tell(runner, command);
+        }
+        while self.held.is_none() {
+            match runner.poll() {
+                None => break,
+                Some(RunnerOutput::Command(command)) => self.tell(runner, command),
+                Some(RunnerOutput::Forward { to, updates }) => {
+                    if let Some(other) = self.shared.board.flow(to) {
+                        other.inbox.from_group(updates);
+                    }
+                }
+                Some(RunnerOutput::Notice(notice)) => self.log(&notice),
+                // What a later version of the core may want is not known here.
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn tell(&mut self, runner: &FlowRunner, command: Command) {
+        if self.outlet.send(runner.programs(), &command) == Sent::Full {
+            self.held = Some(command);
+        }
+    }
+
+    fn log(&self, notice: &RunnerNotice) {
+        let flow = self.cell.id.0;
+        match notice {
+            RunnerNotice::Panicked {
+                algorithm,
+                message,
+                now,
+            } => {
+                let now = now.as_deref().unwrap_or("its datapath");
+                error!(
+                    flow,
+                    algorithm,
+                    panic = message,
+                    now,
+                    "an algorithm panicked"
+                );
+            }
+            RunnerNotice::Refused { algorithm, error } => {
+                warn!(flow, algorithm, %error, "an algorithm's update was refused");
+            }
+            other => warn!(flow, notice = ?other, "about a flow"),
+        }
+    }
+}
+
+/// What is shown of a flow whose task has not begun.
+fn first_status(opened: &Opened) -> ccp_control::FlowStatus {
+    let info = &opened.announced.info;
+    ccp_control::FlowStatus {
+        datapath: opened.datapath.to_string(),
+        sock_id: info.sock_id.0,
+        algorithm: name_of(opened.algorithm.as_ref()),
+        program: None,
+        src: info.src,
+        dst: info.dst,
+        cwnd_bytes: info.state.cwnd.0,
+        rate_bytes_per_s: info.state.rate.0,
+        rtt_us: info.state.srtt.0,
+        mss_bytes: info.mss,
+        reports: 0,
+        reports_missed: 0,
+        updates: 0,
+        state: ccp_control::FlowMode::Native,
+    }
+}
+
+fn shown(status: &FlowStatus) -> ccp_control::FlowStatus {
+    ccp_control::FlowStatus {
+        datapath: status.datapath.to_string(),
+        sock_id: status.sock_id.0,
+        algorithm: name_of(status.algorithm.as_ref()),
+        program: status.program.as_ref().map(|p| p.name().to_owned()),
+        src: status.src,
+        dst: status.dst,
+        cwnd_bytes: status.state.cwnd.0,
+        rate_bytes_per_s: status.state.rate.0,
+        rtt_us: status.state.srtt.0,
+        mss_bytes: status.mss,
+        reports: status.counts.reports,
+        reports_missed: status.counts.missed,
+        updates: status.counts.updates,
+        state: match status.mode {
+            ccp_core::FlowMode::Native => ccp_control::FlowMode::Native,
+            ccp_core::FlowMode::Running => ccp_control::FlowMode::Running,
+            ccp_core::FlowMode::Fallback => ccp_control::FlowMode::Fallback,
+        },
+    }
+}
+
+/// The algorithm's name; `native` for a flow that only its datapath steers.
+fn name_of(algorithm: Option<&Algorithm>) -> String {
+    algorithm.map_or("native", Algorithm::name).to_owned()
+}

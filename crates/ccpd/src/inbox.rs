@@ -1,0 +1,138 @@
+//! What waits for a flow's task: its reports, in a ring that is reused, and what else happened to it.
+//!
+//! A report that arrives while the ring is full pushes out the oldest ones; how many were pushed out
+//! is told to the algorithm before the next one. So nothing waits for a flow that lags behind, and
+//! what it gets when it catches up tells most of the present.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use ccp_core::{Announced, Delivery, Updates};
+use tokio::sync::Notify;
+
+use ring::{Head, Ring};
+
+mod ring;
+
+/// At most so many updates of other flows of the group wait; more are dropped and counted.
+const MOST_FROM_GROUP: usize = 64;
+
+/// What waits for a flow's task.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    turn: Option<Turn>,
+    missed: u64,
+    reports: Ring,
+    from_group: Vec<Updates>,
+    closed: bool,
+}
+
+/// The flow changed hands. It makes everything that waited before meaningless.
+#[derive(Clone, Debug)]
+pub(crate) enum Turn {
+    /// The datapath steers it, until it announces it again.
+    Suspended,
+    /// The datapath announced it.
+    Resumed(Box<Announced>),
+}
+
+/// The next thing for a flow's task to do.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The flow changed hands.
+    Turn(Turn),
+    /// So many reports were pushed out.
+    Missed(u64),
+    /// A report; its fields are in the buffer that was given.
+    Report(Head),
+    /// Another flow of the group wants this.
+    FromGroup(Updates),
+    /// The flow ended. Always the last.
+    Closed,
+}
+
+impl Inbox {
+    /// A report arrived. Allocates only while the ring grows to its size.
+    pub(crate) fn report(&self, report: &Delivery<'_>) {
+        let head = Head {
+            program_uid: report.measure.program_uid,
+            generation: report.generation,
+            merged: u32::try_from(report.merged).unwrap_or(u32::MAX),
+        };
+        self.push(head, report.measure.fields());
+    }
+
+    fn push(&self, head: Head, fields: impl ExactSizeIterator<Item = u64>) {
+        let mut waiting = self.lock();
+        if !waiting.closed {
+            waiting.missed += waiting.reports.push(head, fields);
+            drop(waiting);
+            self.wake.notify_one();
+        }
+    }
+
+    /// The flow changed hands: what waited is about a time that is over.
+    pub(crate) fn turn(&self, turn: Turn) {
+        let mut waiting = self.lock();
+        waiting.reports.clear();
+        waiting.from_group.clear();
+        waiting.missed = 0;
+        waiting.turn = Some(turn);
+        drop(waiting);
+        self.wake.notify_one();
+    }
+
+    /// Another flow of the group wants `updates`. Returns whether there was room.
+    pub(crate) fn from_group(&self, updates: Updates) -> bool {
+        let mut waiting = self.lock();
+        let room = waiting.from_group.len() < MOST_FROM_GROUP;
+        if room {
+            waiting.from_group.push(updates);
+            drop(waiting);
+            self.wake.notify_one();
+        }
+        room
+    }
+
+    /// The flow ended.
+    pub(crate) fn close(&self) {
+        self.lock().closed = true;
+        self.wake.notify_one();
+    }
+
+    /// Takes out what is to be done next. The fields of a report replace what is in `fields`.
+    pub(crate) fn next(&self, fields: &mut Vec<u64>) -> Option<Next> {
+        let mut waiting = self.lock();
+        if let Some(turn) = waiting.turn.take() {
+            return Some(Next::Turn(turn));
+        }
+        if waiting.missed > 0 {
+            return Some(Next::Missed(std::mem::take(&mut waiting.missed)));
+        }
+        if let Some(head) = waiting.reports.pop(fields) {
+            return Some(Next::Report(head));
+        }
+        if !waiting.from_group.is_empty() {
+            return Some(Next::FromGroup(waiting.from_group.remove(0)));
+        }
+        waiting.closed.then_some(Next::Closed)
+    }
+
+    /// Waits until something may have come.
+    pub(crate) async fn wait(&self) {
+        self.wake.notified().await;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing that holds the lock can leave it half done.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! Sockets with a name in the file system: made privately, never taken from someone who listens,
+//! removed when dropped.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, Mode, fchmod, flock};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+};
+use thiserror::Error;
+
+/// How many connections wait to be taken at once.
+const BACKLOG: i32 = 64;
+
+/// A socket could not be made at its path.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SocketError {
+    /// Somebody listens there.
+    #[error(
+        "{} is in use: another program listens on it, perhaps another ccpd; stop that one or choose \
+         another path",
+        path.display()
+    )]
+    InUse {
+        /// The path.
+        path: PathBuf,
+    },
+    /// There is something else than a socket at the path.
+    #[error("{} is there and is no socket: it is left alone; remove it or choose another path", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The system refuses.
+    #[error("can't {what} {}", path.display())]
+    Io {
+        /// What was to be done.
+        what: &'static str,
+        /// With what.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The name of a socket that this process made. Dropping it removes the name, if it still names that
+/// socket, and the directory, if it was made for it and is empty.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode, by which the file is known again.
+    identity: (u64, u64),
+    made_directory: Option<PathBuf>,
+}
+
+impl SocketFile {
+    /// Makes a listening stream socket at `path` with the file mode `mode`.
+    pub(crate) fn listen(path: &Path, mode: u32) -> Result<(Self, OwnedFd), SocketError> {
+        Self::make(path, mode, SocketType::STREAM)
+    }
+
+    /// Makes a datagram socket at `path` with the file mode `mode`.
+    pub(crate) fn datagram(path: &Path, mode: u32) -> Result<(Self, OwnedFd), SocketError> {
+        Self::make(path, mode, SocketType::DGRAM)
+    }
+
+    fn make(path: &Path, mode: u32, kind: SocketType) -> Result<(Self, OwnedFd), SocketError> {
+        let failed = |what: &'static str| {
+            move |source: io::Error| SocketError::Io {
+                what,
+                path: path.to_owned(),
+                source,
+            }
+        };
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let made_directory = make_directory(directory).map_err(|source| SocketError::Io {
+            what: "make the directory",
+            path: directory.to_owned(),
+            source,
+        })?;
+        // Held while a stale file is looked at and replaced, so that of two daemons that start at
+        // once neither takes away what the other has just made. Released when closed.
+        let lock = File::open(directory).map_err(failed("open the directory of"))?;
+        flock(&lock, FlockOperation::LockExclusive)
+            .map_err(io::Error::from)
+            .map_err(failed("lock the directory of"))?;
+
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, kind, flags, None)
+            .map_err(io::Error::from)
+            .map_err(failed("make a socket for"))?;
+        // The file gets the socket's own mode when it is bound: there is no moment in which it has
+        // wider rights.
+        fchmod(&socket, Mode::from_raw_mode(mode))
+            .map_err(io::Error::from)
+            .map_err(failed("set the mode of"))?;
+        let address = SocketAddrUnix::new(path)
+            .map_err(io::Error::from)
+            .map_err(failed("use the path"))?;
+        match bind(&socket, &address) {
+            Err(Errno::ADDRINUSE) => {
+                remove_stale(path, &address, kind)?;
+                bind(&socket, &address)
+            }
+            other => other,
+        }
+        .map_err(io::Error::from)
+        .map_err(failed("make the socket"))?;
+        let metadata = fs::symlink_metadata(path).map_err(failed("look at the socket"))?;
+        let file = Self {
+            path: path.to_owned(),
+            identity: (metadata.dev(), metadata.ino()),
+            made_directory,
+        };
+        if metadata.permissions().mode() & 0o777 != mode {
+            // The process's mask took rights away that the configuration gives.
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))
+                .map_err(failed("set the mode of"))?;
+        }
+        if kind == SocketType::STREAM {
+            listen(&socket, BACKLOG)
+                .map_err(io::Error::from)
+                .map_err(failed("listen on"))?;
+        }
+        Ok((file, socket))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
+        if !ours {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "can't remove the socket");
+        }
+        if let Some(directory) = &self.made_directory {
+            // Not empty: others use it as well.
+            let _ = fs::remove_dir(directory);
+        }
+    }
+}
+
+/// Makes `directory` if it is missing; says which, if so.
+fn make_directory(directory: &Path) -> io::Result<Option<PathBuf>> {
+    if directory.is_dir() {
+        return Ok(None);
+    }
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o755).create(directory)?;
+    Ok(Some(directory.to_owned()))
+}
+
+/// Removes the socket at `path` if nobody listens on it.
+fn remove_stale(
+    path: &Path,
+    address: &SocketAddrUnix,
+    kind: SocketType,
+) -> Result<(), SocketError> {
+    let io_error = |what: &'static str| {
+        move |source: io::Error| SocketError::Io {
+            what,
+            path: path.to_owned(),
+            source,
+        }
+    };
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => {}
+        Ok(_) => {
+            return Err(SocketError::NotASocket {
+                path: path.to_owned(),
+            });
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(io_error("look at")(error)),
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let probe = socket_with(AddressFamily::UNIX, kind, flags, None)
+        .map_err(io::Error::from)
+        .map_err(io_error("make a socket for"))?;
+    match connect(&probe, address) {
+        // Only this says that the file belongs to nobody.
+        Err(Errno::CONNREFUSED) => {
+            tracing::info!(path = %path.display(), "removing a socket that was left behind");
+            fs::remove_file(path).map_err(io_error("remove the socket"))
+        }
+        Err(Errno::NOENT) => Ok(()),
+        _ => Err(SocketError::InUse {
+            path: path.to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
