@@ -305,3 +305,6 @@ const _: () = assert!(size_of::<Config>() == 64);
 const _: () = assert!(size_of::<ProgramMeta>() == 24 + 8 * (MAX_REGISTERS - REG_CONTROL));
 const _: () = assert!(size_of::<MeasureHead>() == 16 && size_of::<MeasureTail>() == 8);
 const _: () = assert!(REG_FREE == 22 && FIELDS == 20 && PRIM_COUNT <= MAX_PRIMITIVES);
+
+#[cfg(test)]
+mod tests;

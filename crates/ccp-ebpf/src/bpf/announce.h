@@ -191,7 +191,7 @@ static __always_inline void new_generation(struct sock *sk, struct ccp_flow *f, 
 	f->reg[CCP_REG_RATE] = 0;
 	f->fault_run = 0;
 	f->mark = mark;
-	f->flags &= ~(CCP_F_OWN_RECOVERY | CCP_F_CWND_PENDING | CCP_F_ANSWERED);
+	f->flags &= ~(CCP_F_OWN_RECOVERY | CCP_F_CWND_PENDING | CCP_F_ANSWERED | CCP_F_FAULTED);
 	refresh_slot(sk, f, s, now_us);
 	announce(sk, f, now_us);
 }

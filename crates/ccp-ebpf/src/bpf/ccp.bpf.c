@@ -29,6 +29,12 @@ static __always_inline long hand_over(struct sock *sk)
 	return err;
 }
 
+/* The ACK of a SYN counts one byte, and with TCP Fast Open a segment. */
+static __always_inline bool has_history(struct tcp_sock *tp)
+{
+	return tp->bytes_acked > tp->mss_cache;
+}
+
 /* Zeroed storage: the socket may have been ours before. */
 static __always_inline struct ccp_flow *fresh_storage(struct sock *sk)
 {
@@ -41,8 +47,7 @@ static __always_inline void run_without_slot(struct sock *sk)
 {
 	struct ccp_flow *f = fresh_storage(sk);
 
-	cubictcp_init(sk);
-	mark_native(sk, true);
+	start_cubic(sk);
 	if (f) {
 		f->slot = CCP_NO_SLOT;
 		f->mode = CCP_MODE_FALLBACK;
@@ -102,12 +107,12 @@ void BPF_PROG(ccp_init, struct sock *sk)
 	s->live = 1;
 	count(CCP_STAT_FLOWS, 1);
 
-	/* A socket that was running something else is taken over from its present window. */
-	enter_native(sk, f, !tp->bytes_acked);
+	/* A socket that was running something else goes on from its window and ssthresh, as with any change of algorithm. */
+	start_cubic(sk);
 	if (reduces(ca_state(sk)))
 		f->flags |= CCP_F_REDUCING;
 	if ((s64)(now - cfg->beat_ns) <= (s64)cfg->fallback_after_ns)
-		new_generation(sk, f, cfg, CCP_MARK_NEW, now_us);
+		new_generation(sk, f, cfg, has_history(tp) ? CCP_MARK_ADOPTED : CCP_MARK_NEW, now_us);
 	else
 		refresh_slot(sk, f, s, now_us);
 	return;
@@ -148,6 +153,9 @@ void BPF_PROG(ccp_release, struct sock *sk)
 	bpf_sk_storage_delete(&flows, sk);
 }
 
+/* How long a flow whose program faulted too often stays native before it is announced again. */
+#define FAULT_PAUSE_US 1000000
+
 /* The heartbeat, announcements and updates. True if a program steers. */
 static __always_inline bool steered(struct sock *sk, struct ccp_flow *f, struct ccp_config *cfg, u64 now_us)
 {
@@ -156,19 +164,21 @@ static __always_inline bool steered(struct sock *sk, struct ccp_flow *f, struct 
 	if (!fresh) {
 		if (f->mode == CCP_MODE_RUNNING) {
 			count(CCP_STAT_FALLBACKS, 1);
-			enter_native(sk, f, false);
+			enter_native(sk, f);
 		}
 		if (f->mode != CCP_MODE_FALLBACK)
 			set_mode(f, CCP_MODE_FALLBACK);
 		return false;
 	}
 	if (f->epoch != cfg->epoch || f->mode == CCP_MODE_FALLBACK) {
-		/* Never announced: new, unless it has lived under the fallback while no daemon was there. */
-		u32 mark = !f->epoch ? ((struct tcp_sock *)sk)->bytes_acked ? CCP_MARK_ADOPTED : CCP_MARK_NEW
-				     : f->epoch != cfg->epoch ? CCP_MARK_ADOPTED : CCP_MARK_RESUMED;
+		u32 mark = CCP_MARK_RESUMED;
 
+		if (f->mode == CCP_MODE_FALLBACK && f->flags & CCP_F_FAULTED && (u32)now_us - f->announced_us < FAULT_PAUSE_US)
+			return false;
+		if (f->epoch != cfg->epoch)
+			mark = f->epoch || has_history((struct tcp_sock *)sk) ? CCP_MARK_ADOPTED : CCP_MARK_NEW;
 		if (f->mode == CCP_MODE_RUNNING)
-			enter_native(sk, f, false);
+			enter_native(sk, f);
 		new_generation(sk, f, cfg, mark, now_us);
 	} else if (!(f->flags & CCP_F_ANSWERED) && (u32)now_us - f->announced_us > ANNOUNCE_AGAIN_US) {
 		announce(sk, f, now_us);
@@ -218,19 +228,21 @@ static __always_inline void on_ack(void *ctx, struct sock *sk, u32 ack, bool dat
 	if (!steered(sk, f, cfg, now_us))
 		goto native;
 
-	if (!meta_of(f->program))
+	if (!meta_of(f->program)) {
 		count(CCP_STAT_NO_PROGRAM, 1);
-	else if (cfg->max_fault_run && f->fault_run >= cfg->max_fault_run)
+	} else if (cfg->max_fault_run && f->fault_run >= cfg->max_fault_run) {
 		count(CCP_STAT_FAULT_FALLBACKS, 1);
-	else {
+		f->flags |= CCP_F_FAULTED;
+		f->announced_us = now_us;
+	} else {
 		load_basics(sk, f);
 		sync_cwnd(tp, f);
 		load_primitives(sk, f, now_us, ece, rs);
 		bpf_tail_call(ctx, &programs, f->program & (CCP_MAX_PROGRAMS - 1));
 		count(CCP_STAT_NO_PROGRAM, 1);
 	}
-	/* No program after all: announced again, the daemon may choose another. */
-	enter_native(sk, f, false);
+	/* No program after all: it will be announced again, the daemon may choose another. */
+	enter_native(sk, f);
 	set_mode(f, CCP_MODE_FALLBACK);
 native:
 	native_ack(sk, f, ack, data_acked, rs);

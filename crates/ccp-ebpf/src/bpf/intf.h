@@ -80,6 +80,7 @@ enum ccp_prim {
 #define CCP_F_ECE 64         /* ECE seen by in_ack_event (kernels before 6.10 only) */
 #define CCP_F_CWND_PENDING 128 /* Cwnd was updated before the first program: it starts from that */
 #define CCP_F_ANSWERED 256   /* the daemon wrote to this generation: no need to announce it again */
+#define CCP_F_FAULTED 512    /* fell back since the program faulted too often: announced again only after a pause */
 
 /* ---- flags of a program (ccp_program_meta.flags) ---- */
 #define CCP_PROGRAM_OWN_RECOVERY 1

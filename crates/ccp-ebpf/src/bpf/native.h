@@ -97,13 +97,19 @@ static __always_inline void account(struct tcp_sock *tp, struct ccp_flow *f, u32
 	f->bytes_lost += (u64)*lost * mss;
 }
 
-/* Becomes native CUBIC, from the present window. `fresh`: the flow has no history, CUBIC starts as it would. */
-static __always_inline void enter_native(struct sock *sk, struct ccp_flow *f, bool fresh)
+static __always_inline void start_cubic(struct sock *sk)
+{
+	cubictcp_init(sk);
+	mark_native(sk, true);
+}
+
+/* A program's flow becomes native CUBIC's, from the present window. */
+static __always_inline void enter_native(struct sock *sk, struct ccp_flow *f)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	u8 state = ca_state(sk);
 
-	if (!fresh && state != TCP_CA_Loss) {
+	if (state != TCP_CA_Loss) {
 		/* Otherwise CUBIC would slow-start from here. In a reduction the window is on its way to the program's target. */
 		u64 target = tp->snd_cwnd;
 
@@ -111,8 +117,7 @@ static __always_inline void enter_native(struct sock *sk, struct ccp_flow *f, bo
 			target = f->reg[CCP_REG_CWND] / f->mss;
 		tp->snd_ssthresh = max_u32(min_u64(target, cwnd_max(tp)), 2);
 	}
-	cubictcp_init(sk);
-	mark_native(sk, true);
+	start_cubic(sk);
 }
 
 /* One ACK of a flow under native CUBIC. */

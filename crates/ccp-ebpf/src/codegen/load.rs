@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
+use rustix::io::Errno;
 use thiserror::Error;
 
 use super::insn::Insn;
@@ -25,14 +26,15 @@ pub enum Kind {
 #[derive(Debug, Error)]
 #[error(
     "the kernel refused the program `{name}` ({instructions} instructions): {source}{}",
-    with_log(log)
+    advice(source, log)
 )]
 pub struct LoadError {
     /// The program's name.
     pub name: String,
     /// How many instruction slots it has.
     pub instructions: usize,
-    /// What the system call gave. `EPERM` means that CAP_BPF and CAP_NET_ADMIN are missing.
+    /// What the system call gave: `EPERM` for missing privileges; the verifier refuses with
+    /// `EACCES`, `EINVAL` and others.
     pub source: io::Error,
     /// The last lines of the kernel verifier's log; empty if it wrote none.
     pub log: String,
@@ -42,12 +44,19 @@ impl LoadError {
     /// Whether privileges are missing.
     #[must_use]
     pub fn is_permission(&self) -> bool {
-        self.source.kind() == io::ErrorKind::PermissionDenied
+        is_permission(&self.source)
     }
 }
 
-fn with_log(log: &str) -> String {
-    if log.is_empty() {
+fn is_permission(error: &io::Error) -> bool {
+    // `EACCES` has the same kind, but is what the verifier says.
+    error.raw_os_error() == Some(Errno::PERM.raw_os_error())
+}
+
+fn advice(source: &io::Error, log: &str) -> String {
+    if is_permission(source) {
+        "; loading BPF programs needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN".into()
+    } else if log.is_empty() {
         String::new()
     } else {
         format!("; the verifier's last lines:\n{log}")
@@ -71,12 +80,7 @@ pub fn load(name: &str, kind: Kind, insns: &[Insn]) -> Result<OwnedFd, LoadError
     };
     match attempt(&short, kind, &slots, &mut []) {
         Ok(fd) => Ok(fd),
-        Err(source)
-            if source.kind() == io::ErrorKind::PermissionDenied
-                && source.raw_os_error() == Some(1) =>
-        {
-            Err(refused(source, String::new()))
-        }
+        Err(source) if is_permission(&source) => Err(refused(source, String::new())),
         // Once more, this time with the reason.
         Err(source) => {
             let mut log = vec![0; 1 << 20];
@@ -160,6 +164,30 @@ mod tests {
             b"a_very_long_nam"
         );
         assert_eq!(short_name("ü\0").as_bytes(), b"___");
+    }
+
+    #[test]
+    fn a_refusal_says_whether_privileges_are_missing() {
+        let refused = |errno: Errno, log: &str| LoadError {
+            name: "reno".into(),
+            instructions: 7,
+            source: errno.into(),
+            log: log.into(),
+        };
+        let error = refused(Errno::PERM, "");
+        assert!(error.is_permission());
+        assert_eq!(
+            error.to_string(),
+            "the kernel refused the program `reno` (7 instructions): Operation not permitted (os error 1); loading BPF programs needs root, or CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN"
+        );
+        let error = refused(Errno::ACCESS, "R1 invalid mem access");
+        assert!(!error.is_permission());
+        assert!(
+            error
+                .to_string()
+                .ends_with("; the verifier's last lines:\nR1 invalid mem access"),
+            "{error}"
+        );
     }
 
     #[test]

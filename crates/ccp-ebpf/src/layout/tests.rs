@@ -1,0 +1,102 @@
+use std::mem::MaybeUninit;
+
+use libbpf_rs::btf::types::Struct;
+use libbpf_rs::btf::{Btf, HasSize};
+use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{AsRawLibbpf, btf::types::MemberAttr};
+
+use super::*;
+use crate::skel::glue::CcpSkelBuilder;
+
+/// Names and offsets of a structure's members as clang laid them out for the glue.
+fn in_glue(btf: &Btf<'_>, name: &str) -> (usize, Vec<(String, usize)>) {
+    let ty: Struct<'_> = btf.type_by_name(name).unwrap_or_else(|| panic!("no {name}"));
+    let members = ty.iter().map(|m| {
+        let MemberAttr::Normal { offset } = m.attr else {
+            panic!("{name} has bit fields");
+        };
+        let name = m.name.unwrap().to_string_lossy().into_owned();
+        (name, offset as usize / 8)
+    });
+    (ty.size(), members.collect())
+}
+
+macro_rules! same {
+    ($btf:expr, $c:literal, $rust:ident { $($field:ident),* $(,)? }) => {{
+        let (size, members) = in_glue($btf, $c);
+        assert_eq!(size, size_of::<$rust>(), "size of {}", $c);
+        let ours = vec![$((stringify!($field).to_owned(), offset_of!($rust, $field))),*];
+        assert_eq!(members, ours, "members of {}", $c);
+    }};
+}
+
+#[test]
+fn the_mirror_is_the_glues_layout() {
+    let mut object = MaybeUninit::uninit();
+    let open = CcpSkelBuilder::default().open(&mut object).unwrap();
+    // SAFETY: the object lives as long as `open`.
+    let raw = unsafe { open.open_object().as_libbpf_object().as_ref() };
+    let btf = Btf::from_bpf_object(raw).unwrap().unwrap();
+    let btf = &btf;
+    same!(btf, "ccp_flow", Flow {
+        mss, cwnd_max, prr_cwnd, packets_out, pace_per_packet, max_pacing_rate, sock_id, generation,
+        applied_cwnd, merged, reports, ring_full, faults, fault_run, micros_base_us, flags, slot,
+        mode, epoch, seen_seq, program, program_uid, announced_us, prim_mask, last_bytes_acked,
+        bytes_delivered, bytes_lost, bytes_ce, last_delivered, last_delivered_ce, last_lost,
+        last_sacked_out, round_delivered, rounds, timeouts, prr_delivered, counted_faults,
+        counted_ring_full, counted_reports, mark, refreshed_us, counted_merged, reserved, prim, reg,
+    });
+    same!(btf, "ccp_mailbox", MailboxSlot {
+        seq, generation, program, program_seq, value, field_seq,
+    });
+    same!(btf, "ccp_program_meta", ProgramMeta {
+        handle, uid, flags, count, prim_mask, defaults,
+    });
+    same!(btf, "ccp_slot", Slot {
+        sock_id, generation, incarnation, live, mode, program_uid, snd_cwnd, mss, ca_state,
+        srtt_us, min_rtt_us, faults, pacing_rate, bytes_sent, bytes_delivered, bytes_lost,
+        netns_inum, reports, ring_full, timeouts, family, merged, reserved,
+    });
+    same!(btf, "ccp_config", Config {
+        beat_ns, fallback_after_ns, netns_inum, epoch, flags, max_flows, max_fault_run, next_slot,
+        reserved,
+    });
+}
+
+/// The constants of the header, by name.
+#[test]
+fn the_mirror_has_the_headers_constants() {
+    let header = include_str!("../bpf/intf.h");
+    let constant = |name: &str| -> u64 {
+        let define = format!("#define {name} ");
+        let at = header.find(&define).unwrap_or_else(|| panic!("no {name}"));
+        let rest = header[at + define.len()..].trim_start();
+        let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().unwrap_or_else(|_| panic!("{name} is not a number"))
+    };
+    for (name, ours) in [
+        ("CCP_LAYOUT_VERSION", u64::from(LAYOUT_VERSION)),
+        ("CCP_MAX_PRIMITIVES", MAX_PRIMITIVES as u64),
+        ("CCP_MAX_REGISTERS", MAX_REGISTERS as u64),
+        ("CCP_MAX_CONTROL", MAX_CONTROL as u64),
+        ("CCP_MAX_PROGRAMS", MAX_PROGRAMS as u64),
+        ("CCP_MAX_FLOWS", u64::from(MAX_FLOWS)),
+        ("CCP_REG_CWND", REG_CWND as u64),
+        ("CCP_REG_RATE", REG_RATE as u64),
+        ("CCP_REG_MICROS", REG_MICROS as u64),
+        ("CCP_REG_SPARE", REG_SPARE as u64),
+        ("CCP_REG_CONTROL", REG_CONTROL as u64),
+        ("CCP_PRIM_COUNT", PRIM_COUNT as u64),
+        ("CCP_F_PACING_SET", u64::from(F_PACING_SET)),
+        ("CCP_PROGRAM_OWN_RECOVERY", u64::from(PROGRAM_OWN_RECOVERY)),
+        ("CCP_CONFIG_STOPPING", u64::from(CONFIG_STOPPING)),
+        ("CCP_FIELD_CWND", FIELD_CWND as u64),
+        ("CCP_FIELD_RATE", FIELD_RATE as u64),
+        ("CCP_FIELD_CONTROL", FIELD_CONTROL as u64),
+        ("CCP_MSG_MEASURE", u64::from(MSG_MEASURE)),
+    ] {
+        assert_eq!(constant(name), ours, "{name}");
+    }
+    assert!(header.contains("CCP_PRIM_NOW = 5,") && PRIM_NOW == 5);
+    assert!(header.contains("CCP_MAX_CWND_PACKETS (1 << 20)") && MAX_CWND_PACKETS == 1 << 20);
+}
