@@ -38,6 +38,7 @@ pub(crate) fn check(
         primitives: scope.primitives(),
         writables: scope.writables(),
         locals: scope.local_count(),
+        places: scope.places,
         controls: scope.controls,
         reports: scope.reports,
         clauses,

@@ -302,6 +302,9 @@ pub(crate) enum Problem {
         got: usize,
         limit: usize,
     },
+    Target {
+        message: String,
+    },
     Refused {
         why: String,
     },
@@ -370,6 +373,7 @@ impl Problem {
             Self::EwmaWeight { .. } => "ewma-weight",
             Self::ReportsNothing => "reports-nothing",
             Self::TooMany { .. } => "too-many",
+            Self::Target { .. } => "target",
             Self::Refused { .. } => "refused",
             Self::NeverReached => "never-reached",
             Self::NeverTrue => "never-true",
@@ -444,6 +448,7 @@ impl Problem {
             Self::TooMany { what, got, limit } => {
                 format!("the program has {got} {what}; {limit} is the limit")
             }
+            Self::Target { message } => message.clone(),
             Self::Refused { why } => format!("the program is refused: {why}"),
             Self::NeverReached => "this clause is never reached".into(),
             Self::NeverTrue => "this condition is never true".into(),

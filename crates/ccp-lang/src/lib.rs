@@ -15,11 +15,15 @@
 //!     )";
 //! let compiled = compile(source, &RegisterTable::well_known())?;
 //! assert_eq!(compiled.program.reports[0].name, "minrtt");
+//!
+//! // For a datapath that runs the C library:
+//! let bytecode = ccp_lang::libccp::lower(&compiled.program)?;
+//! assert_eq!(bytecode.expressions.len(), 2);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! The stages, each in its file: `scan` (brackets), `parse` (text → AST with places), `scope` and
-//! `check` (names and types), `lower` (IR), then a target: libccp here, others elsewhere.
+//! `check` (names and types), `lower` (IR), then a target: [`libccp`] here, others elsewhere.
 //! Mistakes are collected by all of them and come out as [`Diagnostics`], several per run.
 //!
 //! No text makes the compiler panic or recurse without bound: nesting is limited to
@@ -34,6 +38,7 @@ mod ast;
 mod check;
 mod error;
 mod hir;
+pub mod libccp;
 mod listing;
 mod lower;
 mod near;

@@ -9,6 +9,7 @@ use crate::span::Span;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SourceMap {
     clauses: Vec<(Span, Vec<Span>)>,
+    variables: Vec<(String, Span)>,
 }
 
 impl SourceMap {
@@ -24,12 +25,29 @@ impl SourceMap {
     pub fn inst(&self, clause: usize, inst: usize) -> Option<Span> {
         self.clauses.get(clause)?.1.get(inst).copied()
     }
+
+    /// The declaration of a variable; report variables are called `Report.…`.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<Span> {
+        let declared = self.variables.iter().find(|(n, _)| n == name);
+        declared.map(|(_, span)| *span)
+    }
+
+    /// The declaration of the report or control variable at `place`.
+    pub(crate) fn nth(&self, report: bool, place: usize) -> Option<Span> {
+        let same_kind = |(name, _): &&(String, Span)| name.starts_with("Report.") == report;
+        let nth = self.variables.iter().filter(same_kind).nth(place);
+        nth.map(|(_, span)| *span)
+    }
 }
 
 /// The IR of `program`, and where it comes from.
 pub(crate) fn lower(program: hir::Program) -> (Program, SourceMap) {
     let mut temps = 0;
-    let mut map = SourceMap::default();
+    let mut map = SourceMap {
+        clauses: Vec::new(),
+        variables: program.places,
+    };
     let mut clauses = Vec::new();
     for clause in &program.clauses {
         let mut code = Code::default();

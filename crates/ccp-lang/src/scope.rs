@@ -9,6 +9,10 @@ use crate::error::{Errors, Problem, short};
 use crate::near;
 use crate::span::Span;
 
+/// How often the types of locals are looked for: each time those become known that are assigned
+/// from one found before.
+const MAX_PASSES: usize = 64;
+
 /// What a name stands for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Meaning {
@@ -38,6 +42,7 @@ pub(crate) struct Scope<'s, 't> {
     reports_by_name: BTreeMap<&'s str, (Reg, Type)>,
     pub(crate) controls: Vec<Variable>,
     pub(crate) reports: Vec<Variable>,
+    pub(crate) places: Vec<(String, Span)>,
     locals: Vec<Local<'s>>,
     /// The primitives in use, in the order of their first use, by their place in the table.
     used: Vec<u16>,
@@ -58,6 +63,7 @@ impl<'s, 't> Scope<'s, 't> {
             reports_by_name: BTreeMap::new(),
             controls: Vec::new(),
             reports: Vec::new(),
+            places: Vec::new(),
             locals: Vec::new(),
             used: Vec::new(),
             // `Cwnd` and `Rate`, whether in use or not.
@@ -130,6 +136,8 @@ impl<'s, 't> Scope<'s, 't> {
         };
         names.insert(text, (reg, ty));
         list.push(variable);
+        let prefix = if decl.report { "Report." } else { "" };
+        self.places.push((format!("{prefix}{text}"), span));
     }
 
     /// What a name that the program may not declare stands for already.
@@ -147,76 +155,88 @@ impl<'s, 't> Scope<'s, 't> {
         }
     }
 
-    /// Creates the local variables: every name that is assigned to and not known otherwise. The
-    /// type of a local is that of the first thing assigned to it.
+    /// Creates the local variables: every name that is assigned to and not known otherwise. A
+    /// local has the type of the first thing assigned to it whose type is known without it.
     fn locals(&mut self, clauses: &[Clause<'s>], errors: &mut Errors) {
-        let mut first: Vec<(Name<'s>, &Expr<'s>)> = Vec::new();
-        let mut seen: BTreeMap<&'s str, ()> = BTreeMap::new();
-        let mut look = |expr: &'_ Expr<'s>| -> Option<Name<'s>> {
-            let Kind::Assign { target, .. } = &expr.kind else {
-                return None;
-            };
-            let text = target.text;
-            let new = self.lookup(text).is_none()
-                && !text.starts_with("Report.")
-                && !text.starts_with("Ack.")
-                && !text.starts_with("Flow.")
-                && seen.insert(text, ()).is_none();
-            new.then_some(*target)
-        };
+        let mut places: BTreeMap<&'s str, usize> = BTreeMap::new();
+        let mut assignments: Vec<(usize, &Expr<'s>)> = Vec::new();
+        let limit = usize::from(Limits::MAX.registers);
+        let mut too_many = None;
         for expr in clauses.iter().flat_map(|c| &c.body) {
             visit(expr, &mut |expr| {
-                if let (Some(name), Kind::Assign { value, .. }) = (look(expr), &expr.kind) {
-                    first.push((name, value));
+                let Kind::Assign { target, value } = &expr.kind else {
+                    return;
+                };
+                let text = target.text;
+                let spaces = ["Report.", "Ack.", "Flow."];
+                let taken = spaces.iter().any(|space| text.starts_with(space));
+                if taken || self.lookup(text).is_some() {
+                    return;
                 }
+                let next = places.len();
+                let place = *places.entry(text).or_insert(next);
+                if place == self.locals.len() {
+                    if place == limit {
+                        too_many = too_many.or(Some(target.span));
+                        return;
+                    }
+                    self.locals.push(Local {
+                        name: *target,
+                        read: false,
+                    });
+                }
+                assignments.push((place, value));
             });
         }
-        let limit = usize::from(Limits::MAX.registers);
-        if let Some((name, _)) = first.get(limit) {
+        if let Some(span) = too_many {
             let problem = Problem::TooMany {
                 what: "local variables",
-                got: first.len(),
+                got: places.len(),
                 limit,
             };
-            errors.push(name.span, problem);
-            first.truncate(limit);
+            errors.push(span, problem);
         }
-        for (place, (name, _)) in first.iter().enumerate() {
-            self.locals.push(Local {
-                name: *name,
-                read: false,
-            });
-            let place = u16::try_from(place).unwrap_or(u16::MAX);
-            // A number until the loop below finds a boolean.
-            self.variables
-                .insert(name.text, (Reg::Local(place), Type::Num));
-        }
-        // One local may take its type from another that is assigned to later.
+        let mut types: Vec<Option<Type>> = vec![None; self.locals.len()];
+        let mut passes = 0;
         let mut changed = true;
-        while changed {
+        while changed && passes < MAX_PASSES {
+            passes += 1;
             changed = false;
-            for (name, value) in &first {
-                let ty = self.type_of(value);
-                if let Some((_, known)) = self.variables.get_mut(name.text)
-                    && *known != ty
-                    && ty == Type::Bool
+            for (place, value) in &assignments {
+                if types.get(*place) == Some(&None)
+                    && let Some(ty) = self.type_of(value, &places, &types)
+                    && let Some(known) = types.get_mut(*place)
                 {
-                    *known = ty;
+                    *known = Some(ty);
                     changed = true;
                 }
             }
         }
+        for (place, (local, ty)) in (0..).zip(self.locals.iter().zip(types)) {
+            let meaning = (Reg::Local(place), ty.unwrap_or(Type::Num));
+            self.variables.insert(local.name.text, meaning);
+        }
     }
 
-    /// The type that `expr` has if it is right.
-    fn type_of(&self, expr: &Expr<'s>) -> Type {
+    /// The type that `expr` has if it is right; `None` if it depends on a local whose type is not
+    /// known yet.
+    fn type_of(
+        &self,
+        expr: &Expr<'s>,
+        places: &BTreeMap<&'s str, usize>,
+        types: &[Option<Type>],
+    ) -> Option<Type> {
+        let of_name = |name: &str| match places.get(name) {
+            Some(place) => types.get(*place).copied().flatten(),
+            None => Some(self.lookup(name).map_or(Type::Num, Meaning::ty)),
+        };
         match &expr.kind {
-            Kind::Literal(Literal::Bool(_)) => Type::Bool,
-            Kind::Name(name) => self.lookup(name).map_or(Type::Num, Meaning::ty),
-            Kind::Binary { op, .. } => result(*op),
-            Kind::Assign { target, .. } => self.lookup(target.text).map_or(Type::Num, Meaning::ty),
-            Kind::If { body, .. } => body.last().map_or(Type::Num, |value| self.type_of(value)),
-            _ => Type::Num,
+            Kind::Literal(Literal::Bool(_)) => Some(Type::Bool),
+            Kind::Name(name) => of_name(name),
+            Kind::Binary { op, .. } => Some(result(*op)),
+            Kind::Assign { target, .. } => of_name(target.text),
+            Kind::If { body, .. } => self.type_of(body.last()?, places, types),
+            _ => Some(Type::Num),
         }
     }
 

@@ -1,0 +1,346 @@
+//! Random programs, as IR and as text, do the same on libccp's machine and in the reference
+//! semantics.
+
+use ccp_program::{BinaryOp, Clause, Inst, Limits, Operand, Program, Reg, verify};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRng, TestRunner};
+
+use super::{lower, same};
+use crate::tests::good;
+
+/// A source of small decisions.
+struct Dice(TestRng);
+
+impl Dice {
+    fn below(&mut self, n: u32) -> u32 {
+        self.0.next_u32() % n
+    }
+
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len() as u32) as usize]
+    }
+}
+
+const TEMPS: u16 = 4;
+
+/// Structured blocks as a compiler makes them: `if`, `else`, results in temporaries.
+struct Generator {
+    dice: Dice,
+    /// Temporaries that have a value here.
+    written: Vec<bool>,
+}
+
+impl Generator {
+    fn operand(&mut self) -> Operand {
+        match self.dice.below(10) {
+            0..=1 => Operand::Imm(self.dice.one(&[0, 1, 1, 2, 3, 10, 4000])),
+            2 => Operand::Primitive(self.dice.one(&[0, 4, 13, 14])),
+            3 => Operand::Reg(self.dice.one(&[Reg::CWND, Reg::RATE, Reg::Micros])),
+            4 => Operand::Reg(Reg::Control(self.dice.below(3) as u16)),
+            5 => Operand::Reg(Reg::Report(self.dice.below(3) as u16)),
+            6 => Operand::Reg(Reg::Local(self.dice.below(2) as u16)),
+            _ => {
+                let temp = self.dice.below(u32::from(TEMPS)) as u16;
+                if self.written[usize::from(temp)] {
+                    Operand::Reg(Reg::Temp(temp))
+                } else {
+                    Operand::Reg(Reg::Report(2))
+                }
+            }
+        }
+    }
+
+    fn target(&mut self, temps_only: bool) -> Reg {
+        let temp = self.dice.below(u32::from(TEMPS)) as u16;
+        if temps_only || self.dice.below(2) == 0 {
+            return Reg::Temp(temp);
+        }
+        match self.dice.below(6) {
+            0 => self.dice.one(&[Reg::CWND, Reg::RATE, Reg::Micros]),
+            1 | 2 => Reg::Report(self.dice.below(3) as u16),
+            3 => Reg::Control(self.dice.below(3) as u16),
+            _ => Reg::Local(self.dice.below(2) as u16),
+        }
+    }
+
+    fn wrote(&mut self, reg: Reg) {
+        if let Reg::Temp(temp) = reg {
+            self.written[usize::from(temp)] = true;
+        }
+    }
+
+    fn block(&mut self, depth: u32, condition: bool) -> Vec<Inst> {
+        let mut out = Vec::new();
+        for _ in 0..1 + self.dice.below(4) {
+            self.inst(&mut out, depth, condition);
+        }
+        out
+    }
+
+    fn inst(&mut self, out: &mut Vec<Inst>, depth: u32, condition: bool) {
+        match self.dice.below(12) {
+            0..=4 => {
+                let op = self.dice.one(&BinaryOp::ALL);
+                let (a, b) = (self.operand(), self.operand());
+                let dst = self.target(condition);
+                out.push(Inst::Binary { op, dst, a, b });
+                self.wrote(dst);
+            }
+            5 | 6 => {
+                let src = self.operand();
+                let dst = self.target(condition);
+                out.push(Inst::Move { dst, src });
+                self.wrote(dst);
+            }
+            7 if !condition => {
+                let inst = self.dice.one(&[Inst::Report, Inst::Fallthrough]);
+                out.push(inst);
+            }
+            8 if !condition => {
+                let sample = self.operand();
+                out.push(Inst::Ewma {
+                    dst: self.dice.one(&[Reg::Report(0), Reg::RATE, Reg::Local(1)]),
+                    weight: Operand::Imm(u64::from(self.dice.below(11))),
+                    sample,
+                });
+            }
+            _ if depth > 0 => {
+                let cond = self.operand();
+                let before = self.written.clone();
+                let mut then = self.block(depth - 1, condition);
+                let after_then = std::mem::replace(&mut self.written, before.clone());
+                let els = if self.dice.below(2) == 0 {
+                    self.block(depth - 1, condition)
+                } else {
+                    vec![]
+                };
+                for (written, then) in self.written.iter_mut().zip(after_then) {
+                    *written &= then;
+                }
+                if !els.is_empty() {
+                    then.push(Inst::Skip {
+                        count: els.len() as u16,
+                    });
+                }
+                let count = then.len() as u16;
+                out.push(if self.dice.below(2) == 0 {
+                    Inst::SkipUnless { cond, count }
+                } else {
+                    Inst::SkipIf { cond, count }
+                });
+                out.extend(then);
+                out.extend(els);
+            }
+            _ => {}
+        }
+    }
+
+    fn program(&mut self) -> Program {
+        let mut program = good(
+            "(def (Report (volatile a 0) (flag false) (c 3)) (d 5) (volatile e true) (f +infinity))
+             (when true (:= g 1) (:= h true) (:= Report.c g) (:= Report.flag h) (report))",
+        )
+        .program;
+        let table = ccp_program::RegisterTable::libccp();
+        program.primitives = table.primitives().to_vec();
+        program.controls[2].default = 1 << 20;
+        program.temps = TEMPS;
+        program.clauses = (0..1 + self.dice.below(3))
+            .map(|_| {
+                self.written = vec![false; usize::from(TEMPS)];
+                let condition = self.block(2, true);
+                let test = Some(self.operand());
+                let body = self.block(3, false);
+                Clause {
+                    condition,
+                    test,
+                    body,
+                }
+            })
+            .collect();
+        program
+    }
+
+    fn acks(&mut self) -> Vec<(u64, Vec<u64>)> {
+        let mut now = 0;
+        (0..12)
+            .map(|_| {
+                now += u64::from(self.dice.below(50_000));
+                let mut prims: Vec<u64> =
+                    (0..14).map(|_| u64::from(self.dice.below(5000))).collect();
+                prims[4] = u64::from(self.dice.below(2));
+                prims.push(u64::from(self.dice.below(2)));
+                (now, prims)
+            })
+            .collect()
+    }
+}
+
+fn runner(cases: u32) -> TestRunner {
+    TestRunner::new(Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    })
+}
+
+#[test]
+fn random_blocks_with_skips() {
+    let mut fitting = 0;
+    let mut runner = runner(1);
+    for _ in 0..4000 {
+        let mut generator = Generator {
+            dice: Dice(runner.new_rng()),
+            written: Vec::new(),
+        };
+        let program = generator.program();
+        verify(&program, &Limits::MAX).expect("the generator makes good programs");
+        if lower(&program).is_err() {
+            continue;
+        }
+        fitting += 1;
+        let acks = generator.acks();
+        same(&program, &acks);
+    }
+    assert!(fitting > 3500, "only {fitting} fit libccp");
+}
+
+/// A random expression of a type, as text.
+fn number(dice: &mut Dice, depth: u32) -> String {
+    if depth == 0 || dice.below(4) == 0 {
+        return dice
+            .one(&[
+                "0",
+                "1",
+                "2",
+                "10",
+                "1460",
+                "Cwnd",
+                "Rate",
+                "Micros",
+                "Report.a",
+                "d",
+                "g",
+                "Ack.bytes_acked",
+                "Flow.rtt_sample_us",
+                "Ack.lost_pkts_sample",
+            ])
+            .to_owned();
+    }
+    let op = dice.one(&[
+        "+",
+        "+",
+        "max",
+        "min",
+        "min",
+        "/",
+        "-",
+        "*",
+        "wrapped_max",
+        "add",
+    ]);
+    let (a, b) = (number(dice, depth - 1), number(dice, depth - 1));
+    format!("({op} {a} {b})")
+}
+
+fn truth(dice: &mut Dice, depth: u32) -> String {
+    if depth == 0 || dice.below(5) == 0 {
+        return dice
+            .one(&["true", "false", "Report.flag", "e", "h", "Flow.was_timeout"])
+            .to_owned();
+    }
+    match dice.below(3) {
+        0 => {
+            let op = dice.one(&["&&", "||", "and", "or", "==", "!="]);
+            format!(
+                "({op} {} {})",
+                truth(dice, depth - 1),
+                truth(dice, depth - 1)
+            )
+        }
+        _ => {
+            let op = dice.one(&[">", "<", ">=", "<=", "==", "!="]);
+            format!(
+                "({op} {} {})",
+                number(dice, depth - 1),
+                number(dice, depth - 1)
+            )
+        }
+    }
+}
+
+fn statement(dice: &mut Dice, depth: u32) -> String {
+    let target = |dice: &mut Dice| dice.one(&["Report.a", "Cwnd", "Rate", "d", "g"]);
+    match dice.below(9) {
+        0..=2 => format!("(:= {} {})", target(dice), number(dice, 3)),
+        3 => {
+            let flag = dice.one(&["Report.flag", "e", "h"]);
+            format!("(:= {flag} {})", truth(dice, 3))
+        }
+        4 => {
+            let word = dice.one(&["if", "!if"]);
+            format!(
+                "(:= {} ({word} {} {}))",
+                target(dice),
+                truth(dice, 2),
+                number(dice, 2)
+            )
+        }
+        5 => format!(
+            "(:= {} (ewma {} {}))",
+            target(dice),
+            dice.below(11),
+            number(dice, 2)
+        ),
+        6 => dice
+            .one(&["(report)", "(fallthrough)", "(reset)"])
+            .to_owned(),
+        7 if depth > 0 => {
+            let word = dice.one(&["if", "!if"]);
+            let body: Vec<String> = (0..1 + dice.below(3))
+                .map(|_| statement(dice, depth - 1))
+                .collect();
+            format!("({word} {} {})", truth(dice, 2), body.join(" "))
+        }
+        _ => format!("(:= Report.a (+ Report.a {}))", number(dice, 1)),
+    }
+}
+
+#[test]
+fn random_text() {
+    let mut runner = runner(1);
+    let mut fitting = 0;
+    for _ in 0..1500 {
+        let mut dice = Dice(runner.new_rng());
+        let clauses: Vec<String> = (0..1 + dice.below(3))
+            .map(|_| {
+                let condition = match dice.below(3) {
+                    0 => number(&mut dice, 2),
+                    _ => truth(&mut dice, 3),
+                };
+                let body: Vec<String> = (0..1 + dice.below(4))
+                    .map(|_| statement(&mut dice, 2))
+                    .collect();
+                format!("(when {condition} {})", body.join("\n    "))
+            })
+            .collect();
+        let source = format!(
+            "(def (Report (volatile a 0) (flag false)) (d 5) (volatile e true))
+             {}
+             (when true (:= g 1) (:= h true))",
+            clauses.join("\n")
+        );
+        let program = good(&source).program;
+        if lower(&program).is_err() {
+            continue;
+        }
+        fitting += 1;
+        let mut generator = Generator {
+            dice,
+            written: Vec::new(),
+        };
+        let acks = generator.acks();
+        same(&program, &acks);
+    }
+    assert!(fitting > 1300, "only {fitting} fit libccp");
+}
