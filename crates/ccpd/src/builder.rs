@@ -6,8 +6,9 @@ use ccp_core::{
     Algorithm, BuildError, CongAlg, DuplicateKind, Params, Plan, Policy, Registry, Rule,
 };
 
-use crate::config::{Config, ConfigError, Problem};
+use crate::config::{Config, ConfigError, DatapathConfig, Problem};
 use crate::daemon::Handle;
+use crate::datapath::tcp;
 use crate::error::StartError;
 
 /// Puts a daemon together: a configuration, and kinds of algorithms besides those that come with it.
@@ -21,7 +22,7 @@ pub struct Builder {
 impl Builder {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::new();
-        let twice = None;
+        let twice = algs::register(&mut registry).err();
         Self {
             config: Config::default(),
             registry,
@@ -72,6 +73,24 @@ impl Builder {
     pub async fn spawn(self) -> Result<Handle, StartError> {
         let plan = self.plan()?;
         Handle::start(&self.config, plan).await
+    }
+
+    /// Removes what a killed daemon left in the kernel for this configuration: its flows go to the
+    /// system's own algorithm, its names are free again. Returns the names that were there. Not needed
+    /// before a start, which takes over what was left.
+    ///
+    /// # Errors
+    /// If a living daemon uses the name, or rights are missing.
+    pub fn clean_up(&self) -> Result<Vec<String>, StartError> {
+        let mut cleaned = Vec::new();
+        for datapath in &self.config.datapaths {
+            if let DatapathConfig::Tcp(config) = datapath
+                && tcp::clean_up(config)?
+            {
+                cleaned.push(config.name.clone());
+            }
+        }
+        Ok(cleaned)
     }
 
     /// What flows are to run.

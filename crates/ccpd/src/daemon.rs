@@ -14,6 +14,7 @@ use crate::builder::Builder;
 use crate::clock::Clock;
 use crate::config::{Config, DatapathConfig};
 use crate::control_server::ControlServer;
+use crate::datapath::tcp::{TcpError, TcpPath};
 use crate::datapath::unix::UnixDatapath;
 use crate::error::{RunError, StartError};
 use crate::shared::Shared;
@@ -57,19 +58,18 @@ impl Handle {
             flows: TaskTracker::new(),
         });
         let control = ControlServer::bind(&config.control, shared.board.clone(), stop.clone())?;
-        // All that can fail comes before anything runs: what is there already is dropped again.
+        // All that can fail comes before anything runs: what is there already is dropped again, the
+        // kernel's names last, because they are given back by hand.
         let mut unix = Vec::new();
         for datapath in &config.datapaths {
-            match datapath {
-                DatapathConfig::Unix(config) => {
-                    unix.push((
-                        datapath.name(),
-                        UnixDatapath::bind(config.clone(), &shared)?,
-                    ));
-                }
-                DatapathConfig::Tcp(_) => {}
+            if let DatapathConfig::Unix(config) = datapath {
+                unix.push((
+                    datapath.name(),
+                    UnixDatapath::bind(config.clone(), &shared)?,
+                ));
             }
         }
+        let tcp = attach(&config.datapaths, &shared).await?;
         let mut parts = Parts {
             tasks: JoinSet::new(),
             names: Vec::new(),
@@ -80,6 +80,9 @@ impl Handle {
             Ok(())
         });
         for (name, datapath) in unix {
+            parts.spawn(name, datapath.run());
+        }
+        for (name, datapath) in tcp {
             parts.spawn(name, datapath.run());
         }
         info!(control = %config.control.display(), "ccpd is running");
@@ -130,6 +133,29 @@ impl Handle {
         info!("ccpd has stopped");
         result
     }
+}
+
+/// Attaches kernel TCP under every name, or under none.
+async fn attach(
+    datapaths: &[DatapathConfig],
+    shared: &Arc<Shared>,
+) -> Result<Vec<(String, TcpPath)>, TcpError> {
+    let mut attached: Vec<(String, TcpPath)> = Vec::new();
+    for datapath in datapaths {
+        let DatapathConfig::Tcp(config) = datapath else {
+            continue;
+        };
+        match TcpPath::attach(config.clone(), shared).await {
+            Ok(path) => attached.push((datapath.name(), path)),
+            Err(error) => {
+                for (_, path) in attached {
+                    path.abandon().await;
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(attached)
 }
 
 /// Asks a daemon to stop, from anywhere.

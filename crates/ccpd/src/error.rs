@@ -6,6 +6,7 @@ use ccp_core::DuplicateKind;
 use thiserror::Error;
 
 use crate::config::ConfigError;
+use crate::datapath::tcp::TcpError;
 use crate::socket_file::SocketError;
 
 /// The daemon does not start.
@@ -21,6 +22,9 @@ pub enum StartError {
     /// A socket can't be made.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// Kernel TCP can't be steered.
+    #[error(transparent)]
+    Tcp(#[from] TcpError),
 }
 
 impl StartError {
@@ -30,7 +34,8 @@ impl StartError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) => 2,
-            Self::Kind(_) | Self::Socket(_) => 1,
+            Self::Tcp(error) if error.is_not_possible_here() => 3,
+            Self::Kind(_) | Self::Socket(_) | Self::Tcp(_) => 1,
         }
     }
 }

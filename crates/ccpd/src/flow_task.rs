@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use ccp_core::{
-    Algorithm, Command, FlowId, FlowRunner, FlowStatus, Opened, RunnerNotice, RunnerOutput,
-    Timestamp,
+    Algorithm, Command, FlowId, FlowRunner, FlowStatus, Opened, Rate, RunnerNotice, RunnerOutput,
+    SockId, Timestamp,
 };
 use tracing::{error, warn};
 
@@ -26,6 +26,7 @@ const LISTING_PATIENCE: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct FlowCell {
     id: FlowId,
+    outlet: Arc<dyn Outlet>,
     /// What waits for the task.
     pub(crate) inbox: Inbox,
     /// Held while the algorithm is at work. Empty until the task has begun.
@@ -35,9 +36,10 @@ pub(crate) struct FlowCell {
 }
 
 impl FlowCell {
-    pub(crate) fn new(opened: &Opened) -> Arc<Self> {
+    pub(crate) fn new(opened: &Opened, outlet: Arc<dyn Outlet>) -> Arc<Self> {
         Arc::new(Self {
             id: opened.flow,
+            outlet,
             inbox: Inbox::default(),
             runner: Mutex::new(None),
             shown: Mutex::new(first_status(opened)),
@@ -71,7 +73,17 @@ impl FlowCell {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        runner.as_ref().map(|runner| shown(&runner.status()))
+        let mut status = shown(&runner.as_ref()?.status());
+        drop(runner);
+        // What is so counts, not what was asked for.
+        if let Some(observed) = self.outlet.observe(SockId(status.sock_id)) {
+            status.cwnd_bytes = observed.state.cwnd.0;
+            status.rate_bytes_per_s = observed.state.rate.0;
+            status.rtt_us = observed.state.srtt.0;
+            status.mss_bytes = observed.mss;
+            status.state = observed.mode;
+        }
+        Some(status)
     }
 
     fn with_runner<T>(&self, work: impl FnOnce(&mut FlowRunner) -> T) -> Option<T> {
@@ -86,7 +98,6 @@ pub(crate) struct FlowTask {
     pub(crate) cell: Arc<FlowCell>,
     pub(crate) opened: Opened,
     pub(crate) default: Option<Algorithm>,
-    pub(crate) outlet: Arc<dyn Outlet>,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -108,9 +119,10 @@ impl FlowTask {
             cell,
             opened,
             default,
-            outlet,
             shared,
         } = self;
+        let outlet = &*cell.outlet;
+        let sock_id = opened.announced.info.sock_id;
         let _listed = Listed {
             shared: &shared,
             id: cell.id,
@@ -119,7 +131,8 @@ impl FlowTask {
         *cell.runner.lock().unwrap_or_else(PoisonError::into_inner) = Some(runner);
         let mut work = Work {
             cell: &cell,
-            outlet: &*outlet,
+            sock_id,
+            rate_set: false,
             shared: &shared,
             held: None,
             fields: Vec::new(),
@@ -179,7 +192,9 @@ impl Drop for Listed<'_> {
 
 struct Work<'a> {
     cell: &'a FlowCell,
-    outlet: &'a dyn Outlet,
+    sock_id: SockId,
+    /// The algorithm has set a rate; else the rate that is observed is the datapath's own.
+    rate_set: bool,
     shared: &'a Shared,
     /// A command that the datapath has not taken yet. Nothing else is sent before it.
     held: Option<Command>,
@@ -194,6 +209,12 @@ impl Work<'_> {
     }
 
     fn step_with(&mut self, runner: &mut FlowRunner) -> Step {
+        if let Some(mut observed) = self.cell.outlet.observe(self.sock_id) {
+            if !self.rate_set {
+                observed.state.rate = Rate::ZERO;
+            }
+            runner.observe(observed.state);
+        }
         runner.on_timer(self.shared.clock.now());
         let mut left = BATCH;
         while left > 0 {
@@ -240,7 +261,7 @@ impl Work<'_> {
                 Some(RunnerOutput::Command(command)) => self.tell(runner, command),
                 Some(RunnerOutput::Forward { to, updates }) => {
                     if let Some(other) = self.shared.board.flow(to) {
-                        other.inbox.from_group(updates);
+                        other.inbox.group(updates);
                     }
                 }
                 Some(RunnerOutput::Notice(notice)) => self.log(&notice),
@@ -251,7 +272,12 @@ impl Work<'_> {
     }
 
     fn tell(&mut self, runner: &FlowRunner, command: Command) {
-        if self.outlet.send(runner.programs(), &command) == Sent::Full {
+        if let Command::Update(update) = &command
+            && let Some(rate) = update.rate()
+        {
+            self.rate_set = rate > 0;
+        }
+        if self.cell.outlet.send(runner.programs(), &command) == Sent::Full {
             self.held = Some(command);
         }
     }

@@ -88,7 +88,7 @@ impl Inbox {
     }
 
     /// Another flow of the group wants `updates`. Returns whether there was room.
-    pub(crate) fn from_group(&self, updates: Updates) -> bool {
+    pub(crate) fn group(&self, updates: Updates) -> bool {
         let mut waiting = self.lock();
         let room = waiting.from_group.len() < MOST_FROM_GROUP;
         if room {

@@ -26,7 +26,7 @@
 //! task per client answers on the control socket. No task waits for another's peer, and what can pile
 //! up is bounded: reports push out older ones and are counted, updates become one.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod board;
 mod builder;
@@ -45,5 +45,6 @@ mod socket_file;
 pub use builder::Builder;
 pub use config::{Config, ConfigError};
 pub use daemon::{Ccpd, Handle, Stopper};
+pub use datapath::tcp::TcpError;
 pub use error::{RunError, StartError};
 pub use socket_file::SocketError;

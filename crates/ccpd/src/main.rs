@@ -24,6 +24,11 @@ struct Cli {
     /// Check the configuration, say what is wrong with it, and exit.
     #[arg(long)]
     check: bool,
+
+    /// Remove what a killed ccpd left in the kernel for this configuration, and exit. Not needed before
+    /// a start, which takes over what was left.
+    #[arg(long, conflicts_with = "check")]
+    cleanup: bool,
 }
 
 fn main() -> ExitCode {
@@ -45,6 +50,12 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         return Ok(builder.check()?);
     }
     log_to_standard_error();
+    if cli.cleanup {
+        for name in builder.clean_up()? {
+            info!(datapath = %name, "removed what was left");
+        }
+        return Ok(());
+    }
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?

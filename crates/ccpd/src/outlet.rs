@@ -3,7 +3,8 @@
 use std::fmt::Debug;
 use std::pin::Pin;
 
-use ccp_core::{Command, ProgramTable};
+use ccp_control::FlowMode;
+use ccp_core::{Command, FlowState, ProgramTable, SockId};
 
 /// Takes commands to a datapath. Flow tasks use it at the same time.
 pub(crate) trait Outlet: Debug + Send + Sync + 'static {
@@ -15,6 +16,19 @@ pub(crate) trait Outlet: Debug + Send + Sync + 'static {
 
     /// Waits until it is worth trying again after [`Sent::Full`].
     fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+
+    /// How a flow is at this moment, where the datapath lets one look.
+    fn observe(&self, _sock_id: SockId) -> Option<Observed> {
+        None
+    }
+}
+
+/// How a flow really is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Observed {
+    pub(crate) state: FlowState,
+    pub(crate) mss: u32,
+    pub(crate) mode: FlowMode,
 }
 
 /// What became of a command.

@@ -81,7 +81,7 @@ impl SocketFile {
                 source,
             }
         };
-        let directory = path.parent().unwrap_or(Path::new("/"));
+        let directory = path.parent().unwrap_or_else(|| Path::new("/"));
         let made_directory = make_directory(directory).map_err(|source| SocketError::Io {
             what: "make the directory",
             path: directory.to_owned(),

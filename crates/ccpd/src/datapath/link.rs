@@ -147,7 +147,7 @@ impl Link {
     }
 
     fn open(&mut self, opened: Opened) {
-        let cell = FlowCell::new(&opened);
+        let cell = FlowCell::new(&opened, Arc::clone(&self.outlet));
         debug!(
             datapath = %self.name,
             flow = opened.flow.0,
@@ -162,7 +162,6 @@ impl Link {
             cell,
             opened,
             default: Some(self.shared.plan.policy().default_algorithm().clone()),
-            outlet: Arc::clone(&self.outlet),
             shared: Arc::clone(&self.shared),
         });
     }

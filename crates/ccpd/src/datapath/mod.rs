@@ -2,4 +2,5 @@
 
 mod link;
 mod log_limit;
+pub(crate) mod tcp;
 pub(crate) mod unix;

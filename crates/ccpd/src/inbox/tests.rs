@@ -33,7 +33,7 @@ fn kinds(inbox: &Inbox) -> Vec<String> {
 fn reports_come_before_the_end() {
     let inbox = Inbox::default();
     report(&inbox, &[1]);
-    assert!(inbox.from_group(Updates::none()));
+    assert!(inbox.group(Updates::none()));
     inbox.close();
     report(&inbox, &[2]);
     assert_eq!(kinds(&inbox), ["report [1]", "group", "closed"]);
@@ -63,9 +63,7 @@ fn the_algorithm_hears_how_many_it_missed_before_the_next() {
 #[test]
 fn a_flow_of_the_group_cannot_fill_memory() {
     let inbox = Inbox::default();
-    let taken = (0..1_000)
-        .filter(|_| inbox.from_group(Updates::none()))
-        .count();
+    let taken = (0..1_000).filter(|_| inbox.group(Updates::none())).count();
     assert_eq!(taken, super::MOST_FROM_GROUP);
 }
 

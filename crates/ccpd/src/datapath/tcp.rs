@@ -1,0 +1,399 @@
+//! Linux kernel TCP: one task that reads the frames of all flows and, by the same token, gives the
+//! signs of life on which the kernel side lets programs run.
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd, RawFd};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use ccp_core::{Command, Form, Place, ProgramTable, SessionOptions};
+use ccp_ebpf::layout::FIELD_CONTROL;
+use ccp_ebpf::{AttachError, InstallError, Mailbox, MailboxError, Options, Ring, TcpDatapath};
+use ccp_types::{Bytes, FlowState, Micros, Rate, SockId};
+use ccp_wire::{Capabilities, Features};
+use smallvec::SmallVec;
+use thiserror::Error;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::time::{MissedTickBehavior, interval};
+use tracing::{debug, error, info, warn};
+
+use super::link::Link;
+use crate::config::{Namespaces, TcpConfig};
+use crate::outlet::{Observed, Outlet, Sent};
+use crate::shared::Shared;
+
+/// After so many frames in a row, others get their turn.
+const BATCH: usize = 256;
+/// So many signs of life within the time after which flows would fall back.
+const BEATS: u32 = 4;
+
+/// Kernel TCP is not possible here, or is not given to us.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum TcpError {
+    /// The datapath can't be attached.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// A program can't be put into the kernel.
+    #[error("the program `{program}` can't be installed: {source}")]
+    Install {
+        /// The program.
+        program: String,
+        /// Why not.
+        source: InstallError,
+    },
+    /// The system refuses something else.
+    #[error("can't read the kernel's reports")]
+    Ring(#[source] io::Error),
+}
+
+impl TcpError {
+    /// Whether this machine lacks something: rights, or a feature of its kernel.
+    pub(crate) const fn is_not_possible_here(&self) -> bool {
+        matches!(
+            self,
+            Self::Attach(
+                AttachError::Host(_) | AttachError::Bpffs { .. } | AttachError::Load { .. }
+            )
+        )
+    }
+}
+
+/// A name that sockets may ask for, and what comes of it.
+#[derive(Debug)]
+pub(crate) struct TcpPath {
+    kernel: Arc<Kernel>,
+    ring: AsyncFd<Watched>,
+    link: Link,
+    shared: Arc<Shared>,
+    fallback_after: Duration,
+    name: String,
+}
+
+impl TcpPath {
+    /// Registers the name in the kernel and installs the programs.
+    pub(crate) async fn attach(config: TcpConfig, shared: &Arc<Shared>) -> Result<Self, TcpError> {
+        let options = options(&config);
+        let shared = Arc::clone(shared);
+        // System calls that take milliseconds, and the kernel's verifier.
+        let started = tokio::task::spawn_blocking(move || Started::new(options, &shared)).await;
+        let started = match started {
+            Ok(started) => started?,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        };
+        let Started {
+            kernel,
+            ring,
+            link,
+            shared,
+        } = started;
+        let ring = match watch(ring) {
+            Ok(ring) => ring,
+            Err(error) => {
+                kernel.detach().await;
+                return Err(TcpError::Ring(error));
+            }
+        };
+        Ok(Self {
+            kernel,
+            ring,
+            link,
+            shared,
+            fallback_after: config.fallback_after,
+            name: config.name,
+        })
+    }
+
+    /// Gives the name back, if nothing has run yet.
+    pub(crate) async fn abandon(self) {
+        drop(self.ring);
+        self.kernel.detach().await;
+    }
+
+    /// Serves flows until the daemon stops, then hands them to the system's own algorithm.
+    pub(crate) async fn run(mut self) -> io::Result<()> {
+        let served = self.serve().await;
+        // Nothing is to be written to flows that are being handed over.
+        self.shared.stop.cancel();
+        self.shared.flows.close();
+        self.shared.flows.wait().await;
+        drop(self.ring);
+        self.kernel.detach().await;
+        served
+    }
+
+    async fn serve(&mut self) -> io::Result<()> {
+        let stop = self.shared.stop.clone();
+        let beat_every = self.fallback_after / BEATS;
+        let mut beat = interval(beat_every);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut last_beat = Instant::now();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                ready = self.ring.readable_mut() => {
+                    let mut ready = ready?;
+                    let link = &mut self.link;
+                    let read = ready.get_inner_mut().0.consume(BATCH, |frame| link.on_bytes(frame));
+                    if read < BATCH {
+                        ready.clear_ready();
+                    }
+                }
+                _ = beat.tick() => {}
+            }
+            // After reading, so that it proves that reports are read.
+            let since = last_beat.elapsed();
+            if since >= beat_every {
+                self.beat(since);
+                last_beat = Instant::now();
+            }
+            // Others get their turn, however much there is to read.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// A sign of life, the first for the time `since`.
+    fn beat(&mut self, since: Duration) {
+        let kernel = Arc::clone(&self.kernel);
+        let tcp = kernel.tcp.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(tcp) = &*tcp else {
+            return;
+        };
+        if since > self.fallback_after {
+            // This process was stopped: the flows run natively, and what it knows of them is old.
+            let epoch = tcp.bump_epoch();
+            self.link.session().suspend(epoch);
+            self.link.drain();
+            warn!(
+                datapath = %self.name,
+                seconds = since.as_secs_f64(),
+                "ccpd did not run for so long that flows went on natively: taking them back"
+            );
+        }
+        tcp.beat();
+    }
+}
+
+/// A ring that the runtime watches.
+#[derive(Debug)]
+struct Watched(Ring);
+
+impl AsRawFd for Watched {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+#[allow(
+    unsafe_code,
+    reason = "what the runtime asks of everything that it watches"
+)]
+fn watch(ring: Ring) -> io::Result<AsyncFd<Watched>> {
+    // SAFETY: the ring owns its descriptor, and neither it nor we close or replace it before the
+    // `AsyncFd` that owns the ring from here on is dropped.
+    let watched = unsafe { AsyncFd::register_with_interest(Watched(ring), Interest::READABLE) };
+    watched.map_err(io::Error::from)
+}
+
+struct Started {
+    kernel: Arc<Kernel>,
+    ring: Ring,
+    link: Link,
+    shared: Arc<Shared>,
+}
+
+impl Started {
+    fn new(options: Options, shared: &Arc<Shared>) -> Result<Self, TcpError> {
+        let name = options.name.clone();
+        let max_flows = usize::try_from(options.max_flows).unwrap_or(usize::MAX);
+        let mut tcp = TcpDatapath::attach(options)?;
+        if let Some(path) = tcp.mounted_bpffs() {
+            info!(path = %path.display(), "mounted a BPF file system");
+        }
+        let adopted = tcp.adopted();
+        let ring = tcp.take_ring();
+        let kernel = Arc::new(Kernel {
+            mailbox: tcp.mailbox(),
+            tcp: RwLock::new(Some(tcp)),
+            refused: RwLock::new(None),
+        });
+        let outlet = Arc::clone(&kernel);
+        let options = SessionOptions {
+            max_flows,
+            ..SessionOptions::default()
+        };
+        let mut link = Link::new(&name, name.clone(), outlet, options, shared);
+        let mut capabilities =
+            Capabilities::new(TcpDatapath::register_table(), TcpDatapath::limits());
+        capabilities.features = Features::ALL;
+        link.session().on_ready(Some(&capabilities));
+        link.drain();
+        let refused = {
+            let mut refused = kernel
+                .refused
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            refused.take()
+        };
+        let failure = match (refused, ring) {
+            (Some((program, source)), _) => TcpError::Install { program, source },
+            (None, None) => TcpError::Ring(io::ErrorKind::NotFound.into()),
+            (None, Some(ring)) => {
+                info!(datapath = %name, adopted, "steering kernel TCP");
+                return Ok(Self {
+                    kernel,
+                    ring,
+                    link,
+                    shared: Arc::clone(shared),
+                });
+            }
+        };
+        kernel.detach_now();
+        Err(failure)
+    }
+}
+
+/// The kernel's side: what flows' tasks write to.
+#[derive(Debug)]
+struct Kernel {
+    mailbox: Mailbox,
+    /// Gone once it is detached.
+    tcp: RwLock<Option<TcpDatapath>>,
+    /// The first program that the kernel did not take, and why.
+    refused: RwLock<Option<(String, InstallError)>>,
+}
+
+impl Kernel {
+    async fn detach(self: Arc<Self>) {
+        // Waits for busy flows to hand themselves over.
+        let done = tokio::task::spawn_blocking(move || self.detach_now()).await;
+        if done.is_err() {
+            error!("giving the name back failed; this is an error in ccpd");
+        }
+    }
+
+    fn detach_now(&self) {
+        let tcp = self
+            .tcp
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(tcp) = tcp else {
+            return;
+        };
+        let name = tcp.options().name.clone();
+        match tcp.detach() {
+            Ok(left) => {
+                info!(datapath = %name, moved = left.moved, "flows handed to the system's CUBIC");
+                if left.refused + left.remaining > 0 || !left.unreached.is_empty() {
+                    warn!(
+                        datapath = %name,
+                        refused = left.refused,
+                        remaining = left.remaining,
+                        unreached = ?left.unreached,
+                        "some flows switch by themselves, with their next ACK or when they close"
+                    );
+                }
+            }
+            Err(error) => error!(datapath = %name, %error, "the kernel is not as it was before"),
+        }
+    }
+
+    fn install(&self, uid: u32, program: &str, form: &Form) {
+        let Form::Whole(whole) = form else {
+            debug_assert!(false, "kernel TCP announced that it takes whole programs");
+            return;
+        };
+        let tcp = self.tcp.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(tcp) = &*tcp else {
+            return;
+        };
+        match tcp.install(uid, whole) {
+            Ok(()) => debug!(uid, program, "installed"),
+            Err(error) => {
+                let mut refused = self.refused.write().unwrap_or_else(PoisonError::into_inner);
+                refused.get_or_insert((program.to_owned(), error));
+            }
+        }
+    }
+}
+
+impl Outlet for Kernel {
+    fn send(&self, _: &ProgramTable, command: &Command) -> Sent {
+        let written = match command {
+            Command::Install(installed) => {
+                self.install(installed.uid, installed.program.name(), &installed.form);
+                Ok(())
+            }
+            Command::Update(update) => {
+                let fields: SmallVec<[(usize, u64); 8]> = update
+                    .fields
+                    .iter()
+                    .map(|(place, value)| match *place {
+                        Place::Writable(place) => (usize::from(place), *value),
+                        Place::Control(place) => (FIELD_CONTROL + usize::from(place), *value),
+                    })
+                    .collect();
+                let program = update.change_program.then_some(update.program_uid);
+                let (sock_id, generation) = (update.sock_id.0, update.generation);
+                self.mailbox.write(sock_id, generation, program, &fields)
+            }
+            Command::Native {
+                sock_id,
+                generation,
+                ..
+            } => self.mailbox.write(sock_id.0, *generation, None, &[]),
+            // It needs no hello: what the hello says is in the options it was attached with.
+            _ => Ok(()),
+        };
+        if let Err(error) = written {
+            log_refusal(&error);
+        }
+        Sent::Done
+    }
+
+    fn ready(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+
+    fn observe(&self, sock_id: SockId) -> Option<Observed> {
+        let tcp = self.tcp.read().unwrap_or_else(PoisonError::into_inner);
+        let flow = tcp.as_ref()?.flow(sock_id.0)?;
+        Some(Observed {
+            state: FlowState {
+                cwnd: Bytes(flow.cwnd_bytes),
+                rate: Rate(flow.pacing_rate.unwrap_or(0)),
+                srtt: Micros(flow.srtt_us.unwrap_or(0).into()),
+                min_rtt: Micros(flow.min_rtt_us.unwrap_or(0).into()),
+            },
+            mss: flow.mss,
+            mode: match flow.mode {
+                ccp_ebpf::Mode::Native => ccp_control::FlowMode::Native,
+                ccp_ebpf::Mode::Running => ccp_control::FlowMode::Running,
+                ccp_ebpf::Mode::Fallback => ccp_control::FlowMode::Fallback,
+            },
+        })
+    }
+}
+
+/// The program or field was checked before: this is not the algorithm's doing.
+fn log_refusal(error: &MailboxError) {
+    warn!(%error, "an update can't be written");
+}
+
+/// What a killed daemon left of `config` in the kernel goes. Returns whether there was anything.
+pub(crate) fn clean_up(config: &TcpConfig) -> Result<bool, TcpError> {
+    Ok(ccp_ebpf::clean_up(&options(config))?.is_some())
+}
+
+fn options(config: &TcpConfig) -> Options {
+    let mut options = Options::named(&config.name);
+    options.namespaces = match config.namespaces {
+        Namespaces::Initial => ccp_ebpf::Namespaces::Initial,
+        Namespaces::Any => ccp_ebpf::Namespaces::Any,
+    };
+    options.fallback_after = config.fallback_after;
+    options.max_flows = config.max_flows;
+    options
+}
