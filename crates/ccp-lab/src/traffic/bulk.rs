@@ -660,3 +660,43 @@ fn sample(stream: &TcpStream, started: Instant, interval: Duration, shared: &Sha
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// What the receiver says of `sent` when the stream of seed 1 must come.
+    fn received(sent: &[u8]) -> (Received, u64) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let peer = listener.local_addr().expect("bound");
+        let mut sender = TcpStream::connect(peer).expect("connect");
+        let (receiver, _) = listener.accept().expect("accept");
+        sender.write_all(sent).expect("fits the socket's buffer");
+        drop(sender);
+        let count = AtomicU64::new(0);
+        let result = receive(&receiver, peer, Some(Content::new(1)), &count);
+        (result, count.into_inner())
+    }
+
+    #[test]
+    fn the_receiver_tells_wrong_content_and_its_place() {
+        let mut data = vec![0; 50_000];
+        Content::new(1).fill(&mut data);
+        assert!(matches!(received(&data), (Ok(_), 50_000)));
+        data[40_000] ^= 1;
+        let (result, _) = received(&data);
+        let error = result.expect_err("one byte is wrong");
+        assert!(
+            matches!(error, LabError::Content { offset: 40_000, .. }),
+            "{error}"
+        );
+        // One byte too few in the middle moves all behind it.
+        data.remove(123);
+        assert!(matches!(
+            received(&data),
+            (Err(LabError::Content { offset: 123.., .. }), _)
+        ));
+    }
+}
