@@ -208,6 +208,12 @@ pub(super) fn apply(asm: &mut Asm, env: &Env<'_>) -> Result<(), TooFar> {
     asm.alu(Alu::Mul, R::R2, R::R3);
     asm.jump(bound);
     asm.place(rate)?;
+    // At least a packet per second: nobody can stop a flow.
+    let enough = asm.label();
+    asm.load(Size::Word, R::R3, FLOW, flow!(mss));
+    asm.jump_if(Cmp::Ge, R::R2, R::R3, enough);
+    asm.mov(R::R2, R::R3);
+    asm.place(enough)?;
     asm.load(Size::Word, R::R3, SOCK, env.sock.sk_pacing_status);
     asm.jump_if(Cmp::Ne, R::R3, 0, bound);
     asm.mov(R::R3, SK_PACING_NEEDED);

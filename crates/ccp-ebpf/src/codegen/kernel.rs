@@ -178,17 +178,12 @@ fn find<'b>(
         let ty = ty.skip_mods_and_typedefs();
         match member.name {
             Some(n) if n == name => Some((offset as usize, ty)),
-            None => {
+            Some(n) if !n.is_empty() => None,
+            _ => {
                 let inner = Composite::try_from(ty).ok()?;
                 let (start, ty) = find(btf, &inner, name)?;
                 Some((offset as usize + start, ty))
             }
-            Some(n) if n.is_empty() => {
-                let inner = Composite::try_from(ty).ok()?;
-                let (start, ty) = find(btf, &inner, name)?;
-                Some((offset as usize + start, ty))
-            }
-            Some(_) => None,
         }
     })
 }

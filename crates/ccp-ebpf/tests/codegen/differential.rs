@@ -159,7 +159,7 @@ impl<'b> Pair<'b> {
             self.sent.push(MeasureBuf {
                 sock_id: SockId(SOCK_ID),
                 program_uid: UID,
-                fields: self.reference.report.iter().copied().collect(),
+                fields: self.reference.report.clone(),
                 trailer: Some(ReportTrailer {
                     generation: GENERATION,
                     merged: before.merged,

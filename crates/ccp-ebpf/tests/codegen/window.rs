@@ -49,6 +49,7 @@ fn applied(before: &Memory) -> Memory {
     f.applied_cwnd = window;
     let mut rate = f.reg[REG_RATE];
     if rate != 0 {
+        rate = rate.max(f.mss.into());
         if after.socket.sk_pacing_status == 0 {
             after.socket.sk_pacing_status = 1;
             f.flags |= F_PACING_SET;
