@@ -37,7 +37,7 @@ match = {{ dst = "{v4}/32", dst_port = "5000-5009" }}
 algorithm = "slow"
 
 [[policy.rule]]
-match = {{ dst = "{v6}/64", dst_port = 5000 }}
+match = {{ dst = "fd00::/16", dst_port = 5000 }}
 algorithm = "six"
 "#
     ));

@@ -48,6 +48,8 @@ pub struct TcpInfo {
     pub bytes_retransmitted: u64,
     /// Bytes received in order since the start.
     pub bytes_received: u64,
+    /// Segments received since the start: of a socket that only sends, the acknowledgements.
+    pub segments_received: u32,
     /// Packets delivered since the start.
     pub delivered_packets: u32,
     /// Packets delivered with a congestion-experienced mark since the start.
@@ -109,6 +111,7 @@ impl TcpInfo {
             pacing_rate: Some(u64_at(104)).filter(|&rate| rate != u64::MAX),
             bytes_acked: u64_at(120),
             bytes_received: u64_at(128),
+            segments_received: u32_at(140),
             min_rtt: Some(u32_at(148))
                 .filter(|&us| us != u32::MAX && us != 0)
                 .map(|us| Duration::from_micros(us.into())),
@@ -200,6 +203,8 @@ mod tests {
             info.delivered_packets >= 1 && info.min_rtt.is_some(),
             "{info:?}"
         );
+        // SYN+ACK and at least one acknowledgement.
+        assert!((2..=10).contains(&info.segments_received), "{info:?}");
         assert_eq!(
             TcpInfo::of(&receiver).expect("TCP_INFO").bytes_received,
             1000
