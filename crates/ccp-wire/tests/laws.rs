@@ -344,7 +344,7 @@ fn assert_truncations(bytes: &[u8]) {
 macro_rules! law {
     ($name:ident, $strategy:expr, $variant:ident) => {
         proptest! {
-            #![proptest_config(Config::with_cases(64))]
+            #![proptest_config(Config::with_cases(32))]
 
             #[test]
             fn $name(message in $strategy) {
@@ -405,7 +405,7 @@ law!(
 );
 
 proptest! {
-    #![proptest_config(Config::with_cases(64))]
+    #![proptest_config(Config::with_cases(32))]
 
     #[test]
     fn measure_keeps_the_laws(message in measure()) {
@@ -441,7 +441,7 @@ proptest! {
 mod checks;
 
 proptest! {
-    #![proptest_config(Config::with_cases(2000))]
+    #![proptest_config(Config::with_cases(500))]
 
     #[test]
     fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..300)) {
