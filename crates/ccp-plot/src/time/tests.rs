@@ -1,4 +1,8 @@
-use super::*;
+use super::{
+    draw::{EDGE, LABEL, TITLE, stepped, wrapped},
+    *,
+};
+use crate::canvas::Canvas;
 
 fn overlaps(a: (f64, f64), b: (f64, f64)) -> bool {
     a.0 <= b.1 && b.0 <= a.1
