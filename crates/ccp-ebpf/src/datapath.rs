@@ -237,7 +237,7 @@ impl TcpDatapath {
     }
 
     /// Clean stop: the name goes; flows go on under the system's CUBIC from their present window,
-    /// in every network namespace that can be reached; defaults that are our name become `cubic`;
+    /// in every network namespace that can be reached; defaults that are our name become `cubic` (see [`Left`]);
     /// pins and lock go.
     ///
     /// Flows that are idle in a namespace that cannot be reached run native CUBIC inside what is

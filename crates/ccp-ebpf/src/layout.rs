@@ -149,8 +149,10 @@ pub struct Flow {
     pub refreshed_us: u32,
     /// Merged reports already counted.
     pub counted_merged: u32,
+    /// `tp->bytes_acked` when the flow was taken.
+    pub start_bytes_acked: u64,
     /// Zero.
-    pub reserved: [u64; 7],
+    pub reserved: [u64; 6],
     /// Primitives of this ACK.
     pub prim: [u64; MAX_PRIMITIVES],
     /// Registers.

@@ -30,7 +30,8 @@ pub struct Left {
     pub moved: u32,
     /// Sockets that refused; they run native CUBIC inside what is left of us until they close.
     pub refused: u32,
-    /// Network namespaces whose default was our name, now `cubic`.
+    /// Network namespaces whose default was our name: now `cubic`, or, where that is not allowed
+    /// (`net.ipv4.tcp_allowed_congestion_control`), what new namespaces get.
     pub defaults_reset: u32,
     /// Network namespaces that could not be entered, with the reason. Their flows switch
     /// themselves to the system's CUBIC on their next ACK.
@@ -55,8 +56,14 @@ pub(crate) fn leave(name: &str) -> io::Result<Left> {
     let link = skel.progs.leave.attach().map_err(other)?;
 
     let mut left = Left::default();
+    // A namespace other than the initial one may choose what the administrator allowed only: if
+    // not CUBIC, then the initial one's default, which is what new namespaces get; else Reno,
+    // which is always allowed.
+    let usual = fs::read_to_string(DEFAULT)?.trim().to_owned();
+    let mut defaults = vec![NATIVE, usual.as_str(), "reno"];
+    defaults.retain(|d| *d != name);
     for (inum, path) in namespaces() {
-        match in_namespace(&path, || leave_here(&link, name)) {
+        match in_namespace(&path, || leave_here(&link, name, &defaults)) {
             Ok(reset) => left.defaults_reset += u32::from(reset),
             // It may have gone meanwhile.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -71,11 +78,13 @@ pub(crate) fn leave(name: &str) -> io::Result<Left> {
 }
 
 /// In the namespace of this thread; whether its default was reset.
-fn leave_here(link: &Link, name: &str) -> io::Result<bool> {
+fn leave_here(link: &Link, name: &str, defaults: &[&str]) -> io::Result<bool> {
     // First the default, or new sockets would still get our name.
     let reset = fs::read_to_string(DEFAULT)?.trim() == name;
-    if reset {
-        fs::write(DEFAULT, NATIVE)?;
+    if reset && !defaults.iter().any(|d| fs::write(DEFAULT, d).is_ok()) {
+        return Err(io::Error::other(format!(
+            "its default is `{name}`, and none of {defaults:?} can be put there"
+        )));
     }
     let mut iter = Iter::new(link).map_err(other)?;
     let mut sink = [0; 64];

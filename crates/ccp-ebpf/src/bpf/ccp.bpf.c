@@ -97,7 +97,7 @@ void BPF_PROG(ccp_init, struct sock *sk)
 	f->last_delivered = tp->delivered;
 	f->last_delivered_ce = tp->delivered_ce;
 	f->last_lost = tp->lost;
-	f->last_bytes_acked = tp->bytes_acked;
+	f->last_bytes_acked = f->start_bytes_acked = tp->bytes_acked;
 	f->last_sacked_out = tp->sacked_out;
 	f->mode = CCP_MODE_FALLBACK;
 	s->sock_id = f->sock_id;

@@ -154,7 +154,8 @@ struct ccp_flow {
 	__u32 mark;            /* CCP_MARK_* of the announcement not yet answered */
 	__u32 refreshed_us;    /* low 32 bits of the time ccp_slot was last refreshed */
 	__u32 counted_merged;
-	__u64 reserved[7];     /* 0 */
+	__u64 start_bytes_acked; /* tp->bytes_acked when the flow was taken */
+	__u64 reserved[6];     /* 0 */
 
 	__u64 prim[CCP_MAX_PRIMITIVES];
 	__u64 reg[CCP_MAX_REGISTERS];

@@ -81,7 +81,10 @@ static __always_inline u64 pace_per_packet(struct sock *sk, struct tcp_sock *tp)
 	return (u64)tp->mss_cache * 80000 * (u32)percent / srtt;
 }
 
-/* What was delivered, lost and marked since the last time, added up. Counters of packets wrap at 2^32, ours of bytes do not. */
+/*
+ * What was delivered, lost and marked since the last time, in packets, and the sums in bytes. The kernel counts deliveries in packets, which need not be
+ * full; acknowledged bytes are exact, so that only what is selectively acknowledged is taken for full packets.
+ */
 static __always_inline void account(struct tcp_sock *tp, struct ccp_flow *f, u32 *delivered, u32 *ce, u32 *lost)
 {
 	u32 d = tp->delivered, c = tp->delivered_ce, l = tp->lost, mss = f->mss;
@@ -92,7 +95,7 @@ static __always_inline void account(struct tcp_sock *tp, struct ccp_flow *f, u32
 	f->last_delivered = d;
 	f->last_delivered_ce = c;
 	f->last_lost = l;
-	f->bytes_delivered += (u64)*delivered * mss;
+	f->bytes_delivered = max_u64(f->bytes_delivered, tp->bytes_acked - f->start_bytes_acked + (u64)tp->sacked_out * mss);
 	f->bytes_ce += (u64)*ce * mss;
 	f->bytes_lost += (u64)*lost * mss;
 }

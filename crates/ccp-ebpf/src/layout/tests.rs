@@ -44,7 +44,7 @@ fn the_mirror_is_the_glues_layout() {
         mode, epoch, seen_seq, program, program_uid, announced_us, prim_mask, last_bytes_acked,
         bytes_delivered, bytes_lost, bytes_ce, last_delivered, last_delivered_ce, last_lost,
         last_sacked_out, round_delivered, rounds, timeouts, prr_delivered, counted_faults,
-        counted_ring_full, counted_reports, mark, refreshed_us, counted_merged, reserved, prim, reg,
+        counted_ring_full, counted_reports, mark, refreshed_us, counted_merged, start_bytes_acked, reserved, prim, reg,
     });
     same!(btf, "ccp_mailbox", MailboxSlot {
         seq, generation, program, program_seq, value, field_seq,

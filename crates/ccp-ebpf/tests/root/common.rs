@@ -1,6 +1,7 @@
 //! A datapath per test: own name, own pins, gone when the test ends, however it ends.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -131,10 +132,21 @@ impl Seen {
         self.measures.iter().filter(|m| !m.fields.is_empty())
     }
 
+    /// The latest announcement of the flow from this local port.
+    pub(crate) fn of(&self, local: SocketAddr) -> Option<&Create> {
+        self.creates.iter().rev().find(|c| c.src_port == u32::from(local.port()))
+    }
+
     pub(crate) fn take(&mut self, ring: &mut Ring) {
         while ring.consume(64, |frame| {
             let mut frames = ccp_wire::frames(frame);
             match frames.next().unwrap().unwrap().message().unwrap() {
+                // An announcement that nobody has answered yet is repeated.
+                Message::Create(create)
+                    if self
+                        .creates
+                        .iter()
+                        .any(|c| (c.sock_id, c.generation()) == (create.sock_id, create.generation())) => {}
                 Message::Create(create) => self.creates.push(*create),
                 Message::Measure(measure) => self.measures.push(measure.to_buf()),
                 other => panic!("unexpected {other:?}"),
@@ -192,8 +204,14 @@ impl Daemon {
         }
     }
 
-    pub(crate) fn write(&self, at: usize, program: Option<u32>, fields: &[(usize, u64)]) {
-        let create = &self.seen.creates[at];
+    /// Forgets what was answered, after `seen` was taken away.
+    pub(crate) fn reset(&mut self) {
+        self.answered = 0;
+    }
+
+    /// Writes to the flow from this local port.
+    pub(crate) fn write(&self, local: SocketAddr, program: Option<u32>, fields: &[(usize, u64)]) {
+        let create = self.seen.of(local).expect("announced");
         self.mailbox
             .write(create.sock_id.0, create.generation(), program, fields)
             .unwrap();
@@ -230,4 +248,29 @@ impl Daemon {
 
 pub(crate) fn bound(program: &Program) -> Program {
     program.bind(&TcpDatapath::register_table()).unwrap()
+}
+
+/// Compiles a program of the language, bound to the datapath's table.
+pub(crate) fn compile(source: &str) -> Program {
+    let table = TcpDatapath::register_table();
+    ccp_lang::compile(source, &table)
+        .unwrap_or_else(|e| panic!("{}", e.render(source, "test.ccp")))
+        .program
+}
+
+/// Does nothing, and wants nothing to be done: the window is what updates say.
+pub(crate) fn still() -> Program {
+    Program {
+        own_recovery: true,
+        ..compile("(def (x 0)) (when true (:= x 0))")
+    }
+}
+
+/// Waits up to five seconds.
+pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(5), "waited for {what}");
+        thread::sleep(Duration::from_millis(2));
+    }
 }

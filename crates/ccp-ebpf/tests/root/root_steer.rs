@@ -1,23 +1,17 @@
-//! Flows under programs.
+//! Flows under programs: window, rate, reports, updates.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
-use ccp_lab::{Bulk, Namespace, Until};
-use ccp_program::{Clause, Program, RegisterTable};
+use ccp_ebpf::{MailboxError, Mode, Namespaces};
+use ccp_lab::{Bulk, Namespace, ShortFlows, Until, congestion_of, set_congestion};
 
-use crate::common::{Attached, Daemon, skipped};
+use crate::common::{Attached, Daemon, compile, skipped, still, wait};
 
-/// Does nothing: the window is what updates say.
-fn idle() -> Program {
-    let table = RegisterTable::libccp();
-    Program {
-        primitives: vec![],
-        writables: table.writables().to_vec(),
-        clauses: vec![Clause::default()],
-        own_recovery: true,
-        ..Program::default()
-    }
+const LOOPBACK: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
+fn bulk(daemon: &Daemon) -> Bulk {
+    Bulk::new(Until::Stopped).congestion(daemon.datapath.name())
 }
 
 #[test]
@@ -25,28 +19,335 @@ fn root_a_flow_announces_itself_and_takes_a_window() {
     if skipped() {
         return;
     }
-    let mut daemon = Daemon::running(Attached::new(), &idle(), &[]);
+    let mut daemon = Daemon::running(Attached::new(), &still(), &[]);
     let ns = Namespace::new("one").unwrap();
-    let flow = Bulk::new(Until::Stopped)
-        .congestion(daemon.datapath.name())
-        .start(&ns, &ns, Ipv4Addr::LOCALHOST)
+    for (n, ip) in [IpAddr::from(LOOPBACK), Ipv6Addr::LOCALHOST.into()].into_iter().enumerate() {
+        let flow = bulk(&daemon).start(&ns, &ns, ip).unwrap();
+        daemon.until("CREATE", |d| d.seen.of(flow.local()).is_some());
+        let create = daemon.seen.of(flow.local()).unwrap().clone();
+        let info = create.to_flow_info(ccp_wire::PortOrder::Network).unwrap();
+        assert_eq!((info.src, info.dst), (flow.local(), flow.peer()));
+        assert_eq!(info.origin, ccp_types::Origin::New);
+        assert_eq!(info.init_cwnd.0, 10 * u64::from(info.mss));
+        assert!(info.state.srtt.0 > 0);
+
+        daemon.until("running", |d| {
+            d.datapath.flow(create.sock_id.0).is_some_and(|f| f.mode == Mode::Running)
+        });
+        // Half a packet more counts for nothing. (The MSS settles during the first ACKs.)
+        daemon.until("17 packets", |d| {
+            let info = flow.info().unwrap();
+            let mss = u64::from(info.mss_bytes);
+            d.write(flow.local(), None, &[(0, 17 * mss + mss / 2)]);
+            info.cwnd_packets == 17
+        });
+        let snapshot = daemon.datapath.flow(create.sock_id.0).unwrap();
+        assert_eq!((snapshot.program_uid, snapshot.netns), (1, ns.inode() as u32));
+        flow.stop();
+        let report = flow.wait().unwrap();
+        assert!(report.bytes > 0);
+        daemon.until("close", |d| d.seen.closes().count() == n + 1);
+        let close = daemon.seen.closes().last().unwrap();
+        assert_eq!(close.sock_id, create.sock_id);
+        let totals = close.totals.unwrap();
+        assert!(totals.sent.0 >= report.bytes && totals.delivered.0 >= report.bytes, "{totals:?} {}", report.bytes);
+    }
+    let counters = daemon.datapath.counters().unwrap();
+    assert_eq!((counters.flows, counters.closed, counters.slots_in_use), (2, 2, 0), "{counters:?}");
+    assert_eq!(counters.refused_generation + counters.refused_program + counters.fallbacks, 0);
+}
+
+/// IPv4 through an IPv6 socket is announced as IPv4.
+#[test]
+fn root_mapped_addresses_are_ipv4() {
+    if skipped() {
+        return;
+    }
+    let mut daemon = Daemon::new(Attached::new());
+    let name = daemon.datapath.name().to_owned();
+    let ns = Namespace::new("mapped").unwrap();
+    let streams = ns
+        .run(|| {
+            let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+            set_congestion(&listener, &name).unwrap();
+            let client = TcpStream::connect((LOOPBACK, listener.local_addr().unwrap().port())).unwrap();
+            let (server, _) = listener.accept().unwrap();
+            (client, server)
+        })
         .unwrap();
     daemon.until("CREATE", |d| !d.seen.creates.is_empty());
-    let create = daemon.seen.creates[0].clone();
-    assert_eq!(create.details.unwrap().addresses.unwrap().0.to_string(), "127.0.0.1");
-    assert_eq!(create.dst_port, u32::from(flow.peer().port()));
-    assert_eq!(create.src_port, u32::from(flow.local().port()));
+    let info = daemon.seen.creates[0].to_flow_info(ccp_wire::PortOrder::Network).unwrap();
+    assert_eq!(info.src.ip(), IpAddr::from(LOOPBACK));
+    assert_eq!(info.dst, streams.0.local_addr().unwrap());
+    // A listener's name is inherited, and found by setsockopt on the way as well.
+    assert_eq!(congestion_of(&streams.1).unwrap(), name);
+}
 
-    daemon.for_some(Duration::from_millis(50));
-    let mss = u64::from(flow.info().unwrap().mss_bytes);
-    daemon.write(0, None, &[(0, 17 * mss + mss / 2)]);
-    daemon.until("17 packets", |_| flow.info().unwrap().cwnd_packets == 17);
-    let snapshot = daemon.datapath.flow(create.sock_id.0).unwrap();
-    assert_eq!(snapshot.mode, ccp_ebpf::Mode::Running);
+#[test]
+fn root_a_rate_limits() {
+    if skipped() {
+        return;
+    }
+    let mut daemon = Daemon::running(Attached::new(), &still(), &[(1, 12_500_000)]);
+    let ns = Namespace::new("rate").unwrap();
+    let flow = bulk(&daemon).start(&ns, &ns, LOOPBACK).unwrap();
+    daemon.until("the rate", |_| flow.info().unwrap().pacing_rate == Some(12_500_000));
+    daemon.for_some(Duration::from_millis(300));
+    let before = flow.bytes_received();
+    daemon.for_some(Duration::from_secs(1));
+    let mbit = (flow.bytes_received() - before) as f64 * 8e-6;
+    assert!((85.0..115.0).contains(&mbit), "{mbit} of 100 Mbit/s");
+    // No rate again: the kernel's formula.
+    daemon.write(flow.local(), None, &[(1, 0)]);
+    daemon.until("another rate", |_| flow.info().unwrap().pacing_rate.unwrap() > 100_000_000);
+    // Nonsense cannot stop it: one packet per second is the least, one packet the smallest window.
+    daemon.write(flow.local(), None, &[(0, 0), (1, 1)]);
+    daemon.until("one packet", |_| flow.info().unwrap().cwnd_packets == 1);
+    let info = flow.info().unwrap();
+    assert_eq!(info.pacing_rate, Some(u64::from(info.mss_bytes)));
+    daemon.write(flow.local(), None, &[(0, u64::MAX), (1, u64::MAX)]);
+    daemon.until("the largest window", |_| flow.info().unwrap().cwnd_packets == 1 << 20);
     flow.stop();
-    let report = flow.wait().unwrap();
-    assert!(report.bytes > 0);
+    flow.wait().unwrap();
+}
+
+/// What programs count per ACK adds up to what was sent, whatever the MSS.
+#[test]
+fn root_reports_on_every_ack_add_up() {
+    if skipped() {
+        return;
+    }
+    let program = compile(
+        "(def (Report (volatile acked 0) (volatile acks 0) (mss 0) (delivered 0) (rtt +infinity) (sent 0) (pending 0)) (most 0))
+         (when true
+             (:= Report.acked (+ Report.acked Ack.bytes_acked))
+             (:= Report.acks (+ Report.acks 1))
+             (:= Report.mss Flow.mss)
+             (:= Report.delivered Flow.bytes_delivered)
+             (:= Report.rtt (min Report.rtt Flow.rtt_sample_us))
+             (:= Report.sent Flow.bytes_sent)
+             (:= Report.pending Flow.bytes_pending)
+             (report))",
+    );
+    let mut daemon = Daemon::running(Attached::new(), &program, &[(0, 2_000_000)]);
+    let ns = Namespace::new("acks").unwrap();
+    for mtu in [65_536, 1500, 576] {
+        ns.ip(["link", "set", "lo", "mtu", &mtu.to_string()]).unwrap();
+        let flow = Bulk::new(Until::Bytes(20_000_000))
+            .congestion(daemon.datapath.name())
+            .start(&ns, &ns, LOOPBACK)
+            .unwrap();
+        let peer = flow.peer();
+        daemon.until("the end", |_| flow.is_finished());
+        let report = flow.wait().unwrap();
+        assert_eq!(report.bytes, 20_000_000);
+        daemon.until("close", |d| d.seen.closes().count() == 1);
+        let seen = std::mem::take(&mut daemon.seen);
+        daemon.reset();
+        let reports: Vec<_> = seen.reports().collect();
+        let sum = |field: usize| reports.iter().map(|r| r.fields[field]).sum::<u64>();
+        let counters = daemon.datapath.counters().unwrap();
+        // The acknowledgements until the first program ran are not in there.
+        let acked = sum(0);
+        assert!((15_000_000..=20_000_002).contains(&acked), "mtu {mtu}: {acked} {counters:?}");
+        let merged: u64 = reports.iter().map(|r| u64::from(r.trailer.unwrap().merged)).sum();
+        assert_eq!(sum(1), reports.len() as u64 + merged, "an ACK per report, but for merged ones");
+        let last = reports.last().unwrap();
+        let mss = report.last.mss_bytes;
+        assert_eq!(last.fields[2], u64::from(mss), "peer {peer}");
+        let delivered = last.fields[3];
+        assert!((19_900_000..=20_000_001).contains(&delivered), "{delivered} at {mss}");
+        assert!(last.fields[4] < 100_000, "{} µs", last.fields[4]);
+        assert!(last.fields[5] >= 19_000_000);
+        let generations: Vec<_> = reports.iter().map(|r| r.trailer.unwrap().generation).collect();
+        assert!(generations.iter().all(|g| *g == generations[0]));
+    }
+}
+
+/// A ring nobody reads: reports merge, nothing is lost.
+#[test]
+fn root_a_full_ring_merges() {
+    if skipped() {
+        return;
+    }
+    let program = compile(
+        "(def (Report (volatile acked 0)))
+         (when true (:= Report.acked (+ Report.acked Ack.bytes_acked)) (report))",
+    );
+    let attached = Attached::with(|o| {
+        o.ring_bytes = 4096;
+        o.fallback_after = Duration::from_secs(60);
+    });
+    let mut daemon = Daemon::running(attached, &program, &[(0, 1_000_000)]);
+    let ns = Namespace::new("full").unwrap();
+    let flow = bulk(&daemon).start(&ns, &ns, LOOPBACK).unwrap();
+    daemon.until("reports", |d| d.seen.reports().count() > 10);
+    // Nobody reads.
+    wait("a full ring", || daemon.datapath.flows().any(|f| f.ring_full > 200));
+    let until = flow.info().unwrap().bytes_acked;
+    daemon.until("a merged one", |d| d.seen.reports().any(|r| r.trailer.unwrap().merged > 100));
+    let sum: u64 = daemon.seen.reports().map(|r| r.fields[0]).sum();
+    let first = 2_000_000; // at most, before the program ran
+    assert!(sum + first > until, "{sum} of {until}");
+    assert!(sum <= flow.info().unwrap().bytes_acked);
+    flow.stop();
+    flow.wait().unwrap();
     daemon.until("close", |d| d.seen.closes().count() == 1);
     let counters = daemon.datapath.counters().unwrap();
-    assert_eq!((counters.flows, counters.closed, counters.slots_in_use), (1, 1, 0), "{counters:?}");
+    assert!(counters.ring_full > 100, "{counters:?}");
+}
+
+/// Window and rate survive a change of program, variables start anew.
+#[test]
+fn root_programs_can_be_changed() {
+    if skipped() {
+        return;
+    }
+    let report_c = |default| {
+        compile(&format!(
+            "(def (Report (value 0) (clock 0)) (c {default}))
+             (when (> Micros 1000) (:= Report.value c) (:= Report.clock Micros) (:= Micros 0) (report))"
+        ))
+    };
+    let mut daemon = Daemon::running(Attached::new(), &report_c(7), &[(0, 500_000)]);
+    daemon.datapath.install(2, &report_c(9)).unwrap();
+    let ns = Namespace::new("change").unwrap();
+    let flow = bulk(&daemon).start(&ns, &ns, LOOPBACK).unwrap();
+    let last = |d: &Daemon| d.seen.reports().last().map(|r| (r.program_uid, r.fields[0]));
+    daemon.until("the first program", |d| last(d) == Some((1, 7)));
+    daemon.write(flow.local(), None, &[(2, 8)]);
+    daemon.until("the update", |d| last(d) == Some((1, 8)));
+    let info = flow.info().unwrap();
+    let cwnd = info.cwnd_packets;
+    assert_eq!(u64::from(cwnd), 500_000 / u64::from(info.mss_bytes));
+    daemon.write(flow.local(), Some(2), &[]);
+    daemon.until("the second program", |d| last(d) == Some((2, 9)));
+    assert_eq!(flow.info().unwrap().cwnd_packets, cwnd);
+    daemon.write(flow.local(), Some(1), &[(2, 10)]);
+    daemon.until("the first again", |d| last(d) == Some((1, 10)));
+    assert!(daemon.seen.reports().all(|r| r.fields[1] > 1000), "the clock starts at 0");
+
+    // Taken away under it: native, announced again, and steered again.
+    assert!(daemon.datapath.remove(1).unwrap());
+    assert!(!daemon.datapath.remove(1).unwrap());
+    daemon.answer = Some((2, vec![]));
+    daemon.until("announced again", |d| d.seen.creates.len() == 2);
+    daemon.until("the second program", |d| last(d) == Some((2, 9)));
+    let gone = daemon.datapath.mailbox().write(0, 0, Some(1), &[]);
+    assert_eq!(gone, Err(MailboxError::NoProgram { uid: 1 }));
+    flow.stop();
+    flow.wait().unwrap();
+}
+
+/// A program that faults has no effect; after a run of faults the flow goes native for a while.
+#[test]
+fn root_faults_lead_to_the_fallback() {
+    if skipped() {
+        return;
+    }
+    let program = compile(
+        "(def (Report (value 0)))
+         (when true (:= Cwnd 3000000) (:= Report.value (/ 1 0)) (report))",
+    );
+    let mut daemon = Daemon::running(Attached::new(), &program, &[]);
+    let ns = Namespace::new("faults").unwrap();
+    let flow = bulk(&daemon).start(&ns, &ns, LOOPBACK).unwrap();
+    daemon.until("the fallback", |d| d.datapath.counters().unwrap().fault_fallbacks == 1);
+    daemon.for_some(Duration::from_millis(200));
+    let counters = daemon.datapath.counters().unwrap();
+    assert_eq!((counters.fault_fallbacks, counters.faults, counters.reports), (1, 16, 0));
+    assert_eq!(daemon.seen.reports().count(), 0);
+    assert_eq!(daemon.datapath.flows().next().unwrap().mode, Mode::Fallback);
+    // It is offered again.
+    daemon.datapath.install(2, &still()).unwrap();
+    daemon.answer = Some((2, vec![(0, 700_000)]));
+    daemon.until("resumed", |d| {
+        d.datapath.flows().next().is_some_and(|f| (f.mode, f.program_uid) == (Mode::Running, 2))
+    });
+    flow.stop();
+    flow.wait().unwrap();
+}
+
+#[test]
+fn root_other_namespaces_run_natively() {
+    if skipped() {
+        return;
+    }
+    let mut daemon = Daemon::new(Attached::with(|o| o.namespaces = Namespaces::Initial));
+    let name = daemon.datapath.name().to_owned();
+    let ns = Namespace::new("other").unwrap();
+    let flow = bulk(&daemon).start(&ns, &ns, LOOPBACK).unwrap();
+    assert_eq!(flow.congestion().unwrap(), "cubic");
+    flow.stop();
+    flow.wait().unwrap();
+    let counters = daemon.datapath.counters().unwrap();
+    assert_eq!((counters.native_namespace, counters.flows), (1, 0), "{counters:?}");
+
+    // The tests' own namespace is the initial one.
+    let listener = TcpListener::bind((LOOPBACK, 0)).unwrap();
+    set_congestion(&listener, &name).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (server, _) = listener.accept().unwrap();
+    assert_eq!(congestion_of(&server).unwrap(), name);
+    daemon.until("CREATE", |d| d.seen.creates.len() == 1);
+    drop(client);
+}
+
+#[test]
+fn root_flows_beyond_the_slots_run_natively() {
+    if skipped() {
+        return;
+    }
+    let mut daemon = Daemon::running(Attached::with(|o| o.max_flows = 2), &still(), &[]);
+    let ns = Namespace::new("slots").unwrap();
+    let start = |d: &Daemon| bulk(d).start(&ns, &ns, LOOPBACK).unwrap();
+    let first = start(&daemon);
+    let second = start(&daemon);
+    let third = start(&daemon);
+    assert_eq!(third.congestion().unwrap(), "cubic");
+    let gone = first.local();
+    daemon.until("CREATE", |d| d.seen.of(gone).is_some());
+    first.stop();
+    first.wait().unwrap();
+    daemon.until("close", |d| d.seen.closes().count() == 1);
+    // The slot is used again, for a flow of another number.
+    let fourth = start(&daemon);
+    daemon.until("CREATE", |d| d.seen.of(fourth.local()).is_some());
+    let [before, after] = [gone, fourth.local()].map(|a| daemon.seen.of(a).unwrap().sock_id.0);
+    assert_eq!(before & 0xffff, after & 0xffff);
+    assert_ne!(before, after);
+    // What was meant for the first flow does not reach it.
+    daemon.write(gone, None, &[(0, 3)]);
+    daemon.for_some(Duration::from_millis(50));
+    assert!(fourth.info().unwrap().cwnd_packets > 3);
+    let counters = daemon.datapath.counters().unwrap();
+    assert_eq!((counters.native_limit, counters.slots_in_use), (1, 2), "{counters:?}");
+    for flow in [second, third, fourth] {
+        flow.stop();
+        flow.wait().unwrap();
+    }
+    let no_slot = daemon.datapath.mailbox().write(2, 1, None, &[]);
+    assert_eq!(no_slot, Err(MailboxError::NoSlot { sock_id: 2, slots: 2 }));
+}
+
+#[test]
+fn root_many_short_flows_come_and_go() {
+    if skipped() {
+        return;
+    }
+    let mut daemon = Daemon::running(Attached::with(|o| o.max_flows = 64), &still(), &[(0, 1_000_000)]);
+    let ns = Namespace::new("many").unwrap();
+    let running = ShortFlows::new(1000, 20_000)
+        .at_once(20)
+        .congestion(daemon.datapath.name())
+        .start(&ns, &ns, LOOPBACK)
+        .unwrap();
+    daemon.until("all of them", |d| d.seen.closes().count() == 1000);
+    let report = running.wait();
+    assert_eq!((report.completed, report.failures.len()), (1000, 0));
+    let counters = daemon.datapath.counters().unwrap();
+    assert_eq!((counters.flows, counters.closed), (1000, 1000), "{counters:?}");
+    assert_eq!(daemon.seen.creates.len(), 1000);
+    assert_eq!((counters.native_limit, counters.slot_leaked, counters.slots_in_use), (0, 0, 0));
+    assert_eq!(daemon.datapath.flows().count(), 0);
 }
