@@ -1,2 +1,41 @@
-//! algs
+//! Congestion-control algorithms, one module each. No IO, no clock.
+//!
+//! | kind | what it does | source |
+//! |---|---|---|
+//! | [`constant`] | a fixed window, a fixed rate, or both | |
+//! | [`reno`] | slow start, congestion avoidance, one halving per loss event | RFC 5681, 6582, 3465 |
+
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
+
+pub mod constant;
+pub mod reno;
+
+use ccp_core::{DuplicateKind, Registry};
+
+/// Adds every kind of this crate to `registry`.
+///
+/// # Errors
+/// If one of them is there already.
+pub fn register(registry: &mut Registry) -> Result<(), DuplicateKind> {
+    registry.register("constant", constant::Constant::from_params)?;
+    registry.register("reno", reno::Reno::from_params)
+}
+
+/// A registry of every kind of this crate.
+///
+/// ```
+/// use ccp_core::Params;
+/// let slow = Params::parse_toml("slow", "kind = \"constant\"\ncwnd_packets = 20")?;
+/// let slow = algs::registry().build(&slow)?;
+/// assert_eq!((slow.name(), slow.kind()), ("slow", "constant"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub fn registry() -> Registry {
+    let mut registry = Registry::new();
+    // An empty registry has none of them, and their names differ.
+    let added = register(&mut registry);
+    debug_assert!(added.is_ok(), "{added:?}");
+    registry
+}

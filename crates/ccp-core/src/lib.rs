@@ -40,7 +40,7 @@ mod testing;
 
 pub use alg::{CongAlg, Event, Flow, FlowId, NewFlow, Resume, Totals};
 pub use command::{Command, FlowUpdate, Place};
-pub use params::{ParamError, Params};
+pub use params::{ParamError, ParamProblem, Params};
 pub use policy::{Choice, Match, MatchError, Policy, PortRange, Prefix, Rule};
 pub use program::{
     CompileError, CompiledProgram, ControlField, FieldValue, NoSuchField, ReportField,

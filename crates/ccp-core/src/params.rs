@@ -1,7 +1,7 @@
 //! The parameters of one algorithm, as they stand in a configuration.
 
 use std::fmt;
-use std::ops::{Range, RangeInclusive};
+use std::ops::{Deref, Range, RangeInclusive};
 
 use serde::de::{DeserializeOwned, Deserializer, Visitor};
 use thiserror::Error;
@@ -48,9 +48,22 @@ struct Key {
     value: Range<usize>,
 }
 
-/// What is wrong with a parameter. One line: where, which key, its value, what is allowed.
+/// A parameter is wrong. One line: where, which key, its value, what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-pub struct ParamError {
+#[error("{0}")]
+pub struct ParamError(Box<ParamProblem>);
+
+impl Deref for ParamError {
+    type Target = ParamProblem;
+
+    fn deref(&self) -> &ParamProblem {
+        &self.0
+    }
+}
+
+/// What is wrong with a parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParamProblem {
     /// What the text that holds it is called.
     pub source_name: String,
     /// The line and column of the value, or of the table if the key is missing.
@@ -65,7 +78,7 @@ pub struct ParamError {
     pub reason: String,
 }
 
-impl fmt::Display for ParamError {
+impl fmt::Display for ParamProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: {}", self.source_name, self.position, self.key)?;
         if let Some(value) = &self.value {
@@ -315,7 +328,7 @@ fn error(
     value: Option<&Range<usize>>,
     reason: String,
 ) -> ParamError {
-    ParamError {
+    ParamError(Box::new(ParamProblem {
         source_name: source.name().to_owned(),
         position: source.position(span.start),
         value: value
@@ -325,7 +338,7 @@ fn error(
         span,
         key,
         reason,
-    }
+    }))
 }
 
 fn with_article(noun: &str) -> String {

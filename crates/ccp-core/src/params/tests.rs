@@ -92,7 +92,7 @@ fn places_are_those_of_the_whole_file() {
         error.to_string(),
         "ccpd.toml:4:16: algorithms.slow.cwnd_packets = 0: must be 1 to 9"
     );
-    assert_eq!(&text[error.span], "0");
+    assert_eq!(&text[error.span.clone()], "0");
 
     let file = SourceText::new("ccpd.toml", "[algorithms]\nslow = 3");
     assert_eq!(

@@ -80,11 +80,17 @@ impl Path {
         if round.timeout {
             self.timeout(flow, sent);
         } else if round.lost > 0 {
-            self.recovery(flow, sent, round.lost);
+            self.recovery(flow, sent, round.lost, limited);
         } else {
             for _ in 0..sent {
                 self.next(flow, sent);
-                let ack = self.ack(mss).in_flight(Bytes((sent - 1) * mss));
+                // Whatever the window allows has been sent before the acknowledgement.
+                let out = if limited {
+                    flow.cwnd().packets(self.mss)
+                } else {
+                    sent
+                };
+                let ack = self.ack(mss).in_flight(Bytes(out.saturating_sub(1) * mss));
                 flow.ack(&if limited { ack } else { ack.app_limited() });
             }
         }
@@ -99,7 +105,7 @@ impl Path {
             .collect()
     }
 
-    fn recovery(&self, flow: &mut TestFlow, sent: u64, lost: u64) {
+    fn recovery(&self, flow: &mut TestFlow, sent: u64, lost: u64, limited: bool) {
         let mss = u64::from(self.mss);
         if self.reduces && flow.datapath_recovers() {
             let half = Bytes(flow.cwnd().0 / 2).max(Bytes(2 * mss));
@@ -109,6 +115,7 @@ impl Path {
             self.next(flow, sent);
             let left = Bytes(sent.saturating_sub(nth + 1) * mss);
             let ack = self.ack(0).in_flight(left).recovery_state(3);
+            let ack = if limited { ack } else { ack.app_limited() };
             flow.ack(&match nth {
                 0 => ack.lost(lost),
                 _ => ack.set("Ack.packets_misordered", 1),

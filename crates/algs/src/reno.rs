@@ -1,0 +1,217 @@
+//! Reno: additive increase, multiplicative decrease, as TCP has done it for decades.
+//!
+//! Sources: RFC 5681 (slow start, congestion avoidance, loss), RFC 6582 (NewReno: one reduction per
+//! loss event), RFC 3465 (the window grows by bytes acknowledged, not by acknowledgements).
+//!
+//! # Who does what
+//!
+//! The *program* in the datapath grows the window at every acknowledgement. So growth is that of a
+//! native implementation whatever the interval of reports: with growth per report, slow start
+//! lags by up to half of its window. It also holds still at once when something is lost.
+//!
+//! The *agent* decides what a loss costs: it answers the report of a loss with the new slow-start
+//! threshold, which names the loss it is the answer to. An answer that another loss has overtaken
+//! has no effect; neither does a late one raise the window again.
+//!
+//! The *datapath*, where it can, reduces the window by itself in the same moment and spreads the
+//! reduction over the round trip. For those that only have libccp's measurements there is a second
+//! program, which waits for the agent's answer instead.
+//!
+//! Not done: the restart of RFC 5681 section 4.1 after an idle time, since nothing runs while a
+//! flow is idle.
+
+use ccp_core::{
+    BuildError, Bytes, CompiledProgram, CongAlg, ControlField, Event, Flow, FlowState, Micros,
+    NewFlow, Origin, Params, Rate, Report, ReportField, Resume, Timestamp, Updates,
+};
+use ccp_types::law::reno;
+use serde::Deserialize;
+
+mod interval;
+
+pub use interval::Interval;
+
+/// The parameters of a [`Reno`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How often flows report: `"rtt"` (the default), `"ack"`, or a time such as `"10ms"`. Growth
+    /// does not depend on it; losses are always reported at once.
+    pub report: Interval,
+}
+
+/// The algorithm with its two programs.
+#[derive(Clone, Debug)]
+pub struct Reno {
+    config: Config,
+    full: Program,
+    base: Program,
+}
+
+/// A program, and where its fields are.
+#[derive(Clone, Debug)]
+struct Program {
+    code: CompiledProgram,
+    event: ReportField<u64>,
+    flight: ReportField<Bytes>,
+    cwnd: ReportField<Bytes>,
+    rtt: ReportField<Micros>,
+    mss: ReportField<u64>,
+    ssthresh: ControlField<Bytes>,
+    every: ControlField<Micros>,
+    rounds: ControlField<u64>,
+    answered: ControlField<u64>,
+    target: ControlField<Bytes>,
+    /// Only where the datapath does not tell it.
+    segment: Option<ControlField<u64>>,
+}
+
+impl Program {
+    fn new(code: CompiledProgram) -> Result<Self, BuildError> {
+        Ok(Self {
+            event: code.report("event")?,
+            flight: code.report("flight")?,
+            cwnd: code.report("cwnd")?,
+            rtt: code.report("rtt")?,
+            mss: code.report("mss")?,
+            ssthresh: code.control("ssthresh")?,
+            every: code.control("every")?,
+            rounds: code.control("rounds")?,
+            answered: code.control("answered")?,
+            target: code.control("target")?,
+            segment: code.control("segment").ok(),
+            code,
+        })
+    }
+
+    /// How often to report, as the program knows it.
+    fn interval(&self, updates: Updates, interval: Interval) -> Updates {
+        let (rounds, every) = match interval {
+            Interval::Rtt => (1, Micros::ZERO),
+            Interval::Ack => (0, Micros::ZERO),
+            Interval::Every(time) => (0, time),
+        };
+        updates.set(self.rounds, rounds).set(self.every, every)
+    }
+}
+
+impl Reno {
+    /// The algorithm with the parameters `config`.
+    ///
+    /// # Errors
+    /// If its programs do not compile.
+    pub fn new(config: Config) -> Result<Self, BuildError> {
+        let compile = |name, source| Program::new(CompiledProgram::compile(name, source)?);
+        Ok(Self {
+            config,
+            full: compile("reno", include_str!("reno/full.ccp"))?,
+            base: compile("reno_base", include_str!("reno/base.ccp"))?,
+        })
+    }
+
+    /// The algorithm with the parameters `params`.
+    ///
+    /// # Errors
+    /// If a parameter is wrong.
+    pub fn from_params(params: &Params) -> Result<Self, BuildError> {
+        Self::new(params.parse()?)
+    }
+}
+
+impl CongAlg for Reno {
+    fn programs(&self) -> Vec<CompiledProgram> {
+        vec![self.full.code.clone(), self.base.code.clone()]
+    }
+
+    /// One of the two programs is enough.
+    fn fits(&self, runs: &dyn Fn(&CompiledProgram) -> bool) -> bool {
+        runs(&self.full.code) || runs(&self.base.code)
+    }
+
+    fn new_flow(&self, flow: &NewFlow<'_>) -> Box<dyn Flow> {
+        let program = if flow.runs(&self.full.code) {
+            &self.full
+        } else {
+            &self.base
+        };
+        Box::new(RenoFlow {
+            config: self.config,
+            program: program.clone(),
+            mss: flow.info.mss,
+            event: 0,
+            state: flow.info.state,
+        })
+    }
+}
+
+/// One flow.
+#[derive(Debug)]
+struct RenoFlow {
+    config: Config,
+    program: Program,
+    /// Largest segment, in bytes.
+    mss: u32,
+    /// The last loss event that was answered.
+    event: u64,
+    state: FlowState,
+}
+
+impl Flow for RenoFlow {
+    fn on_resume(&mut self, _now: Timestamp, resume: &Resume) -> Updates {
+        self.mss = resume.mss;
+        self.state = resume.state;
+        self.event = 0;
+        let p = &self.program;
+        let mut updates = p.interval(Updates::run(&p.code), self.config.report);
+        if let Some(segment) = p.segment {
+            updates = updates.set(segment, u64::from(self.mss));
+        }
+        if resume.origin != Origin::New {
+            // It has found its window already: to double it again would flood the path.
+            let two = Bytes::from_packets(reno::MIN_SSTHRESH_SEGMENTS, self.mss);
+            updates = updates.set(p.ssthresh, self.state.cwnd.max(two));
+            // An algorithm before this one may have set a rate.
+            updates = updates.rate(Rate::ZERO);
+        }
+        updates
+    }
+
+    fn on_report(&mut self, _now: Timestamp, report: &Report<'_>) -> Updates {
+        let p = &self.program;
+        self.state.cwnd = report.get(p.cwnd);
+        self.state.srtt = report.get(p.rtt);
+        self.mss = u32::try_from(report.get(p.mss)).map_or(self.mss, |mss| mss.max(1));
+        let event = report.get(p.event);
+        if event == self.event {
+            return Updates::none();
+        }
+        self.event = event;
+        let ssthresh = reno::ssthresh_after_loss(report.get(p.flight), self.mss);
+        Updates::none()
+            .set(p.answered, event)
+            .set(p.target, ssthresh)
+    }
+
+    fn on_event(&mut self, _now: Timestamp, event: &Event) -> Updates {
+        match (event, self.program.segment) {
+            (Event::MssChanged { mss }, Some(segment)) => {
+                self.mss = *mss;
+                Updates::none().set(segment, u64::from(*mss))
+            }
+            _ => Updates::none(),
+        }
+    }
+
+    fn reconfigure(&mut self, _now: Timestamp, alg: &dyn CongAlg) -> Option<Updates> {
+        let alg: &dyn std::any::Any = alg;
+        self.config = alg.downcast_ref::<Reno>()?.config;
+        Some(self.program.interval(Updates::none(), self.config.report))
+    }
+
+    fn state(&self) -> Option<FlowState> {
+        Some(self.state)
+    }
+}
+
+#[cfg(test)]
+mod tests;
