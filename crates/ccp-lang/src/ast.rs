@@ -14,6 +14,8 @@ pub(crate) struct Name<'s> {
 /// `(def …)` and the clauses.
 #[derive(Debug, Default)]
 pub(crate) struct Program<'s> {
+    /// Whether there is a `(def …)` at all.
+    pub(crate) has_def: bool,
     /// The declarations in the order in which they get their places: those of the `Report` block
     /// first.
     pub(crate) decls: Vec<Decl<'s>>,

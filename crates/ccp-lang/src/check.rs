@@ -21,6 +21,7 @@ pub(crate) fn check(
         errors,
         in_condition: false,
         reports: false,
+        has_def: program.has_def,
     };
     let limit = usize::from(Limits::MAX.clauses);
     if let Some(clause) = program.clauses.get(limit) {
@@ -49,6 +50,7 @@ struct Checker<'s, 't, 'e> {
     scope: Scope<'s, 't>,
     errors: &'e mut Errors,
     in_condition: bool,
+    has_def: bool,
     /// Whether `(report)` was seen.
     reports: bool,
 }
@@ -131,7 +133,7 @@ impl<'s> Checker<'s, '_, '_> {
                 }
             }
             Kind::Command(Command::Report) => {
-                if self.scope.reports.is_empty() && !self.reports {
+                if self.scope.reports.is_empty() && !self.reports && self.has_def {
                     self.errors.push(span, Problem::ReportsNothing);
                 }
                 self.reports = true;

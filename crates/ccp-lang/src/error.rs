@@ -210,10 +210,12 @@ pub(crate) enum Problem {
     },
     // The shape.
     MissingDef,
+    LateDef,
     SecondDef,
     NoClause,
     NotAClause {
         word: String,
+        near: Option<String>,
     },
     DeclShape {
         in_report: bool,
@@ -341,6 +343,7 @@ impl Problem {
             Self::Stray { .. } => "stray-text",
             Self::More { .. } => "more",
             Self::MissingDef => "missing-def",
+            Self::LateDef => "late-def",
             Self::SecondDef => "second-def",
             Self::NoClause => "no-clause",
             Self::NotAClause { .. } => "not-a-clause",
@@ -395,9 +398,10 @@ impl Problem {
             Self::More { count: 1, severity } => format!("1 more {severity} is not shown"),
             Self::More { count, severity } => format!("{count} more {severity}s are not shown"),
             Self::MissingDef => "a program begins with `(def …)`".into(),
+            Self::LateDef => "`(def …)` comes before the clauses".into(),
             Self::SecondDef => "a program has one `(def …)`".into(),
             Self::NoClause => "the program has no `(when …)` clause".into(),
-            Self::NotAClause { word } => {
+            Self::NotAClause { word, .. } => {
                 format!("I was expecting a `(when …)` clause here, not {word}")
             }
             Self::DeclShape { .. } => "I was expecting a declaration here".into(),
@@ -419,6 +423,9 @@ impl Problem {
             Self::BadNumber { text } => format!("`{text}` is neither a number nor a name"),
             Self::NumberTooLarge => "this number does not fit 64 bits".into(),
             Self::ReservedName { name } => format!("the name `{name}` is reserved"),
+            Self::TakenName { name, by: "" } => {
+                format!("`{name}` would be a measurement, not a variable")
+            }
             Self::TakenName { name, by } => format!("`{name}` is {by} already"),
             Self::DuplicateName { name } => format!("`{name}` is declared twice"),
             Self::UnknownName { name, .. } => format!("unknown {} `{name}`", kind_of(name)),
@@ -467,8 +474,9 @@ impl Problem {
         };
         match self {
             Self::Unclosed { count: 1 } => "opened here".into(),
-            Self::Unclosed { count } => format!("{count} brackets are open from here on"),
-            Self::UnknownOperator { near, .. }
+            Self::Unclosed { count } => format!("opened here; {count} are open at the end"),
+            Self::NotAClause { near, .. }
+            | Self::UnknownOperator { near, .. }
             | Self::UnknownName { near, .. }
             | Self::UnknownTarget { near, .. }
             | Self::NeverRead { near, .. } => did_you_mean(near),
@@ -504,16 +512,30 @@ impl Problem {
                 _ => return None,
             },
             Self::Misplaced { .. } => "is a bracket before it not closed?".into(),
-            Self::Operands { got, .. } if *got > 2 => "nest them: `(+ (+ a b) c)`".into(),
+            Self::Operands { sign, .. } => match sign.as_str() {
+                ":=" | "bind" => "write `(:= name value)`".into(),
+                "if" | "!if" => {
+                    "write `(:= x (if condition value))` or `(if condition (report))`".into()
+                }
+                "report" | "fallthrough" | "reset" => format!("write `({sign})`"),
+                _ => format!("write `({sign} a b)`; nest for more: `({sign} ({sign} a b) c)`"),
+            },
+            Self::IfTakesOneValue { .. } => {
+                "for the other case write a second assignment with `!if`".into()
+            }
             Self::BadNumber { text } => match unit(text) {
                 Some(micros) => format!("times are in microseconds: `{micros}`"),
+                None if text.parse::<f64>().is_ok() => {
+                    "there are no fractions: multiply first, then divide, `(/ (* 5 x) 4)`".into()
+                }
                 None => "a name begins with a letter; a number is decimal digits only".into(),
             },
+            Self::TargetNotName => "a name is letters, digits, `.` and `_`".into(),
             Self::NumberTooLarge => format!("the largest number is {}, `+infinity`", u64::MAX),
             Self::ReservedName { name } if name.starts_with("__") => {
                 "names beginning with `__` are the compiler's own".into()
             }
-            Self::ReservedName { .. } => "choose another name".into(),
+            Self::ReservedName { .. } | Self::TakenName { .. } => "choose another name".into(),
             Self::UnknownName { near: None, name } if kind_of(name) == "name" => format!(
                 "declare it in `(def …)`: `({name} 0)`, or assign to it somewhere: `(:= {name} …)`"
             ),
@@ -528,12 +550,8 @@ impl Problem {
                 wanted: Type::Bool, ..
             } => "compare to get a boolean: `(> x 0)`".into(),
             Self::Assigned {
-                name,
-                wanted: Type::Num,
-                ..
-            } => format!(
-                "declare `{name}` with the default `false`, or assign numbers: `(if condition 1)`"
-            ),
+                wanted: Type::Num, ..
+            } => "numbers are not booleans: `(:= x (if condition 1))`".into(),
             Self::Operand {
                 wanted: Type::Bool, ..
             } => "compare to get a boolean: `(> x 0)`".into(),

@@ -135,55 +135,54 @@ impl<'s> List<'s> {
 
 impl<'s> Reader<'s, '_> {
     fn source(&mut self, source: &'s str, items: impl Iterator<Item = Node<'s>>) {
-        let mut first = true;
         let mut clauses = false;
+        let mut first = None;
         for item in items {
-            let place = span(&item);
-            match item.as_rule() {
-                Rule::EOI => break,
-                Rule::list => {
-                    let list = List::new(item);
-                    let opening = list.opening();
-                    if list.head_is("def") {
-                        if first {
-                            self.def(list);
-                        } else if clauses {
-                            self.errors.push(opening, Problem::MissingDef);
-                        } else {
-                            self.errors.push(opening, Problem::SecondDef);
-                        }
-                    } else {
-                        if first {
-                            self.errors.push(opening, Problem::MissingDef);
-                        }
-                        if list.head_is("when") {
-                            clauses = true;
-                            self.clause(list);
-                        } else {
-                            let word = match &list.head {
-                                Some(head) if head.as_rule() != Rule::list => {
-                                    format!("`({} …)`", short(head.as_str()))
-                                }
-                                _ => "this".into(),
-                            };
-                            self.errors.push(opening, Problem::NotAClause { word });
-                        }
-                    }
-                }
-                _ => {
-                    if first {
-                        self.errors.push(place, Problem::MissingDef);
-                    } else {
-                        let word = format!("`{}`", short(item.as_str()));
-                        self.errors.push(place, Problem::NotAClause { word });
-                    }
-                }
+            if item.as_rule() == Rule::EOI {
+                break;
             }
-            first = false;
+            let place = span(&item);
+            if item.as_rule() != Rule::list {
+                first.get_or_insert(place);
+                let word = format!("`{}`", short(item.as_str()));
+                let near = None;
+                self.errors.push(place, Problem::NotAClause { word, near });
+                continue;
+            }
+            let list = List::new(item);
+            let opening = list.opening();
+            if list.head_is("def") {
+                if self.program.has_def {
+                    self.errors.push(opening, Problem::SecondDef);
+                    continue;
+                }
+                if first.is_some() {
+                    self.errors.push(opening, Problem::LateDef);
+                }
+                self.program.has_def = true;
+                self.def(list);
+            } else if list.head_is("when") {
+                clauses = true;
+                self.clause(list);
+            } else {
+                let problem = match &list.head {
+                    Some(head) if head.as_rule() != Rule::list => Problem::NotAClause {
+                        word: format!("`({} …)`", short(head.as_str())),
+                        near: near::nearest(head.as_str(), ["when", "def"].into_iter()),
+                    },
+                    _ => Problem::NotAClause {
+                        word: "this".into(),
+                        near: None,
+                    },
+                };
+                self.errors.push(opening, problem);
+            }
+            first.get_or_insert(opening);
         }
-        let end = Span::new(source.trim_end().len(), source.trim_end().len());
-        if first {
-            self.errors.push(end, Problem::MissingDef);
+        let end = source.trim_end().len();
+        let end = Span::new(end, end);
+        if !self.program.has_def {
+            self.errors.push(first.unwrap_or(end), Problem::MissingDef);
         } else if !clauses && !self.errors.any() {
             self.errors.push(end, Problem::NoClause);
         }

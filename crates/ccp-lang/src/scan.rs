@@ -16,33 +16,58 @@ pub(crate) fn check(source: &str, errors: &mut Errors) -> bool {
         errors.push(Span::default(), Problem::TooLong { len: source.len() });
         return false;
     }
-    let mut open: Vec<usize> = Vec::new();
+    let mut open: Vec<Open> = Vec::new();
     let mut good = true;
     let mut comment = false;
+    let mut line_start = 0;
+    let mut first_on_line = true;
+    // The bracket that was probably meant to be closed, by the indentation of what follows it.
+    let mut suspect = None;
     for (at, byte) in source.bytes().enumerate() {
         match byte {
-            b'\n' => comment = false,
-            _ if comment => {}
+            b'\n' => {
+                comment = false;
+                line_start = at + 1;
+                first_on_line = true;
+                continue;
+            }
+            b' ' | b'\t' | b'\r' => continue,
+            _ if comment => continue,
             b'#' => comment = true,
             b'(' if open.len() == MAX_DEPTH => {
                 errors.push(Span::new(at, at + 1), Problem::TooDeep);
                 return false;
             }
-            b'(' => open.push(at),
+            b'(' => {
+                let indent = first_on_line.then_some(at - line_start);
+                if let (Some(indent), Some(last)) = (indent, open.last())
+                    && last.indent.is_some_and(|i| i >= indent)
+                {
+                    suspect.get_or_insert(last.at);
+                }
+                open.push(Open { at, indent });
+            }
             b')' if open.pop().is_none() => {
                 errors.push(Span::new(at, at + 1), Problem::UnexpectedClose);
                 good = false;
             }
             _ => {}
         }
+        first_on_line = false;
     }
-    // Of several brackets left open the outermost is the one: it swallowed what comes after.
-    if let Some(at) = open.first() {
-        errors.push(
-            Span::new(*at, at + 1),
-            Problem::Unclosed { count: open.len() },
-        );
+    // Without a suspect it is the outermost: it swallowed what comes after.
+    if let Some(outermost) = open.first() {
+        let at = suspect.unwrap_or(outermost.at);
+        let count = open.len();
+        errors.push(Span::new(at, at + 1), Problem::Unclosed { count });
         good = false;
     }
     good
+}
+
+/// A bracket that was not closed so far.
+struct Open {
+    at: usize,
+    /// How far it is indented, if it is the first thing on its line.
+    indent: Option<usize>,
 }

@@ -149,7 +149,7 @@ impl<'s, 't> Scope<'s, 't> {
         } else if self.table.writable(name).is_some() {
             Some("a register of the datapath")
         } else if name.starts_with("Ack.") || name.starts_with("Flow.") {
-            Some("in the space of the measurements, `Ack.…` and `Flow.…`,")
+            Some("")
         } else {
             None
         }

@@ -256,7 +256,7 @@ impl Lowerer<'_> {
             && let Inst::Binary { op, dst, a, b } = *last
             && dst == tested
             && !insts.iter().any(is_skip)
-            && !clause.body.iter().any(|inst| reads(inst, tested))
+            && !read_before_written(&clause.body, tested)
         {
             self.block(before, 0, true)?;
             self.origin = before.len();
@@ -399,7 +399,8 @@ impl Lowerer<'_> {
         let Some(last) = skips.paths.iter().rposition(depends) else {
             return Ok(());
         };
-        let region = skips.insts.get(at..=last).unwrap_or_default();
+        // The last of them is done with it when it writes.
+        let region = skips.insts.get(at..last).unwrap_or_default();
         let changes = match cond {
             Operand::Imm(_) => false,
             // The library reads its clock again each time.
@@ -754,6 +755,22 @@ impl Skips<'_> {
         }
         self.lives_on
     }
+}
+
+/// Whether a block may read what `reg` holds before it.
+fn read_before_written(insts: &[Inst], reg: Reg) -> bool {
+    for inst in insts {
+        if reads(inst, reg) {
+            return true;
+        }
+        if is_skip(inst) {
+            return insts.iter().any(|inst| reads(inst, reg));
+        }
+        if writes(inst) == Some(reg) {
+            return false;
+        }
+    }
+    false
 }
 
 fn is_skip(inst: &Inst) -> bool {

@@ -2,24 +2,14 @@
 //! semantics.
 
 use ccp_program::{BinaryOp, Clause, Inst, Limits, Operand, Program, Reg, verify};
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRng, TestRunner};
 
 use super::{lower, same};
 use crate::tests::good;
 
-/// A source of small decisions.
-struct Dice(TestRng);
+#[path = "../../../tests/random_text/mod.rs"]
+mod text;
 
-impl Dice {
-    fn below(&mut self, n: u32) -> u32 {
-        self.0.next_u32() % n
-    }
-
-    fn one<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len() as u32) as usize]
-    }
-}
+use text::Dice;
 
 const TEMPS: u16 = 4;
 
@@ -135,12 +125,8 @@ impl Generator {
         }
     }
 
-    fn program(&mut self) -> Program {
-        let mut program = good(
-            "(def (Report (volatile a 0) (flag false) (c 3)) (d 5) (volatile e true) (f +infinity))
-             (when true (:= g 1) (:= h true) (:= Report.c g) (:= Report.flag h) (report))",
-        )
-        .program;
+    fn program(&mut self, base: &Program) -> Program {
+        let mut program = base.clone();
         let table = ccp_program::RegisterTable::libccp();
         program.primitives = table.primitives().to_vec();
         program.controls[2].default = 1 << 20;
@@ -176,24 +162,20 @@ impl Generator {
     }
 }
 
-fn runner(cases: u32) -> TestRunner {
-    TestRunner::new(Config {
-        cases,
-        failure_persistence: None,
-        ..Config::default()
-    })
-}
-
 #[test]
 fn random_blocks_with_skips() {
+    let base = good(
+        "(def (Report (volatile a 0) (flag false) (c 3)) (d 5) (volatile e true) (f +infinity))
+         (when true (:= g 1) (:= h true) (:= Report.c g) (:= Report.flag h) (report))",
+    )
+    .program;
     let mut fitting = 0;
-    let mut runner = runner(1);
-    for _ in 0..4000 {
+    for seed in 0..4000 {
         let mut generator = Generator {
-            dice: Dice(runner.new_rng()),
+            dice: Dice::new(seed),
             written: Vec::new(),
         };
-        let program = generator.program();
+        let program = generator.program(&base);
         verify(&program, &Limits::MAX).expect("the generator makes good programs");
         if lower(&program).is_err() {
             continue;
@@ -205,132 +187,12 @@ fn random_blocks_with_skips() {
     assert!(fitting > 3500, "only {fitting} fit libccp");
 }
 
-/// A random expression of a type, as text.
-fn number(dice: &mut Dice, depth: u32) -> String {
-    if depth == 0 || dice.below(4) == 0 {
-        return dice
-            .one(&[
-                "0",
-                "1",
-                "2",
-                "10",
-                "1460",
-                "Cwnd",
-                "Rate",
-                "Micros",
-                "Report.a",
-                "d",
-                "g",
-                "Ack.bytes_acked",
-                "Flow.rtt_sample_us",
-                "Ack.lost_pkts_sample",
-            ])
-            .to_owned();
-    }
-    let op = dice.one(&[
-        "+",
-        "+",
-        "max",
-        "min",
-        "min",
-        "/",
-        "-",
-        "*",
-        "wrapped_max",
-        "add",
-    ]);
-    let (a, b) = (number(dice, depth - 1), number(dice, depth - 1));
-    format!("({op} {a} {b})")
-}
-
-fn truth(dice: &mut Dice, depth: u32) -> String {
-    if depth == 0 || dice.below(5) == 0 {
-        return dice
-            .one(&["true", "false", "Report.flag", "e", "h", "Flow.was_timeout"])
-            .to_owned();
-    }
-    match dice.below(3) {
-        0 => {
-            let op = dice.one(&["&&", "||", "and", "or", "==", "!="]);
-            format!(
-                "({op} {} {})",
-                truth(dice, depth - 1),
-                truth(dice, depth - 1)
-            )
-        }
-        _ => {
-            let op = dice.one(&[">", "<", ">=", "<=", "==", "!="]);
-            format!(
-                "({op} {} {})",
-                number(dice, depth - 1),
-                number(dice, depth - 1)
-            )
-        }
-    }
-}
-
-fn statement(dice: &mut Dice, depth: u32) -> String {
-    let target = |dice: &mut Dice| dice.one(&["Report.a", "Cwnd", "Rate", "d", "g"]);
-    match dice.below(9) {
-        0..=2 => format!("(:= {} {})", target(dice), number(dice, 3)),
-        3 => {
-            let flag = dice.one(&["Report.flag", "e", "h"]);
-            format!("(:= {flag} {})", truth(dice, 3))
-        }
-        4 => {
-            let word = dice.one(&["if", "!if"]);
-            format!(
-                "(:= {} ({word} {} {}))",
-                target(dice),
-                truth(dice, 2),
-                number(dice, 2)
-            )
-        }
-        5 => format!(
-            "(:= {} (ewma {} {}))",
-            target(dice),
-            dice.below(11),
-            number(dice, 2)
-        ),
-        6 => dice
-            .one(&["(report)", "(fallthrough)", "(reset)"])
-            .to_owned(),
-        7 if depth > 0 => {
-            let word = dice.one(&["if", "!if"]);
-            let body: Vec<String> = (0..1 + dice.below(3))
-                .map(|_| statement(dice, depth - 1))
-                .collect();
-            format!("({word} {} {})", truth(dice, 2), body.join(" "))
-        }
-        _ => format!("(:= Report.a (+ Report.a {}))", number(dice, 1)),
-    }
-}
-
 #[test]
-fn random_text() {
-    let mut runner = runner(1);
+fn random_texts() {
     let mut fitting = 0;
-    for _ in 0..1500 {
-        let mut dice = Dice(runner.new_rng());
-        let clauses: Vec<String> = (0..1 + dice.below(3))
-            .map(|_| {
-                let condition = match dice.below(3) {
-                    0 => number(&mut dice, 2),
-                    _ => truth(&mut dice, 3),
-                };
-                let body: Vec<String> = (0..1 + dice.below(4))
-                    .map(|_| statement(&mut dice, 2))
-                    .collect();
-                format!("(when {condition} {})", body.join("\n    "))
-            })
-            .collect();
-        let source = format!(
-            "(def (Report (volatile a 0) (flag false)) (d 5) (volatile e true))
-             {}
-             (when true (:= g 1) (:= h true))",
-            clauses.join("\n")
-        );
-        let program = good(&source).program;
+    for seed in 0..1500 {
+        let mut dice = Dice::new(seed);
+        let program = good(&text::program(&mut dice)).program;
         if lower(&program).is_err() {
             continue;
         }

@@ -1,0 +1,22 @@
+# AIMD in the datapath alone: a packet more per window, half on loss; the agent only watches.
+(def
+    (Report (volatile acked 0) (volatile loss 0) (cwnd 0))
+    (floor 14480)
+    (mss 1448)
+)
+(when (> Ack.lost_pkts_sample 0)
+    (:= Cwnd (max floor (/ Cwnd 2)))
+    (:= Report.loss (+ Report.loss Ack.lost_pkts_sample))
+    (:= Report.cwnd Cwnd)
+    (report)
+)
+(when true
+    (:= Cwnd (+ Cwnd (/ (* mss Ack.bytes_acked) (max Cwnd 1))))
+    (:= Report.acked (+ Report.acked Ack.bytes_acked))
+    (:= Report.cwnd Cwnd)
+    (fallthrough)
+)
+(when (> Micros Flow.rtt_sample_us)
+    (report)
+    (reset)
+)

@@ -1,0 +1,2 @@
+(def (Report) (gain 1))
+(when true (:= gain 2))

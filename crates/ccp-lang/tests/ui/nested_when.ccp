@@ -1,0 +1,4 @@
+(def (Report (volatile acked 0) (timeout false)) (gain 2) (on true))
+(when true
+    (when on (report))
+)

@@ -1,0 +1,1 @@
+(def (Report (volatile acked 0) (timeout false)) (gain 2) (on true))

@@ -1,0 +1,4 @@
+(def (Report (volatile acked 0) (timeout false)) (gain 2) (on true))
+(if on (report))
+report
+(when true (report))

@@ -1,0 +1,5 @@
+(def (low +infinity))
+(when (< Flow.rtt_sample_us low)
+    (:= low Flow.rtt_sample_us)
+    (report)
+)

@@ -1,0 +1,301 @@
+//! The same program and the same acknowledgements give the same reports, window and rate from the
+//! real C library and from the reference semantics, where the library is sound; and what it gets
+//! wrong is known.
+//!
+//! In a test binary of its own, and without any logarithm: the crate `libccp` exports a C symbol
+//! `log`, which takes the place of the mathematical one in whatever links it.
+
+use ccp_lang::{RegisterTable, compile, libccp::lower};
+use ccp_program::Program;
+use ccp_program::interp::Registers;
+
+mod datapath;
+#[path = "../../../crates/ccp-lang/tests/random_text/mod.rs"]
+mod random_text;
+
+use datapath::{Datapath, Primitives};
+use random_text::Dice;
+
+macro_rules! programs {
+    ($($name:literal)*) => {
+        [$(($name, include_str!(concat!("../../../crates/ccp-lang/tests/programs/", $name, ".ccp")))),*]
+    };
+}
+
+fn program(name: &str, source: &str) -> Program {
+    match compile(source, &RegisterTable::libccp()) {
+        Ok(compiled) => compiled.program,
+        Err(errors) => panic!("{}", errors.render(source, name)),
+    }
+}
+
+fn acks(dice: &mut Dice, count: usize) -> Vec<(u64, Primitives)> {
+    let mut now = 0;
+    (0..count)
+        .map(|_| {
+            now += u64::from(dice.below(20_000));
+            let packets = dice.below(4);
+            let prims = Primitives {
+                bytes_acked: packets * 1448,
+                packets_acked: packets,
+                bytes_misordered: dice.below(2) * 1448,
+                packets_misordered: dice.below(2),
+                ecn_bytes: dice.below(2) * 1448,
+                ecn_packets: dice.below(2),
+                lost_pkts_sample: u32::from(dice.below(8) == 0),
+                was_timeout: dice.below(10) == 0,
+                rtt_sample_us: u64::from(5000 + dice.below(20_000)),
+                rate_outgoing: u64::from(100_000 + dice.below(1_000_000)),
+                rate_incoming: u64::from(100_000 + dice.below(1_000_000)),
+                bytes_in_flight: dice.below(20) * 1448,
+                packets_in_flight: dice.below(20),
+                bytes_pending: dice.below(100_000),
+                ..Primitives::default()
+            };
+            (now, prims)
+        })
+        .collect()
+}
+
+/// The library's `+infinity` is 32 bits wide.
+fn as_there(value: u64) -> u64 {
+    if value == u64::MAX {
+        u32::MAX.into()
+    } else {
+        value
+    }
+}
+
+/// Runs both, up to the first fault; gives the number of reports.
+fn same(name: &str, program: &Program, acks: &[(u64, Primitives)]) -> usize {
+    let bytecode = lower(program).expect("fits libccp");
+    let mut theirs = Datapath::with(bytecode.clone());
+    let mut ours = Registers::new(program, acks.first().map_or(0, |a| a.0));
+    let (mut cwnd, mut rate) = (14_480_u32, 0_u32);
+    let mut reports = 0;
+    for (step, (now, prims)) in acks.iter().enumerate() {
+        let context = || {
+            format!(
+                "{name}, ack {step}\n{}\n{}",
+                ccp_lang::listing(program),
+                ccp_lang::libccp::listing(&bytecode)
+            )
+        };
+        ours.writable[0] = cwnd.into();
+        ours.writable[1] = rate.into();
+        let mut prims = *prims;
+        prims.snd_cwnd = cwnd;
+        prims.snd_rate = rate.into();
+        let values: Vec<u64> = program
+            .primitives
+            .iter()
+            .map(|def| prims.get(&def.name, *now))
+            .collect();
+        let expected = ours.invoke(program, &values, *now);
+        let got = theirs.ack(prims, *now);
+        let (Ok(expected), Ok(got)) = (&expected, &got) else {
+            // The library misses some overflows of products, and computes in 32 bits what starts
+            // from its `+infinity`; what it finds, we find.
+            assert!(expected.is_err(), "{got:?} at {}", context());
+            return reports;
+        };
+        // It sets what is not zero, with its low 32 bits.
+        let set = |value: u64| (value != 0).then_some(value as u32);
+        assert_eq!(got.cwnd, set(as_there(ours.writable[0])), "{}", context());
+        assert_eq!(got.rate, set(as_there(ours.writable[1])), "{}", context());
+        assert_eq!(got.report.is_some(), expected.report, "{}", context());
+        if let Some(fields) = &got.report {
+            let expected: Vec<u64> = ours.report.iter().copied().map(as_there).collect();
+            assert_eq!(fields, &expected, "{}", context());
+            ours.reported(program);
+            reports += 1;
+        }
+        cwnd = got.cwnd.unwrap_or(cwnd);
+        rate = got.rate.unwrap_or(rate);
+    }
+    reports
+}
+
+#[test]
+fn published_programs() {
+    for (name, source) in programs!(
+        "aimd" "bare" "bbr_init" "bbr_probe_bw" "bbr_probe_rtt" "copa" "gca_ack" "gca_interval"
+        "gca_rtt" "gca_slow_start" "minrtt" "nimbus" "portus_basic" "portus_ecn" "portus_forms"
+        "portus_preset" "portus_timing" "portus_twoflow" "portus_update" "portus_volatile" "vegas"
+    ) {
+        let program = program(name, source);
+        let mut reports = 0;
+        for seed in 0..10 {
+            reports += same(name, &program, &acks(&mut Dice::new(seed), 1200));
+        }
+        // The one that waits for the agent is in a test of its own.
+        assert!(
+            reports > 0 || name == "portus_twoflow",
+            "{name} never reported"
+        );
+    }
+}
+
+#[test]
+fn random_programs() {
+    let mut fitting = 0;
+    for seed in 0..1500 {
+        let mut dice = Dice::new(seed);
+        let source = random_text::program(&mut dice);
+        let program = program("random", &source);
+        if lower(&program).is_err() {
+            continue;
+        }
+        fitting += 1;
+        same(&source, &program, &acks(&mut dice, 20));
+    }
+    assert!(fitting > 1300, "only {fitting} fit libccp");
+}
+
+#[test]
+fn updates_of_control_variables_arrive() {
+    let source = include_str!("../../../crates/ccp-lang/tests/programs/portus_twoflow.ccp");
+    let program = program("portus_twoflow", source);
+    let mut flow = Datapath::with(lower(&program).expect("fits libccp"));
+    assert_eq!(
+        flow.ack(Primitives::default(), 1).expect("no fault").report,
+        None
+    );
+    flow.update(0, false, 30);
+    let done = flow.ack(Primitives::default(), 2).expect("no fault");
+    assert_eq!(done.report, Some(vec![30]));
+}
+
+#[test]
+fn locals_start_at_zero_in_each_program() {
+    // The library's own local registers would still hold what the first program left.
+    let count = "(def (Report (n 0))) (when true (:= seen (+ seen 1)) (:= Report.n seen) (report))";
+    let first = lower(&program("count", count)).expect("fits libccp");
+    let mut flow = Datapath::with(first);
+    for n in 1..4 {
+        let done = flow.ack(Primitives::default(), n).expect("no fault");
+        assert_eq!(done.report, Some(vec![n]));
+    }
+    flow.replace(lower(&program("count", count)).expect("fits libccp"));
+    let done = flow.ack(Primitives::default(), 5).expect("no fault");
+    assert_eq!(done.report, Some(vec![1]));
+}
+
+#[test]
+fn infinity_is_what_the_library_can_hold() {
+    let source = "(def (Report (low +infinity) (constant 0)) (c +infinity))
+        (when true
+            (:= Report.constant (if (== Report.low +infinity) 7))
+            (:= Report.low (min Report.low c))
+            (report))";
+    let mut flow = Datapath::with(lower(&program("infinity", source)).expect("fits libccp"));
+    let done = flow.ack(Primitives::default(), 1).expect("no fault");
+    assert_eq!(done.report, Some(vec![u32::MAX.into(), 7]));
+    // No sample yet reads as `+infinity` there too.
+    let source = "(def (Report (low +infinity)))
+        (when true (:= Report.low (min Report.low Flow.rtt_sample_us)) (report))";
+    let mut flow = Datapath::with(lower(&program("rtt", source)).expect("fits libccp"));
+    let done = flow.ack(Primitives::default(), 1).expect("no fault");
+    assert_eq!(done.report, Some(vec![u32::MAX.into()]));
+}
+
+#[test]
+fn a_clause_that_fell_through_does_not_open_the_later_ones() {
+    let source = "(def (Report (a 0) (b 0) (c 0)))
+        (when true (:= Report.a (+ Report.a 1)) (fallthrough))
+        (when true (:= Report.b (+ Report.b 1)) (report))
+        (when true (:= Report.c (+ Report.c 1)))";
+    let mut flow = Datapath::with(lower(&program("leak", source)).expect("fits libccp"));
+    for n in 1..4 {
+        let done = flow.ack(Primitives::default(), n).expect("no fault");
+        assert_eq!(done.report, Some(vec![n, n, 0]));
+    }
+    // What portus' compiler makes of the same text lets the third one run.
+    let mut flow = Datapath::new(&portus_install(source));
+    let done = flow.ack(Primitives::default(), 1).expect("no fault");
+    assert_eq!(done.report, Some(vec![1, 1, 1]));
+}
+
+#[test]
+fn longest_program_ends() {
+    // The library never leaves a program of 256 instructions.
+    let source = format!(
+        "(def (Report (x 0))) (when true {})",
+        "(report)".repeat(253)
+    );
+    let bytecode = lower(&program("long", &source)).expect("fits libccp");
+    assert_eq!(bytecode.instructions.len(), 255);
+    let mut flow = Datapath::with(bytecode);
+    assert!(
+        flow.ack(Primitives::default(), 1)
+            .expect("no fault")
+            .report
+            .is_some()
+    );
+}
+
+#[test]
+fn sixteen_intermediate_results_are_right_there() {
+    let nested = format!(
+        "(def (Report (x 0))) (when true (:= Report.x {}(+ Cwnd Rate){}) (report))",
+        "(+ (+ Cwnd 1) ".repeat(15),
+        ")".repeat(15)
+    );
+    let program = program("nested", &nested);
+    let reports = same("nested", &program, &acks(&mut Dice::new(1), 5));
+    assert_eq!(reports, 5);
+}
+
+/// An INSTALL message with what portus' own compiler makes of `source`.
+fn portus_install(source: &str) -> Vec<u8> {
+    let (bin, _) = portus::lang::compile(source.as_bytes(), &[]).expect("portus takes it");
+    let mut message = Vec::new();
+    let body = bin.serialize().expect("within its limits");
+    let len = 8 + 12 + body.len();
+    message.extend(2_u16.to_le_bytes());
+    message.extend(u16::try_from(len).expect("small").to_le_bytes());
+    message.extend(1_u32.to_le_bytes());
+    message.extend(1_u32.to_le_bytes());
+    message.extend(
+        u32::try_from(bin.events.len())
+            .expect("small")
+            .to_le_bytes(),
+    );
+    message.extend(
+        u32::try_from(bin.instrs.len())
+            .expect("small")
+            .to_le_bytes(),
+    );
+    message.extend(body);
+    message
+}
+
+#[test]
+fn the_same_as_portus_where_it_is_right() {
+    // Programs that portus compiles and in which no clause is opened by an earlier one that fell
+    // through. Its report variables are in the same order if all are in the block.
+    let mut compared = 0;
+    for (name, source) in programs!(
+        "bbr_init" "gca_ack" "gca_slow_start" "minrtt" "portus_preset" "portus_volatile" "vegas"
+    ) {
+        // portus knows no `(reset)` and no comment before `def`.
+        let text: String = source
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.replace("(reset)", "(:= Micros 0)") + "\n")
+            .collect();
+        let program = program(name, source);
+        for seed in 0..5 {
+            let acks = acks(&mut Dice::new(seed), 200);
+            let mut ours = Datapath::with(lower(&program).expect("fits libccp"));
+            let expected: Vec<_> = acks.iter().map(|(now, p)| ours.ack(*p, *now)).collect();
+            drop(ours);
+            let mut theirs = Datapath::new(&portus_install(&text));
+            for ((now, prims), expected) in acks.iter().zip(expected) {
+                assert_eq!(theirs.ack(*prims, *now), expected, "{name} at {now}");
+                compared += 1;
+            }
+        }
+    }
+    assert_eq!(compared, 7 * 5 * 200);
+}
