@@ -300,3 +300,6 @@ fn ours(update: &FlowUpdate, frames: &mut BytesMut) -> Result<(), EncodeError> {
         .encode(frames)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -33,6 +33,19 @@ impl Flow for Idle {
     }
 }
 
+/// An algorithm that has a program, and does nothing.
+pub(crate) struct Only(pub(crate) CompiledProgram);
+
+impl CongAlg for Only {
+    fn programs(&self) -> Vec<CompiledProgram> {
+        vec![self.0.clone()]
+    }
+
+    fn new_flow(&self, _flow: &NewFlow<'_>) -> Box<dyn Flow> {
+        Box::new(Idle)
+    }
+}
+
 /// An algorithm whose reports say what it is to do, and that writes down what it hears.
 #[derive(Clone)]
 pub(crate) struct Puppet {
