@@ -17,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::board::Board;
-use crate::socket_file::{SocketError, SocketFile};
+use crate::socket_file::{Directories, SocketError, SocketFile};
 
 /// So many clients are served at once.
 const MOST_CLIENTS: usize = 32;
@@ -49,10 +49,11 @@ impl ControlServer {
     /// Makes the socket at `path`, for its owner only.
     pub(crate) fn bind(
         path: &Path,
+        directories: &mut Directories,
         board: Arc<Board>,
         stop: CancellationToken,
     ) -> Result<Self, SocketError> {
-        let (file, socket) = SocketFile::listen(path, 0o600)?;
+        let (file, socket) = SocketFile::listen(path, 0o600, directories)?;
         let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
             .map_err(|source| SocketError::Io {
                 what: "listen on",

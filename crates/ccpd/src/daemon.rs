@@ -18,6 +18,7 @@ use crate::datapath::tcp::{TcpError, TcpPath};
 use crate::datapath::unix::UnixDatapath;
 use crate::error::{RunError, StartError};
 use crate::shared::Shared;
+use crate::socket_file::Directories;
 
 /// The daemon.
 #[derive(Debug)]
@@ -57,16 +58,16 @@ impl Handle {
             stop: stop.clone(),
             flows: TaskTracker::new(),
         });
-        let control = ControlServer::bind(&config.control, shared.board.clone(), stop.clone())?;
+        let mut directories = Directories::default();
+        let board = shared.board.clone();
+        let control = ControlServer::bind(&config.control, &mut directories, board, stop.clone())?;
         // All that can fail comes before anything runs: what is there already is dropped again, the
         // kernel's names last, because they are given back by hand.
         let mut unix = Vec::new();
         for datapath in &config.datapaths {
             if let DatapathConfig::Unix(config) = datapath {
-                unix.push((
-                    datapath.name(),
-                    UnixDatapath::bind(config.clone(), &shared)?,
-                ));
+                let bound = UnixDatapath::bind(config.clone(), &mut directories, &shared)?;
+                unix.push((datapath.name(), bound));
             }
         }
         let tcp = attach(&config.datapaths, &shared).await?;

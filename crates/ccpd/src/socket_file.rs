@@ -8,6 +8,7 @@ use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, Mode, fchmod, flock};
 use rustix::io::Errno;
@@ -52,28 +53,75 @@ pub enum SocketError {
     },
 }
 
+/// The directories that were made for sockets. Each goes with the last of its sockets, if it is empty
+/// then.
+#[derive(Debug, Default)]
+pub(crate) struct Directories(Vec<Arc<Directory>>);
+
+/// A directory that was made for a socket.
+#[derive(Debug)]
+struct Directory(PathBuf);
+
+impl Directories {
+    /// Makes `directory` if it is missing. Gives what keeps it, unless it was there before all this.
+    fn make(&mut self, directory: &Path) -> io::Result<Option<Arc<Directory>>> {
+        if let Some(made) = self.0.iter().find(|made| made.0 == directory) {
+            return Ok(Some(Arc::clone(made)));
+        }
+        if directory.is_dir() {
+            return Ok(None);
+        }
+        let mut builder = DirBuilder::new();
+        builder.recursive(true).mode(0o755).create(directory)?;
+        let made = Arc::new(Directory(directory.to_owned()));
+        self.0.push(Arc::clone(&made));
+        Ok(Some(made))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        // Not empty: others use it as well.
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
 /// The name of a socket that this process made. Dropping it removes the name, if it still names that
-/// socket, and the directory, if it was made for it and is empty.
+/// socket.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     /// Device and inode, by which the file is known again.
     identity: (u64, u64),
-    made_directory: Option<PathBuf>,
+    /// Dropped after the name was removed.
+    _directory: Option<Arc<Directory>>,
 }
 
 impl SocketFile {
     /// Makes a listening stream socket at `path` with the file mode `mode`.
-    pub(crate) fn listen(path: &Path, mode: u32) -> Result<(Self, OwnedFd), SocketError> {
-        Self::make(path, mode, SocketType::STREAM)
+    pub(crate) fn listen(
+        path: &Path,
+        mode: u32,
+        directories: &mut Directories,
+    ) -> Result<(Self, OwnedFd), SocketError> {
+        Self::make(path, mode, SocketType::STREAM, directories)
     }
 
     /// Makes a datagram socket at `path` with the file mode `mode`.
-    pub(crate) fn datagram(path: &Path, mode: u32) -> Result<(Self, OwnedFd), SocketError> {
-        Self::make(path, mode, SocketType::DGRAM)
+    pub(crate) fn datagram(
+        path: &Path,
+        mode: u32,
+        directories: &mut Directories,
+    ) -> Result<(Self, OwnedFd), SocketError> {
+        Self::make(path, mode, SocketType::DGRAM, directories)
     }
 
-    fn make(path: &Path, mode: u32, kind: SocketType) -> Result<(Self, OwnedFd), SocketError> {
+    fn make(
+        path: &Path,
+        mode: u32,
+        kind: SocketType,
+        directories: &mut Directories,
+    ) -> Result<(Self, OwnedFd), SocketError> {
         let failed = |what: &'static str| {
             move |source: io::Error| SocketError::Io {
                 what,
@@ -82,11 +130,13 @@ impl SocketFile {
             }
         };
         let directory = path.parent().unwrap_or_else(|| Path::new("/"));
-        let made_directory = make_directory(directory).map_err(|source| SocketError::Io {
-            what: "make the directory",
-            path: directory.to_owned(),
-            source,
-        })?;
+        let made = directories
+            .make(directory)
+            .map_err(|source| SocketError::Io {
+                what: "make the directory",
+                path: directory.to_owned(),
+                source,
+            })?;
         // Held while a stale file is looked at and replaced, so that of two daemons that start at
         // once neither takes away what the other has just made. Released when closed.
         let lock = File::open(directory).map_err(failed("open the directory of"))?;
@@ -119,7 +169,7 @@ impl SocketFile {
         let file = Self {
             path: path.to_owned(),
             identity: (metadata.dev(), metadata.ino()),
-            made_directory,
+            _directory: made,
         };
         if metadata.permissions().mode() & 0o777 != mode {
             // The process's mask took rights away that the configuration gives.
@@ -145,21 +195,7 @@ impl Drop for SocketFile {
         if let Err(error) = fs::remove_file(&self.path) {
             tracing::warn!(path = %self.path.display(), %error, "can't remove the socket");
         }
-        if let Some(directory) = &self.made_directory {
-            // Not empty: others use it as well.
-            let _ = fs::remove_dir(directory);
-        }
     }
-}
-
-/// Makes `directory` if it is missing; says which, if so.
-fn make_directory(directory: &Path) -> io::Result<Option<PathBuf>> {
-    if directory.is_dir() {
-        return Ok(None);
-    }
-    let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o755).create(directory)?;
-    Ok(Some(directory.to_owned()))
 }
 
 /// Removes the socket at `path` if nobody listens on it.

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ControlServer, MOST_CLIENTS};
 use crate::board::Board;
+use crate::socket_file::Directories;
 
 struct Running {
     _dir: tempfile::TempDir,
@@ -22,7 +23,8 @@ fn start() -> Running {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
     let stop = CancellationToken::new();
-    let server = ControlServer::bind(&path, Arc::new(Board::default()), stop.clone()).unwrap();
+    let (mut directories, board) = (Directories::default(), Arc::new(Board::default()));
+    let server = ControlServer::bind(&path, &mut directories, board, stop.clone()).unwrap();
     Running {
         _dir: dir,
         path,

@@ -14,7 +14,7 @@ use crate::inbox::Turn;
 use crate::outlet::{Outlet, Sent};
 use crate::shared::Shared;
 
-/// A datapath that lets so many commands lie, and still asks for more, does not read.
+/// A datapath that lets so many commands lie, and still asks for swallowed = line.swallowed, does not read.
 const MOST_UNSENT: usize = 1024;
 
 /// One datapath: what comes from it goes in here.
@@ -62,8 +62,8 @@ impl Link {
                 Ok(message) => self.on_message(&message),
                 Err(error) => {
                     self.session.on_garbage();
-                    if let Some(more) = self.log.line(Instant::now()) {
-                        debug!(datapath = %self.name, %error, more, "not a message");
+                    if let Some(line) = self.log.line(Instant::now()) {
+                        debug!(datapath = %self.name, %error, swallowed = line.swallowed, "not a message");
                     }
                 }
             }
@@ -141,8 +141,8 @@ impl Link {
             self.shared.board.remove(task.cell.id());
         }
         self.drain();
-        if let Some(more) = self.log.line(Instant::now()) {
-            info!(datapath = %self.name, flows, more, "the datapath has gone");
+        if let Some(line) = self.log.line(Instant::now()) {
+            info!(datapath = %self.name, flows, swallowed = line.swallowed, "the datapath has gone");
         }
     }
 
@@ -173,7 +173,7 @@ impl Link {
     }
 
     fn note(&mut self, notice: &SessionNotice) {
-        let Some(more) = self.log.line(Instant::now()) else {
+        let Some(line) = self.log.line(Instant::now()) else {
             return;
         };
         let datapath = &self.name;
@@ -181,28 +181,32 @@ impl Link {
             SessionNotice::Ready {
                 programs,
                 lost_flows,
-            } => info!(%datapath, programs, lost_flows, more, "a datapath is ready"),
+            } => {
+                info!(%datapath, programs, lost_flows, swallowed = line.swallowed, "a datapath is ready")
+            }
             SessionNotice::ProgramRefused(refused) => warn!(
                 %datapath,
                 program = refused.program.name(),
                 why = %refused.why,
-                more,
+                swallowed = line.swallowed,
                 "the datapath does not run a program"
             ),
             SessionNotice::Unavailable { algorithm } => warn!(
                 %datapath,
                 algorithm,
-                more,
+                swallowed = line.swallowed,
                 "the datapath does not run what the algorithm needs: its flows get the default, or \
                  stay native"
             ),
             SessionNotice::TooManyFlows { limit } => warn!(
                 %datapath,
                 limit,
-                more,
+                swallowed = line.swallowed,
                 "the datapath has as many flows as are taken; further ones run natively"
             ),
-            other => info!(%datapath, notice = ?other, more, "about a datapath"),
+            other => {
+                info!(%datapath, notice = ?other, swallowed = line.swallowed, "about a datapath")
+            }
         }
     }
 }

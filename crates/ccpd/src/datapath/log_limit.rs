@@ -15,6 +15,13 @@ pub(super) struct LogLimit {
     swallowed: u64,
 }
 
+/// A line may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    /// How many lines were swallowed since the last, if any.
+    pub(super) swallowed: Option<u64>,
+}
+
 impl LogLimit {
     pub(super) const fn new(now: Instant) -> Self {
         Self {
@@ -24,8 +31,8 @@ impl LogLimit {
         }
     }
 
-    /// Whether a line may be written now, and how many were not since the last.
-    pub(super) fn line(&mut self, now: Instant) -> Option<u64> {
+    /// Whether a line may be written now.
+    pub(super) fn line(&mut self, now: Instant) -> Option<Line> {
         let due = now.duration_since(self.refilled).as_nanos() / REFILL.as_nanos();
         if due > 0 {
             let due = u32::try_from(due).unwrap_or(BURST);
@@ -37,7 +44,10 @@ impl LogLimit {
             return None;
         }
         self.left -= 1;
-        Some(std::mem::take(&mut self.swallowed))
+        let swallowed = std::mem::take(&mut self.swallowed);
+        Some(Line {
+            swallowed: (swallowed > 0).then_some(swallowed),
+        })
     }
 }
 
@@ -55,7 +65,8 @@ mod tests {
         assert_eq!(written, BURST as usize);
         assert_eq!(limit.line(start + Duration::from_millis(999)), None);
         let swallowed = 1_000 - u64::from(BURST) + 1;
-        assert_eq!(limit.line(start + Duration::from_secs(1)), Some(swallowed));
+        let line = limit.line(start + Duration::from_secs(1)).unwrap();
+        assert_eq!(line.swallowed, Some(swallowed));
         assert_eq!(limit.line(start + Duration::from_secs(1)), None);
         // Rest brings the burst back, and no more than that.
         let later = start + Duration::from_secs(3_600);

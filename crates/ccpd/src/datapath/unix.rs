@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ccp_core::SessionOptions;
+use ccp_wire::{Kind, frames};
 use tokio::net::UnixDatagram;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
@@ -20,7 +21,7 @@ use super::link::Link;
 use super::log_limit::LogLimit;
 use crate::config::UnixConfig;
 use crate::shared::Shared;
-use crate::socket_file::{SocketError, SocketFile};
+use crate::socket_file::{Directories, SocketError, SocketFile};
 use peer::Peer;
 
 mod peer;
@@ -57,8 +58,12 @@ struct Known {
 
 impl UnixDatapath {
     /// Makes the socket that `config` describes.
-    pub(crate) fn bind(config: UnixConfig, shared: &Arc<Shared>) -> Result<Self, SocketError> {
-        let (file, socket) = SocketFile::datagram(&config.path, config.mode)?;
+    pub(crate) fn bind(
+        config: UnixConfig,
+        directories: &mut Directories,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, SocketError> {
+        let (file, socket) = SocketFile::datagram(&config.path, config.mode, directories)?;
         let socket = UnixDatagram::from_std(socket.into()).map_err(|source| SocketError::Io {
             what: "read from",
             path: config.path.clone(),
@@ -128,6 +133,9 @@ impl UnixDatapath {
             return;
         };
         if let Some(known) = self.peers.get_mut(from) {
+            if begins_with_ready(bytes) {
+                known.peer.probe();
+            }
             known.link.on_bytes(bytes);
             return;
         }
@@ -175,11 +183,16 @@ impl UnixDatapath {
     }
 
     fn refuse(&mut self, why: &str) {
-        if let Some(more) = self.log.line(Instant::now()) {
-            warn!(path = %self.name, why, more, "a datagram was dropped");
+        if let Some(line) = self.log.line(Instant::now()) {
+            warn!(path = %self.name, why, swallowed = line.swallowed, "a datagram was dropped");
         }
     }
 }
 
-#[cfg(test)]
-mod tests;
+/// Whether a datapath says that it has just started.
+fn begins_with_ready(bytes: &[u8]) -> bool {
+    frames(bytes).next().is_some_and(|frame| {
+        let kind = frame.map(|frame| frame.kind);
+        kind.is_ok_and(|kind| kind == Kind::Ready)
+    })
+}

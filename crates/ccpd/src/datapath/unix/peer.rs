@@ -68,14 +68,24 @@ impl Peer {
         self.gone.load(Ordering::Relaxed)
     }
 
-    /// Looks whether it is still there.
+    /// Looks whether it is still there, and turns to who is bound at its path now: a datapath that has
+    /// started again may have come before the end of the one before was noticed.
     pub(super) fn probe(&self) {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(probe) = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None) else {
-            return;
+        let found = match &self.way {
+            Way::Own(own) => connect(own.as_fd(), &self.address),
+            Way::Common(_) => {
+                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+                match socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None) {
+                    Ok(probe) => connect(&probe, &self.address),
+                    Err(_) => return,
+                }
+            }
         };
-        if let Err(Errno::CONNREFUSED | Errno::NOENT) = connect(&probe, &self.address) {
-            self.gone.store(true, Ordering::Relaxed);
+        match found {
+            Ok(()) => {}
+            // It listens to our path only, and is there.
+            Err(Errno::PERM) if matches!(self.way, Way::Common(_)) => {}
+            Err(_) => self.gone.store(true, Ordering::Relaxed),
         }
     }
 
