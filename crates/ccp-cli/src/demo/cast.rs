@@ -31,6 +31,12 @@ pub(super) struct Role {
 }
 
 impl Role {
+    /// Its place in tables and plots.
+    pub(super) fn place(&self) -> usize {
+        let place = ROLES.iter().position(|role| role.key == self.key);
+        place.unwrap_or(ROLES.len())
+    }
+
     /// Whether `ccpd` has it.
     pub(super) fn is_steered(&self) -> bool {
         self.congestion == NAME

@@ -2,10 +2,10 @@
 
 use std::{
     fs::{self, File},
-    os::unix::process::CommandExt as _,
+    os::unix::{net::UnixStream, process::CommandExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
@@ -20,15 +20,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Files and process of the demo's `ccpd`. Dropped, it is stopped cleanly and leaves nothing.
 #[derive(Debug)]
-pub(super) struct Daemon {
+pub(super) struct Daemon<'s> {
     program: PathBuf,
     dir: PathBuf,
+    ns: &'s Namespace,
     process: Option<NsChild>,
+    /// It was killed and has left things in the kernel, for the next one to take over.
+    killed: bool,
 }
 
-impl Daemon {
-    /// Writes the configuration; nothing runs yet. `dir` holds configuration, log and control socket.
-    pub(super) fn new(dir: &Path) -> anyhow::Result<Self> {
+impl<'s> Daemon<'s> {
+    /// Writes the configuration; nothing runs yet. `dir` holds configuration, log and control socket; the
+    /// process will run in `ns`.
+    pub(super) fn new(dir: &Path, ns: &'s Namespace) -> anyhow::Result<Self> {
         let ours = std::env::current_exe().context("can't find the path of this program")?;
         let program = ours.with_file_name("ccpd");
         if !program.is_file() {
@@ -41,7 +45,9 @@ impl Daemon {
         let daemon = Self {
             program,
             dir: dir.to_owned(),
+            ns,
             process: None,
+            killed: false,
         };
         fs::write(daemon.config(), cast::config(&daemon.socket()))
             .with_context(|| format!("can't write {}", daemon.config().display()))?;
@@ -62,7 +68,7 @@ impl Daemon {
     }
 
     /// Starts the process.
-    pub(super) fn start(&mut self, ns: &Namespace) -> anyhow::Result<()> {
+    pub(super) fn start(&mut self) -> anyhow::Result<()> {
         let log = self.log();
         let log = File::options()
             .create(true)
@@ -78,7 +84,8 @@ impl Daemon {
             .stderr(log)
             // Ctrl-C is for the demo, which stops the daemon when the flows have ended.
             .process_group(0);
-        self.process = Some(ns.spawn(command)?);
+        self.process = Some(self.ns.spawn(command)?);
+        self.killed = false;
         Ok(())
     }
 
@@ -116,6 +123,22 @@ impl Daemon {
     /// `kill -9`.
     pub(super) fn kill(&mut self) {
         self.process = None;
+        self.killed = true;
+    }
+
+    /// Removes what a killed one has left: a new one takes it over, to be stopped cleanly.
+    fn clear(&mut self) -> anyhow::Result<()> {
+        self.start()?;
+        let deadline = Instant::now() + PATIENCE;
+        // Before it listens, a signal could find it without its way to stop.
+        while UnixStream::connect(self.socket()).is_err() {
+            let ended = self.process.as_mut().map(NsChild::try_wait).transpose()?;
+            if ended.flatten().is_some() || Instant::now() > deadline {
+                bail!("ccpd does not start; see {}", self.log().display());
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.stop()
     }
 
     /// A clean stop, after which nothing of it is left in the kernel.
@@ -135,9 +158,20 @@ impl Daemon {
     }
 }
 
-impl Drop for Daemon {
+impl Drop for Daemon<'_> {
     fn drop(&mut self) {
-        let _ = self.stop();
+        let cleared = if self.killed {
+            self.clear()
+        } else {
+            self.stop()
+        };
+        if let Err(error) = cleared {
+            eprintln!(
+                "ccp demo: {error:#}; what is left in the kernel goes with /sys/fs/bpf/ccpd/{}, or with the next \
+                 demo",
+                cast::NAME
+            );
+        }
         let _ = fs::remove_file(self.socket());
     }
 }

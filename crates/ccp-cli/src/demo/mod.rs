@@ -17,7 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use ccp_control::{FlowMode, FlowStatus};
 use ccp_lab::{Bulk, EmulatedLink, LabError, Namespace, Need, Pipe, RunningFlow, Sample, Until};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -102,7 +102,7 @@ async fn perform(args: &Args) -> anyhow::Result<()> {
     let scene = Scene::new()?;
     let mut show = Show {
         scene: &scene,
-        daemon: Daemon::new(&out)?,
+        daemon: Daemon::new(&out, &scene.client)?,
         length: Duration::from_secs(args.seconds.into()),
         live: Live::new(),
         events: Events::default(),
@@ -191,7 +191,7 @@ const TICK: Duration = Duration::from_millis(250);
 
 struct Show<'s> {
     scene: &'s Scene,
-    daemon: Daemon,
+    daemon: Daemon<'s>,
     length: Duration,
     live: Live,
     events: Events,
@@ -202,7 +202,7 @@ struct Show<'s> {
 impl Show<'_> {
     /// From the daemon's start to the last byte.
     async fn perform(&mut self) -> anyhow::Result<Vec<Record>> {
-        self.daemon.start(&self.scene.client)?;
+        self.daemon.start()?;
         self.daemon.ready().await?;
         print(&format!(
             "A link of {} Mbit/s, {} ms there and back, {} packets of queue. Flows of `{}` are ccpd's.\n\n",
@@ -223,6 +223,7 @@ impl Show<'_> {
             let due = |role: &Role| now >= self.length.mul_f64(role.starts);
             for role in waiting.extract_if(.., |role| due(role)) {
                 self.flows.push((role, self.scene.start(&role)?));
+                self.flows.sort_by_key(|(role, _)| role.place());
             }
             if self.events.killed.is_none() && now >= self.length.mul_f64(cast::KILLED) {
                 self.daemon.kill();
@@ -233,16 +234,9 @@ impl Show<'_> {
                 ));
             }
             if self.events.back.is_none() && now >= self.length.mul_f64(cast::BACK) {
-                self.events.back = Some(self.start.elapsed());
-                self.daemon.start(&self.scene.client)?;
-                self.daemon.ready().await?;
-                self.live.say(&format!(
-                    "{:5.1} s  ccpd is started again: it takes over the flows that live",
-                    now.as_secs_f64()
-                ));
+                self.bring_back().await?;
             }
             let status = self.daemon.flows().await.ok();
-            self.note_adoption(status.as_deref());
             let rows = self.rows(status.as_deref());
             let what = match (&self.events.killed, &self.events.back) {
                 (None, _) => "ccpd steers",
@@ -255,18 +249,40 @@ impl Show<'_> {
         self.finish().await
     }
 
-    fn note_adoption(&mut self, status: Option<&[FlowStatus]>) {
-        let (Some(_), None, Some(status)) = (self.events.back, self.events.adopted, status) else {
-            return;
-        };
-        let steered = self.flows.iter().filter(|(role, _)| role.is_steered());
+    /// Starts the daemon again, and notes when it has its flows.
+    async fn bring_back(&mut self) -> anyhow::Result<()> {
+        let back = self.start.elapsed();
+        self.events.back = Some(back);
+        self.daemon.start()?;
+        self.daemon.ready().await?;
+        let give_up = back + Duration::from_secs(2);
+        while self.start.elapsed() < give_up {
+            let status = self.daemon.flows().await?;
+            if self.all_running(&status) {
+                let adopted = self.start.elapsed();
+                self.events.adopted = Some(adopted);
+                self.live.say(&format!(
+                    "{:5.1} s  ccpd is started again: {} ms later it steers all of its flows",
+                    back.as_secs_f64(),
+                    (adopted - back).as_millis()
+                ));
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        bail!(
+            "ccpd was started again but has not taken over all of its flows within 2 s; see {}",
+            self.daemon.log().display()
+        )
+    }
+
+    fn all_running(&self, status: &[FlowStatus]) -> bool {
         let running = |flow: &RunningFlow| {
             let mut ours = status.iter().filter(|s| s.src == flow.local());
             ours.any(|s| s.state == FlowMode::Running)
         };
-        if steered.clone().count() > 0 && steered.clone().all(|(_, flow)| running(flow)) {
-            self.events.adopted = Some(self.start.elapsed());
-        }
+        let mut steered = self.flows.iter().filter(|(role, _)| role.is_steered());
+        steered.all(|(_, flow)| running(flow))
     }
 
     fn rows(&self, status: Option<&[FlowStatus]>) -> Vec<Row> {
@@ -308,8 +324,6 @@ impl Show<'_> {
             let report = tokio::task::spawn_blocking(|| flow.wait()).await??;
             records.push(Record::new(role, self.start, report));
         }
-        let order = |record: &Record| ROLES.iter().position(|role| role.key == record.role.key);
-        records.sort_by_key(order);
         Ok(records)
     }
 }

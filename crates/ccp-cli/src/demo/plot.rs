@@ -33,7 +33,13 @@ fn chart(records: &[Record], events: &Events, length: Duration) -> TimeChart {
     // The last moments are those of emptying buffers.
     let end = length.as_secs_f64();
     let part = |points: Vec<(f64, f64)>| points.into_iter().filter(move |(t, _)| *t <= end);
-    let mut window = Panel::new("congestion window (packets)").height(210.0);
+    // Slow start overshoots by far, for a moment: later windows shall be seen.
+    let settled = |points: Vec<(f64, f64)>| points.into_iter().filter(move |(t, _)| *t > 0.1 * end);
+    let later = records.iter().flat_map(|r| settled(r.window()));
+    let highest = later.map(|(_, packets)| packets).fold(0.0, f64::max);
+    let mut window = Panel::new("congestion window (packets)")
+        .height(210.0)
+        .y_max(1.2 * highest.max(10.0));
     let mut rtt = Panel::new("round-trip time (ms)").height(130.0);
     let mut throughput = Panel::new("throughput (Mbit/s)").height(210.0);
     for record in records {

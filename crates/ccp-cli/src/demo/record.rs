@@ -10,7 +10,7 @@ use ccp_lab::{FlowReport, Sample};
 use super::cast::Role;
 
 /// Throughput is averaged over so much time.
-const AVERAGED: Duration = Duration::from_millis(300);
+const AVERAGED: Duration = Duration::from_millis(500);
 
 /// Times at which something happened, since the start of the demo.
 #[derive(Debug, Clone, Copy, Default)]

@@ -146,7 +146,7 @@ pub(super) fn summary(records: &[Record], events: &Events) -> String {
         ));
         if let Some(adopted) = events.adopted {
             text.push_str(&format!(
-                "{} ms after its start it had all of its flows again.\n",
+                "{} ms after its start it steered all of its flows again.\n",
                 (adopted - back).as_millis()
             ));
         }
