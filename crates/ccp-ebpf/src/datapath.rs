@@ -77,9 +77,7 @@ impl TcpDatapath {
                 Ok(parts.into_datapath(options, host, pins))
             }
             Err(e) => {
-                if !had_link
-                    && let Err(e) = pins.remove()
-                {
+                if !had_link && let Err(e) = pins.remove() {
                     tracing::warn!(error = %e, "cannot remove the pins of a failed start");
                 }
                 Err(e)
@@ -225,7 +223,10 @@ impl TcpDatapath {
 
     /// Every live flow, of all network namespaces, as the glue last noted it. Reads memory only.
     pub fn flows(&self) -> impl Iterator<Item = FlowSnapshot> {
-        let used = self.config.copy(0).map_or(0, |c| c.next_slot.min(c.max_flows));
+        let used = self
+            .config
+            .copy(0)
+            .map_or(0, |c| c.next_slot.min(c.max_flows));
         (0..used).filter_map(|i| FlowSnapshot::from_slot(&self.slots.copy(i)?))
     }
 
@@ -399,7 +400,15 @@ fn attach(options: &Options, host: &HostInfo, pins: &Pins) -> Result<Parts, Atta
             })+};
         }
         pin!(
-            flows, ring, mailbox, slots, free_slots, config, stats, programs, program_meta
+            flows,
+            ring,
+            mailbox,
+            slots,
+            free_slots,
+            config,
+            stats,
+            programs,
+            program_meta
         );
     }
     let maps = Maps::by(|name| Held::pinned(&pins.map(name))).map_err(system("open the maps"))?;
@@ -456,7 +465,15 @@ fn prepare(
             };
         }
         reuse!(
-            flows, ring, mailbox, slots, free_slots, config, stats, programs, program_meta
+            flows,
+            ring,
+            mailbox,
+            slots,
+            free_slots,
+            config,
+            stats,
+            programs,
+            program_meta
         );
     }
     let four = host.signature == Signature::FourArguments;

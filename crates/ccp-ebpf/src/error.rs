@@ -108,7 +108,10 @@ pub enum AttachError {
         name: String,
     },
     /// The kernel refused our programs.
-    #[error("the kernel refused the datapath's programs: {source}{}", with_log(log))]
+    #[error(
+        "the kernel refused the datapath's programs: {source}{}",
+        with_log(log)
+    )]
     Load {
         /// What loading gave.
         source: libbpf_rs::Error,

@@ -27,7 +27,8 @@ const CUBIC: [&str; 6] = [
 ];
 
 /// Capabilities that are always needed: bit and name.
-const CAPABILITIES: [(u32, &str); 3] = [(12, "CAP_NET_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
+const CAPABILITIES: [(u32, &str); 3] =
+    [(12, "CAP_NET_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// How the kernel calls `cong_control`.
@@ -70,7 +71,9 @@ pub struct HostInfo {
 /// The first thing that is missing, with what to do about it.
 pub fn check_host() -> Result<HostInfo, HostError> {
     privileges(&fs::read_to_string("/proc/self/status").unwrap_or_default())?;
-    jit(fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").ok().as_deref())?;
+    jit(fs::read_to_string("/proc/sys/net/core/bpf_jit_enable")
+        .ok()
+        .as_deref())?;
     let release = release();
     // Opened as a file first: libbpf's error does not tell what is missing.
     fs::File::open(BTF).map_err(|source| HostError::NoBtf {
@@ -81,8 +84,13 @@ pub fn check_host() -> Result<HostInfo, HostError> {
         path: BTF.into(),
         source: io::Error::other(source.to_string()),
     })?;
-    features(&release, &|name| btf.type_by_name::<Struct<'_>>(name).is_some())?;
-    cubic(&|name| btf.type_by_name::<Func<'_>>(name).is_some() || Path::new("/sys/kernel/btf/tcp_cubic").exists())?;
+    features(&release, &|name| {
+        btf.type_by_name::<Struct<'_>>(name).is_some()
+    })?;
+    cubic(&|name| {
+        btf.type_by_name::<Func<'_>>(name).is_some()
+            || Path::new("/sys/kernel/btf/tcp_cubic").exists()
+    })?;
     let signature = Signature::by_arguments(arguments(&btf))?;
     Ok(HostInfo {
         kernel: Kernel::from_btf(&btf)?,
@@ -92,7 +100,10 @@ pub fn check_host() -> Result<HostInfo, HostError> {
 }
 
 fn release() -> String {
-    rustix::system::uname().release().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// `status` is the text of `/proc/self/status`.
@@ -136,10 +147,16 @@ fn features(release: &str, has: &dyn Fn(&str) -> bool) -> Result<(), HostError> 
         needed,
     };
     if !has("bpf_struct_ops_tcp_congestion_ops") {
-        return Err(old("TCP congestion control in BPF (CONFIG_BPF_JIT, CONFIG_BPF_SYSCALL)", "5.6"));
+        return Err(old(
+            "TCP congestion control in BPF (CONFIG_BPF_JIT, CONFIG_BPF_SYSCALL)",
+            "5.6",
+        ));
     }
     if !has("bpf_struct_ops_link") {
-        return Err(old("the link that holds and replaces such a congestion control", "6.4"));
+        return Err(old(
+            "the link that holds and replaces such a congestion control",
+            "6.4",
+        ));
     }
     Ok(())
 }
@@ -155,7 +172,9 @@ fn cubic(has: &dyn Fn(&str) -> bool) -> Result<(), HostError> {
 fn arguments(btf: &Btf<'_>) -> usize {
     let proto = || {
         let ops: Struct<'_> = btf.type_by_name("tcp_congestion_ops")?;
-        let member = ops.iter().find(|m| m.name.is_some_and(|n| n == "cong_control"))?;
+        let member = ops
+            .iter()
+            .find(|m| m.name.is_some_and(|n| n == "cong_control"))?;
         let function: BtfType<'_> = btf.type_by_id::<BtfType<'_>>(member.ty)?;
         let pointer = Ptr::try_from(function).ok()?;
         let proto: FuncProto<'_> = FuncProto::try_from(pointer.referenced_type()).ok()?;
@@ -163,7 +182,6 @@ fn arguments(btf: &Btf<'_>) -> usize {
     };
     proto().unwrap_or(0)
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -179,7 +197,10 @@ mod tests {
         // CAP_SYS_ADMIN and CAP_NET_ADMIN, as before Linux 5.8.
         assert!(privileges("CapEff:\t0000000000201000\n").is_ok());
         let none = message(privileges("CapEff:\t0000000000000000\n"));
-        assert!(none.starts_with("CAP_NET_ADMIN and CAP_PERFMON and CAP_BPF are missing"), "{none}");
+        assert!(
+            none.starts_with("CAP_NET_ADMIN and CAP_PERFMON and CAP_BPF are missing"),
+            "{none}"
+        );
         let some = message(privileges("CapEff:\t0000008000001000\n"));
         assert!(some.starts_with("CAP_PERFMON is missing"), "{some}");
         assert!(some.contains("needs root"), "{some}");
@@ -190,7 +211,10 @@ mod tests {
     fn the_jit_is_named() {
         assert!(jit(Some("1\n")).is_ok() && jit(Some("2")).is_ok() && jit(None).is_ok());
         let error = message(jit(Some("0\n")));
-        assert!(error.contains("sysctl net.core.bpf_jit_enable=1"), "{error}");
+        assert!(
+            error.contains("sysctl net.core.bpf_jit_enable=1"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -208,13 +232,19 @@ mod tests {
     fn cubic_is_named() {
         assert!(cubic(&|_| true).is_ok());
         let error = message(cubic(&|n| n != "cubictcp_acked"));
-        assert!(error.contains("`cubictcp_acked`") && error.contains("modprobe tcp_cubic"), "{error}");
+        assert!(
+            error.contains("`cubictcp_acked`") && error.contains("modprobe tcp_cubic"),
+            "{error}"
+        );
     }
 
     #[test]
     fn the_signature_is_picked_by_its_arguments() {
         assert_eq!(Signature::by_arguments(2).unwrap(), Signature::TwoArguments);
-        assert_eq!(Signature::by_arguments(4).unwrap(), Signature::FourArguments);
+        assert_eq!(
+            Signature::by_arguments(4).unwrap(),
+            Signature::FourArguments
+        );
         for n in [0, 1, 3, 5] {
             let error = Signature::by_arguments(n).unwrap_err().to_string();
             assert!(error.contains(&format!("with {n} arguments")), "{error}");
@@ -246,7 +276,13 @@ mod tests {
         let mut raw = Vec::new();
         raw.extend(0xeb9f_u16.to_ne_bytes());
         raw.extend([1, 0]);
-        for word in [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32] {
+        for word in [
+            24,
+            0,
+            types.len() as u32,
+            types.len() as u32,
+            strings.len() as u32,
+        ] {
             raw.extend(word.to_ne_bytes());
         }
         raw.extend(types);

@@ -67,7 +67,9 @@ pub(crate) fn leave(name: &str) -> io::Result<Left> {
             Ok(reset) => left.defaults_reset += u32::from(reset),
             // It may have gone meanwhile.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => left.unreached.push(format!("{inum} ({}): {e}", path.display())),
+            Err(e) => left
+                .unreached
+                .push(format!("{inum} ({}): {e}", path.display())),
         }
     }
     if let Some(data) = skel.maps.bss_data.as_deref() {

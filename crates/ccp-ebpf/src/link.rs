@@ -61,7 +61,11 @@ fn replace(link: &Link, ops: &MapMut<'_>) -> io::Result<()> {
     let new = ops.info().map_err(other)?.info.id;
     let held = match link.info().map_err(other)?.info {
         LinkTypeInfo::StructOps(info) => info.map_id,
-        _ => return Err(io::Error::other("it is not the registration of a congestion control")),
+        _ => {
+            return Err(io::Error::other(
+                "it is not the registration of a congestion control",
+            ));
+        }
     };
     if held == new {
         return Err(io::Error::other("it already holds these operations"));

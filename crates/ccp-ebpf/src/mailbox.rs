@@ -102,14 +102,24 @@ impl Mailbox {
     }
 
     fn handle(&self, uid: u32) -> Result<u32, MailboxError> {
-        let handles = self.shared.handles.read().unwrap_or_else(PoisonError::into_inner);
-        handles.get(&uid).copied().ok_or(MailboxError::NoProgram { uid })
+        let handles = self
+            .shared
+            .handles
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        handles
+            .get(&uid)
+            .copied()
+            .ok_or(MailboxError::NoProgram { uid })
     }
 
     fn words(&self, index: u32) -> Option<&Words> {
         // SAFETY: same size and alignment as the element, lives as long as `self`; every access in
         // this process is atomic.
-        self.shared.slots.at(index).map(|p| unsafe { &*p.cast::<Words>() })
+        self.shared
+            .slots
+            .at(index)
+            .map(|p| unsafe { &*p.cast::<Words>() })
     }
 }
 

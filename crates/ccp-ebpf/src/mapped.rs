@@ -44,7 +44,6 @@ impl Region {
         Ok(Self { at, len })
     }
 
-
     /// The address of the `size` bytes at `offset`, if they lie within.
     pub(crate) fn at(&self, offset: usize, size: usize) -> Option<NonNull<u8>> {
         let end = offset.checked_add(size)?;

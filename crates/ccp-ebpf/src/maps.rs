@@ -122,14 +122,16 @@ impl Maps {
             None => self.program_meta.update(index, &vec![0; size]),
             Some(meta) => {
                 // SAFETY: integers without padding (4 × u32, u64, u64 array).
-                let bytes = unsafe { std::slice::from_raw_parts(std::ptr::from_ref(meta).cast(), size) };
+                let bytes =
+                    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(meta).cast(), size) };
                 self.program_meta.update(index, bytes)
             }
         }
     }
 
     pub(crate) fn set_program(&self, index: u32, program: BorrowedFd<'_>) -> io::Result<()> {
-        self.programs.update(index, &program.as_raw_fd().to_ne_bytes())
+        self.programs
+            .update(index, &program.as_raw_fd().to_ne_bytes())
     }
 }
 

@@ -173,7 +173,10 @@ mod tests {
             ("..", "not a name"),
         ] {
             let error = Options::named(name).validate().unwrap_err().to_string();
-            assert!(error.contains(problem) && error.contains("1 to 15"), "{error}");
+            assert!(
+                error.contains(problem) && error.contains("1 to 15"),
+                "{error}"
+            );
         }
     }
 

@@ -62,7 +62,11 @@ impl Programs {
         let mut meta = ProgramMeta {
             handle: index | u32::from(serial) << 16,
             uid: start.uid,
-            flags: if start.own_recovery { PROGRAM_OWN_RECOVERY } else { 0 },
+            flags: if start.own_recovery {
+                PROGRAM_OWN_RECOVERY
+            } else {
+                0
+            },
             count: start.defaults.len().min(MAX_REGISTERS - REG_CONTROL) as u32,
             prim_mask: start.prim_mask,
             defaults: [0; MAX_REGISTERS - REG_CONTROL],

@@ -52,7 +52,9 @@ mod tests {
                 _ => name.split('.').nth(1).unwrap().to_uppercase(),
             };
             let constant = format!("CCP_PRIM_{constant} ");
-            let at = header.find(&constant).unwrap_or_else(|| panic!("no {constant}"));
+            let at = header
+                .find(&constant)
+                .unwrap_or_else(|| panic!("no {constant}"));
             let rest = header[at + constant.len()..].trim_start_matches("= ");
             let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
             digits.parse::<usize>().unwrap()

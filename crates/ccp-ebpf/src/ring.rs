@@ -41,7 +41,8 @@ impl Ring {
     /// After fewer than `most` the descriptor becomes readable with the next frame.
     pub fn consume(&mut self, most: usize, mut each: impl FnMut(&[u8])) -> usize {
         let page = rustix::param::page_size();
-        let (Some(consumed), Some(produced)) = (self.consumer.at(0, 8), self.producer.at(0, 8)) else {
+        let (Some(consumed), Some(produced)) = (self.consumer.at(0, 8), self.producer.at(0, 8))
+        else {
             return 0;
         };
         // SAFETY: both positions are naturally aligned words at the start of their pages, live as
@@ -65,7 +66,8 @@ impl Ring {
                 break;
             };
             // SAFETY: record headers are eight-byte aligned in the mapping; accessed atomically.
-            let word = unsafe { AtomicU32::from_ptr(header.as_ptr().cast()) }.load(Ordering::Acquire);
+            let word =
+                unsafe { AtomicU32::from_ptr(header.as_ptr().cast()) }.load(Ordering::Acquire);
             if word & BUSY != 0 {
                 break;
             }
@@ -90,7 +92,9 @@ impl Ring {
     pub fn backlog(&self) -> u64 {
         let load = |region: &Region| {
             // SAFETY: as in `consume`.
-            region.at(0, 8).map_or(0, |p| unsafe { AtomicU64::from_ptr(p.as_ptr().cast()) }.load(Ordering::Acquire))
+            region.at(0, 8).map_or(0, |p| {
+                unsafe { AtomicU64::from_ptr(p.as_ptr().cast()) }.load(Ordering::Acquire)
+            })
         };
         load(&self.producer).saturating_sub(load(&self.consumer))
     }

@@ -202,7 +202,10 @@ mod tests {
     fn values_go_to_their_fields() {
         let values: Vec<u64> = (100..100 + Counters::NAMES.len() as u64).collect();
         let counters = Counters::from_values(&values);
-        assert_eq!((counters.flows, counters.closed, counters.ring_full), (100, 101, 120));
+        assert_eq!(
+            (counters.flows, counters.closed, counters.ring_full),
+            (100, 101, 120)
+        );
         assert_eq!(counters.slots_in_use, 0);
     }
 }

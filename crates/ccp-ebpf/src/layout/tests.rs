@@ -10,7 +10,9 @@ use crate::skel::glue::CcpSkelBuilder;
 
 /// Names and offsets of a structure's members as clang laid them out for the glue.
 fn in_glue(btf: &Btf<'_>, name: &str) -> (usize, Vec<(String, usize)>) {
-    let ty: Struct<'_> = btf.type_by_name(name).unwrap_or_else(|| panic!("no {name}"));
+    let ty: Struct<'_> = btf
+        .type_by_name(name)
+        .unwrap_or_else(|| panic!("no {name}"));
     let members = ty.iter().map(|m| {
         let MemberAttr::Normal { offset } = m.attr else {
             panic!("{name} has bit fields");
@@ -38,29 +40,126 @@ fn the_mirror_is_the_glues_layout() {
     let raw = unsafe { open.open_object().as_libbpf_object().as_ref() };
     let btf = Btf::from_bpf_object(raw).unwrap().unwrap();
     let btf = &btf;
-    same!(btf, "ccp_flow", Flow {
-        mss, cwnd_max, prr_cwnd, packets_out, pace_per_packet, max_pacing_rate, sock_id, generation,
-        applied_cwnd, merged, reports, ring_full, faults, fault_run, micros_base_us, flags, slot,
-        mode, epoch, seen_seq, program, program_uid, announced_us, prim_mask, last_bytes_acked,
-        bytes_delivered, bytes_lost, bytes_ce, last_delivered, last_delivered_ce, last_lost,
-        last_sacked_out, round_delivered, rounds, timeouts, prr_delivered, counted_faults,
-        counted_ring_full, counted_reports, mark, refreshed_us, counted_merged, start_bytes_acked, reserved, prim, reg,
-    });
-    same!(btf, "ccp_mailbox", MailboxSlot {
-        seq, generation, program, program_seq, value, field_seq,
-    });
-    same!(btf, "ccp_program_meta", ProgramMeta {
-        handle, uid, flags, count, prim_mask, defaults,
-    });
-    same!(btf, "ccp_slot", Slot {
-        sock_id, generation, incarnation, live, mode, program_uid, snd_cwnd, mss, ca_state,
-        srtt_us, min_rtt_us, faults, pacing_rate, bytes_sent, bytes_delivered, bytes_lost,
-        netns_inum, reports, ring_full, timeouts, family, merged, reserved,
-    });
-    same!(btf, "ccp_config", Config {
-        beat_ns, fallback_after_ns, netns_inum, epoch, flags, max_flows, max_fault_run, next_slot,
-        reserved,
-    });
+    same!(
+        btf,
+        "ccp_flow",
+        Flow {
+            mss,
+            cwnd_max,
+            prr_cwnd,
+            packets_out,
+            pace_per_packet,
+            max_pacing_rate,
+            sock_id,
+            generation,
+            applied_cwnd,
+            merged,
+            reports,
+            ring_full,
+            faults,
+            fault_run,
+            micros_base_us,
+            flags,
+            slot,
+            mode,
+            epoch,
+            seen_seq,
+            program,
+            program_uid,
+            announced_us,
+            prim_mask,
+            last_bytes_acked,
+            bytes_delivered,
+            bytes_lost,
+            bytes_ce,
+            last_delivered,
+            last_delivered_ce,
+            last_lost,
+            last_sacked_out,
+            round_delivered,
+            rounds,
+            timeouts,
+            prr_delivered,
+            counted_faults,
+            counted_ring_full,
+            counted_reports,
+            mark,
+            refreshed_us,
+            counted_merged,
+            start_bytes_acked,
+            reserved,
+            prim,
+            reg,
+        }
+    );
+    same!(
+        btf,
+        "ccp_mailbox",
+        MailboxSlot {
+            seq,
+            generation,
+            program,
+            program_seq,
+            value,
+            field_seq,
+        }
+    );
+    same!(
+        btf,
+        "ccp_program_meta",
+        ProgramMeta {
+            handle,
+            uid,
+            flags,
+            count,
+            prim_mask,
+            defaults,
+        }
+    );
+    same!(
+        btf,
+        "ccp_slot",
+        Slot {
+            sock_id,
+            generation,
+            incarnation,
+            live,
+            mode,
+            program_uid,
+            snd_cwnd,
+            mss,
+            ca_state,
+            srtt_us,
+            min_rtt_us,
+            faults,
+            pacing_rate,
+            bytes_sent,
+            bytes_delivered,
+            bytes_lost,
+            netns_inum,
+            reports,
+            ring_full,
+            timeouts,
+            family,
+            merged,
+            reserved,
+        }
+    );
+    same!(
+        btf,
+        "ccp_config",
+        Config {
+            beat_ns,
+            fallback_after_ns,
+            netns_inum,
+            epoch,
+            flags,
+            max_flows,
+            max_fault_run,
+            next_slot,
+            reserved,
+        }
+    );
 }
 
 /// The constants of the header, by name.
@@ -72,7 +171,9 @@ fn the_mirror_has_the_headers_constants() {
         let at = header.find(&define).unwrap_or_else(|| panic!("no {name}"));
         let rest = header[at + define.len()..].trim_start();
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-        digits.parse().unwrap_or_else(|_| panic!("{name} is not a number"))
+        digits
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is not a number"))
     };
     for (name, ours) in [
         ("CCP_LAYOUT_VERSION", u64::from(LAYOUT_VERSION)),

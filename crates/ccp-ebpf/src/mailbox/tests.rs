@@ -133,7 +133,9 @@ fn old_fields_stay_old_while_the_sequence_wraps() {
     // 2^28 writes of the rate between looks, sixteen times: once around.
     for i in 0..20 {
         let seq = words.seq.load(Ordering::Relaxed);
-        words.seq.store(seq.wrapping_add(1 << 28), Ordering::Relaxed);
+        words
+            .seq
+            .store(seq.wrapping_add(1 << 28), Ordering::Relaxed);
         write_slot(&words, g, None, &[(1, i)]);
         assert_eq!(flow.read(&words), fields(&[(1, i)]), "step {i}");
     }

@@ -18,7 +18,10 @@ pub(crate) fn skipped() -> bool {
     skip_without(&[Need::Namespaces]) || {
         let missing = ccp_ebpf::check_host().err();
         if let Some(e) = &missing {
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "cannot be skipped: {e}");
+            assert!(
+                std::env::var("CI").as_deref() != Ok("true"),
+                "cannot be skipped: {e}"
+            );
             eprintln!("SKIPPED: {e}");
         }
         missing.is_some()
@@ -92,7 +95,8 @@ impl Attached {
     }
 
     pub(crate) fn attach_again(&mut self) {
-        self.datapath = Some(TcpDatapath::attach(self.options.clone()).unwrap_or_else(|e| panic!("{e}")));
+        self.datapath =
+            Some(TcpDatapath::attach(self.options.clone()).unwrap_or_else(|e| panic!("{e}")));
     }
 
     pub(crate) fn datapath_mut(&mut self) -> &mut TcpDatapath {
@@ -134,7 +138,10 @@ impl Seen {
 
     /// The latest announcement of the flow from this local port.
     pub(crate) fn of(&self, local: SocketAddr) -> Option<&Create> {
-        self.creates.iter().rev().find(|c| c.src_port == u32::from(local.port()))
+        self.creates
+            .iter()
+            .rev()
+            .find(|c| c.src_port == u32::from(local.port()))
     }
 
     pub(crate) fn take(&mut self, ring: &mut Ring) {
@@ -143,10 +150,9 @@ impl Seen {
             match frames.next().unwrap().unwrap().message().unwrap() {
                 // An announcement that nobody has answered yet is repeated.
                 Message::Create(create)
-                    if self
-                        .creates
-                        .iter()
-                        .any(|c| (c.sock_id, c.generation()) == (create.sock_id, create.generation())) => {}
+                    if self.creates.iter().any(|c| {
+                        (c.sock_id, c.generation()) == (create.sock_id, create.generation())
+                    }) => {}
                 Message::Create(create) => self.creates.push(*create),
                 Message::Measure(measure) => self.measures.push(measure.to_buf()),
                 other => panic!("unexpected {other:?}"),
@@ -156,7 +162,6 @@ impl Seen {
         {}
     }
 }
-
 
 /// Answers every CREATE with the same program and fields, beats, and keeps what it sees.
 pub(crate) struct Daemon {
@@ -184,7 +189,9 @@ impl Daemon {
 
     /// With a program that every flow is told to run, and first values of its fields.
     pub(crate) fn running(datapath: Attached, program: &Program, fields: &[(usize, u64)]) -> Self {
-        datapath.install(1, &bound(program)).unwrap_or_else(|e| panic!("{e}"));
+        datapath
+            .install(1, &bound(program))
+            .unwrap_or_else(|e| panic!("{e}"));
         let mut daemon = Self::new(datapath);
         daemon.answer = Some((1, fields.to_vec()));
         daemon
@@ -244,8 +251,6 @@ impl Daemon {
     }
 }
 
-
-
 pub(crate) fn bound(program: &Program) -> Program {
     program.bind(&TcpDatapath::register_table()).unwrap()
 }
@@ -270,7 +275,10 @@ pub(crate) fn still() -> Program {
 pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(5), "waited for {what}");
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "waited for {what}"
+        );
         thread::sleep(Duration::from_millis(2));
     }
 }

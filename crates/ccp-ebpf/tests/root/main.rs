@@ -2,4 +2,6 @@
 
 mod common;
 mod root_attach;
+mod root_fallback;
+mod root_recovery;
 mod root_steer;

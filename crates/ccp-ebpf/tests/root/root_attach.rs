@@ -35,7 +35,15 @@ fn root_attach_and_detach_leave_nothing() {
     assert!(root.join(&name).join("link").exists());
     let options = datapath.options().clone();
     let left = datapath.detach();
-    assert_eq!((left.moved, left.refused, left.defaults_reset, left.remaining), (0, 0, 0, 0));
+    assert_eq!(
+        (
+            left.moved,
+            left.refused,
+            left.defaults_reset,
+            left.remaining
+        ),
+        (0, 0, 0, 0)
+    );
     assert!(!is_registered(&name));
     assert!(!root.exists());
     assert!(clean_up(&options).unwrap().is_none());
@@ -61,9 +69,17 @@ fn root_names_are_refused_by_what_is_wrong() {
     let first = Attached::new();
     let second = attach_error(first.options().clone());
     assert!(matches!(second, AttachError::Running { .. }), "{second}");
-    assert!(second.to_string().contains("another process runs the datapath"), "{second}");
+    assert!(
+        second
+            .to_string()
+            .contains("another process runs the datapath"),
+        "{second}"
+    );
     let cleaning = clean_up(first.options()).unwrap_err();
-    assert!(matches!(cleaning, AttachError::Running { .. }), "{cleaning}");
+    assert!(
+        matches!(cleaning, AttachError::Running { .. }),
+        "{cleaning}"
+    );
 
     // The same name from elsewhere: the kernel refuses, and the first one is untouched.
     let mut elsewhere = first.options().clone();
@@ -94,9 +110,17 @@ fn root_a_restarted_daemon_adopts() {
         let n = flows.len();
         daemon.until("every flow announced", |d| d.seen.creates.len() >= n);
         daemon.until("every flow running", |d| {
-            d.datapath.flows().filter(|f| f.mode == Mode::Running).count() == n
+            d.datapath
+                .flows()
+                .filter(|f| f.mode == Mode::Running)
+                .count()
+                == n
         });
-        let origins = daemon.seen.creates.iter().map(|c| c.details.unwrap().origin);
+        let origins = daemon
+            .seen
+            .creates
+            .iter()
+            .map(|c| c.details.unwrap().origin);
         let adopted = origins.filter(|o| *o == Origin::Adopted).count();
         assert_eq!(adopted, if round == 0 { 0 } else { n }, "round {round}");
         attached = daemon.datapath;
@@ -133,7 +157,9 @@ fn root_a_clean_stop_hands_everything_back() {
     let mut daemon = Daemon::running(attached, &still(), &[]);
     let ns = Namespace::new("stop").unwrap();
     ns.set_sysctl(DEFAULT, &name).unwrap();
-    let busy = Bulk::new(Until::Stopped).start(&ns, &ns, Ipv4Addr::LOCALHOST).unwrap();
+    let busy = Bulk::new(Until::Stopped)
+        .start(&ns, &ns, Ipv4Addr::LOCALHOST)
+        .unwrap();
     assert_eq!(busy.congestion().unwrap(), name);
     let (listener, idle, accepted) = ns
         .run(|| {
@@ -157,7 +183,11 @@ fn root_a_clean_stop_hands_everything_back() {
     });
 
     let left = daemon.datapath.detach();
-    assert_eq!((left.refused, left.defaults_reset, left.remaining), (0, 1, 0), "{left:?}");
+    assert_eq!(
+        (left.refused, left.defaults_reset, left.remaining),
+        (0, 1, 0),
+        "{left:?}"
+    );
     assert!(!is_registered(&name));
     let default = ns.sysctl(DEFAULT).unwrap();
     let allowed = fs::read_to_string("/proc/sys/net/ipv4/tcp_allowed_congestion_control").unwrap();
@@ -165,7 +195,10 @@ fn root_a_clean_stop_hands_everything_back() {
     if allowed.contains(&"cubic") {
         assert_eq!(default.trim(), "cubic");
     } else {
-        assert!(allowed.contains(&default.trim()), "{default} of {allowed:?}");
+        assert!(
+            allowed.contains(&default.trim()),
+            "{default} of {allowed:?}"
+        );
     }
     assert_eq!(busy.congestion().unwrap(), "cubic");
     for socket in [&idle, &accepted] {
@@ -196,7 +229,9 @@ fn root_leftovers_can_be_cleaned_up() {
         .start(&ns, &ns, Ipv4Addr::LOCALHOST)
         .unwrap();
     attached.abandon();
-    let left = clean_up(attached.options()).unwrap().expect("something was left");
+    let left = clean_up(attached.options())
+        .unwrap()
+        .expect("something was left");
     assert_eq!(left.remaining, 0, "{left:?}");
     assert!(!is_registered(&name));
     assert!(!attached.options().pin_root.exists());

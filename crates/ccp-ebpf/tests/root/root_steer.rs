@@ -21,7 +21,10 @@ fn root_a_flow_announces_itself_and_takes_a_window() {
     }
     let mut daemon = Daemon::running(Attached::new(), &still(), &[]);
     let ns = Namespace::new("one").unwrap();
-    for (n, ip) in [IpAddr::from(LOOPBACK), Ipv6Addr::LOCALHOST.into()].into_iter().enumerate() {
+    for (n, ip) in [IpAddr::from(LOOPBACK), Ipv6Addr::LOCALHOST.into()]
+        .into_iter()
+        .enumerate()
+    {
         let flow = bulk(&daemon).start(&ns, &ns, ip).unwrap();
         daemon.until("CREATE", |d| d.seen.of(flow.local()).is_some());
         let create = daemon.seen.of(flow.local()).unwrap().clone();
@@ -32,7 +35,9 @@ fn root_a_flow_announces_itself_and_takes_a_window() {
         assert!(info.state.srtt.0 > 0);
 
         daemon.until("running", |d| {
-            d.datapath.flow(create.sock_id.0).is_some_and(|f| f.mode == Mode::Running)
+            d.datapath
+                .flow(create.sock_id.0)
+                .is_some_and(|f| f.mode == Mode::Running)
         });
         // Half a packet more counts for nothing. (The MSS settles during the first ACKs.)
         daemon.until("17 packets", |d| {
@@ -42,7 +47,10 @@ fn root_a_flow_announces_itself_and_takes_a_window() {
             info.cwnd_packets == 17
         });
         let snapshot = daemon.datapath.flow(create.sock_id.0).unwrap();
-        assert_eq!((snapshot.program_uid, snapshot.netns), (1, ns.inode() as u32));
+        assert_eq!(
+            (snapshot.program_uid, snapshot.netns),
+            (1, ns.inode() as u32)
+        );
         flow.stop();
         let report = flow.wait().unwrap();
         assert!(report.bytes > 0);
@@ -50,11 +58,22 @@ fn root_a_flow_announces_itself_and_takes_a_window() {
         let close = daemon.seen.closes().last().unwrap();
         assert_eq!(close.sock_id, create.sock_id);
         let totals = close.totals.unwrap();
-        assert!(totals.sent.0 >= report.bytes && totals.delivered.0 >= report.bytes, "{totals:?} {}", report.bytes);
+        assert!(
+            totals.sent.0 >= report.bytes && totals.delivered.0 >= report.bytes,
+            "{totals:?} {}",
+            report.bytes
+        );
     }
     let counters = daemon.datapath.counters().unwrap();
-    assert_eq!((counters.flows, counters.closed, counters.slots_in_use), (2, 2, 0), "{counters:?}");
-    assert_eq!(counters.refused_generation + counters.refused_program + counters.fallbacks, 0);
+    assert_eq!(
+        (counters.flows, counters.closed, counters.slots_in_use),
+        (2, 2, 0),
+        "{counters:?}"
+    );
+    assert_eq!(
+        counters.refused_generation + counters.refused_program + counters.fallbacks,
+        0
+    );
 }
 
 /// IPv4 through an IPv6 socket is announced as IPv4.
@@ -70,13 +89,16 @@ fn root_mapped_addresses_are_ipv4() {
         .run(|| {
             let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
             set_congestion(&listener, &name).unwrap();
-            let client = TcpStream::connect((LOOPBACK, listener.local_addr().unwrap().port())).unwrap();
+            let client =
+                TcpStream::connect((LOOPBACK, listener.local_addr().unwrap().port())).unwrap();
             let (server, _) = listener.accept().unwrap();
             (client, server)
         })
         .unwrap();
     daemon.until("CREATE", |d| !d.seen.creates.is_empty());
-    let info = daemon.seen.creates[0].to_flow_info(ccp_wire::PortOrder::Network).unwrap();
+    let info = daemon.seen.creates[0]
+        .to_flow_info(ccp_wire::PortOrder::Network)
+        .unwrap();
     assert_eq!(info.src.ip(), IpAddr::from(LOOPBACK));
     assert_eq!(info.dst, streams.0.local_addr().unwrap());
     // A listener's name is inherited, and found by setsockopt on the way as well.
@@ -91,7 +113,9 @@ fn root_a_rate_limits() {
     let mut daemon = Daemon::running(Attached::new(), &still(), &[(1, 12_500_000)]);
     let ns = Namespace::new("rate").unwrap();
     let flow = bulk(&daemon).start(&ns, &ns, LOOPBACK).unwrap();
-    daemon.until("the rate", |_| flow.info().unwrap().pacing_rate == Some(12_500_000));
+    daemon.until("the rate", |_| {
+        flow.info().unwrap().pacing_rate == Some(12_500_000)
+    });
     daemon.for_some(Duration::from_millis(300));
     let before = flow.bytes_received();
     daemon.for_some(Duration::from_secs(1));
@@ -99,14 +123,18 @@ fn root_a_rate_limits() {
     assert!((85.0..115.0).contains(&mbit), "{mbit} of 100 Mbit/s");
     // No rate again: the kernel's formula.
     daemon.write(flow.local(), None, &[(1, 0)]);
-    daemon.until("another rate", |_| flow.info().unwrap().pacing_rate.unwrap() > 100_000_000);
+    daemon.until("another rate", |_| {
+        flow.info().unwrap().pacing_rate.unwrap() > 100_000_000
+    });
     // Nonsense cannot stop it: one packet per second is the least, one packet the smallest window.
     daemon.write(flow.local(), None, &[(0, 0), (1, 1)]);
     daemon.until("one packet", |_| flow.info().unwrap().cwnd_packets == 1);
     let info = flow.info().unwrap();
     assert_eq!(info.pacing_rate, Some(u64::from(info.mss_bytes)));
     daemon.write(flow.local(), None, &[(0, u64::MAX), (1, u64::MAX)]);
-    daemon.until("the largest window", |_| flow.info().unwrap().cwnd_packets == 1 << 20);
+    daemon.until("the largest window", |_| {
+        flow.info().unwrap().cwnd_packets == 1 << 20
+    });
     flow.stop();
     flow.wait().unwrap();
 }
@@ -132,7 +160,8 @@ fn root_reports_on_every_ack_add_up() {
     let mut daemon = Daemon::running(Attached::new(), &program, &[(0, 2_000_000)]);
     let ns = Namespace::new("acks").unwrap();
     for mtu in [65_536, 1500, 576] {
-        ns.ip(["link", "set", "lo", "mtu", &mtu.to_string()]).unwrap();
+        ns.ip(["link", "set", "lo", "mtu", &mtu.to_string()])
+            .unwrap();
         let flow = Bulk::new(Until::Bytes(20_000_000))
             .congestion(daemon.datapath.name())
             .start(&ns, &ns, LOOPBACK)
@@ -149,17 +178,33 @@ fn root_reports_on_every_ack_add_up() {
         let counters = daemon.datapath.counters().unwrap();
         // The acknowledgements until the first program ran are not in there.
         let acked = sum(0);
-        assert!((15_000_000..=20_000_002).contains(&acked), "mtu {mtu}: {acked} {counters:?}");
-        let merged: u64 = reports.iter().map(|r| u64::from(r.trailer.unwrap().merged)).sum();
-        assert_eq!(sum(1), reports.len() as u64 + merged, "an ACK per report, but for merged ones");
+        assert!(
+            (15_000_000..=20_000_002).contains(&acked),
+            "mtu {mtu}: {acked} {counters:?}"
+        );
+        let merged: u64 = reports
+            .iter()
+            .map(|r| u64::from(r.trailer.unwrap().merged))
+            .sum();
+        assert_eq!(
+            sum(1),
+            reports.len() as u64 + merged,
+            "an ACK per report, but for merged ones"
+        );
         let last = reports.last().unwrap();
         let mss = report.last.mss_bytes;
         assert_eq!(last.fields[2], u64::from(mss), "peer {peer}");
         let delivered = last.fields[3];
-        assert!((19_900_000..=20_000_001).contains(&delivered), "{delivered} at {mss}");
+        assert!(
+            (19_900_000..=20_000_001).contains(&delivered),
+            "{delivered} at {mss}"
+        );
         assert!(last.fields[4] < 100_000, "{} µs", last.fields[4]);
         assert!(last.fields[5] >= 19_000_000);
-        let generations: Vec<_> = reports.iter().map(|r| r.trailer.unwrap().generation).collect();
+        let generations: Vec<_> = reports
+            .iter()
+            .map(|r| r.trailer.unwrap().generation)
+            .collect();
         assert!(generations.iter().all(|g| *g == generations[0]));
     }
 }
@@ -183,9 +228,13 @@ fn root_a_full_ring_merges() {
     let flow = bulk(&daemon).start(&ns, &ns, LOOPBACK).unwrap();
     daemon.until("reports", |d| d.seen.reports().count() > 10);
     // Nobody reads.
-    wait("a full ring", || daemon.datapath.flows().any(|f| f.ring_full > 200));
+    wait("a full ring", || {
+        daemon.datapath.flows().any(|f| f.ring_full > 200)
+    });
     let until = flow.info().unwrap().bytes_acked;
-    daemon.until("a merged one", |d| d.seen.reports().any(|r| r.trailer.unwrap().merged > 100));
+    daemon.until("a merged one", |d| {
+        d.seen.reports().any(|r| r.trailer.unwrap().merged > 100)
+    });
     let sum: u64 = daemon.seen.reports().map(|r| r.fields[0]).sum();
     let first = 2_000_000; // at most, before the program ran
     assert!(sum + first > until, "{sum} of {until}");
@@ -213,7 +262,12 @@ fn root_programs_can_be_changed() {
     daemon.datapath.install(2, &report_c(9)).unwrap();
     let ns = Namespace::new("change").unwrap();
     let flow = bulk(&daemon).start(&ns, &ns, LOOPBACK).unwrap();
-    let last = |d: &Daemon| d.seen.reports().last().map(|r| (r.program_uid, r.fields[0]));
+    let last = |d: &Daemon| {
+        d.seen
+            .reports()
+            .last()
+            .map(|r| (r.program_uid, r.fields[0]))
+    };
     daemon.until("the first program", |d| last(d) == Some((1, 7)));
     daemon.write(flow.local(), None, &[(2, 8)]);
     daemon.until("the update", |d| last(d) == Some((1, 8)));
@@ -225,7 +279,10 @@ fn root_programs_can_be_changed() {
     assert_eq!(flow.info().unwrap().cwnd_packets, cwnd);
     daemon.write(flow.local(), Some(1), &[(2, 10)]);
     daemon.until("the first again", |d| last(d) == Some((1, 10)));
-    assert!(daemon.seen.reports().all(|r| r.fields[1] > 1000), "the clock starts at 0");
+    assert!(
+        daemon.seen.reports().all(|r| r.fields[1] > 1000),
+        "the clock starts at 0"
+    );
 
     // Taken away under it: native, announced again, and steered again.
     assert!(daemon.datapath.remove(1).unwrap());
@@ -252,17 +309,25 @@ fn root_faults_lead_to_the_fallback() {
     let mut daemon = Daemon::running(Attached::new(), &program, &[]);
     let ns = Namespace::new("faults").unwrap();
     let flow = bulk(&daemon).start(&ns, &ns, LOOPBACK).unwrap();
-    daemon.until("the fallback", |d| d.datapath.counters().unwrap().fault_fallbacks == 1);
+    daemon.until("the fallback", |d| {
+        d.datapath.counters().unwrap().fault_fallbacks == 1
+    });
     daemon.for_some(Duration::from_millis(200));
     let counters = daemon.datapath.counters().unwrap();
-    assert_eq!((counters.fault_fallbacks, counters.faults, counters.reports), (1, 16, 0));
+    assert_eq!(
+        (counters.fault_fallbacks, counters.faults, counters.reports),
+        (1, 16, 0)
+    );
     assert_eq!(daemon.seen.reports().count(), 0);
     assert_eq!(daemon.datapath.flows().next().unwrap().mode, Mode::Fallback);
     // It is offered again.
     daemon.datapath.install(2, &still()).unwrap();
     daemon.answer = Some((2, vec![(0, 700_000)]));
     daemon.until("resumed", |d| {
-        d.datapath.flows().next().is_some_and(|f| (f.mode, f.program_uid) == (Mode::Running, 2))
+        d.datapath
+            .flows()
+            .next()
+            .is_some_and(|f| (f.mode, f.program_uid) == (Mode::Running, 2))
     });
     flow.stop();
     flow.wait().unwrap();
@@ -281,7 +346,11 @@ fn root_other_namespaces_run_natively() {
     flow.stop();
     flow.wait().unwrap();
     let counters = daemon.datapath.counters().unwrap();
-    assert_eq!((counters.native_namespace, counters.flows), (1, 0), "{counters:?}");
+    assert_eq!(
+        (counters.native_namespace, counters.flows),
+        (1, 0),
+        "{counters:?}"
+    );
 
     // The tests' own namespace is the initial one.
     let listener = TcpListener::bind((LOOPBACK, 0)).unwrap();
@@ -321,13 +390,23 @@ fn root_flows_beyond_the_slots_run_natively() {
     daemon.for_some(Duration::from_millis(50));
     assert!(fourth.info().unwrap().cwnd_packets > 3);
     let counters = daemon.datapath.counters().unwrap();
-    assert_eq!((counters.native_limit, counters.slots_in_use), (1, 2), "{counters:?}");
+    assert_eq!(
+        (counters.native_limit, counters.slots_in_use),
+        (1, 2),
+        "{counters:?}"
+    );
     for flow in [second, third, fourth] {
         flow.stop();
         flow.wait().unwrap();
     }
     let no_slot = daemon.datapath.mailbox().write(2, 1, None, &[]);
-    assert_eq!(no_slot, Err(MailboxError::NoSlot { sock_id: 2, slots: 2 }));
+    assert_eq!(
+        no_slot,
+        Err(MailboxError::NoSlot {
+            sock_id: 2,
+            slots: 2
+        })
+    );
 }
 
 #[test]
@@ -335,7 +414,11 @@ fn root_many_short_flows_come_and_go() {
     if skipped() {
         return;
     }
-    let mut daemon = Daemon::running(Attached::with(|o| o.max_flows = 64), &still(), &[(0, 1_000_000)]);
+    let mut daemon = Daemon::running(
+        Attached::with(|o| o.max_flows = 64),
+        &still(),
+        &[(0, 1_000_000)],
+    );
     let ns = Namespace::new("many").unwrap();
     let running = ShortFlows::new(1000, 20_000)
         .at_once(20)
@@ -346,8 +429,19 @@ fn root_many_short_flows_come_and_go() {
     let report = running.wait();
     assert_eq!((report.completed, report.failures.len()), (1000, 0));
     let counters = daemon.datapath.counters().unwrap();
-    assert_eq!((counters.flows, counters.closed), (1000, 1000), "{counters:?}");
+    assert_eq!(
+        (counters.flows, counters.closed),
+        (1000, 1000),
+        "{counters:?}"
+    );
     assert_eq!(daemon.seen.creates.len(), 1000);
-    assert_eq!((counters.native_limit, counters.slot_leaked, counters.slots_in_use), (0, 0, 0));
+    assert_eq!(
+        (
+            counters.native_limit,
+            counters.slot_leaked,
+            counters.slots_in_use
+        ),
+        (0, 0, 0)
+    );
     assert_eq!(daemon.datapath.flows().count(), 0);
 }

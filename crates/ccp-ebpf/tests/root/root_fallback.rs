@@ -1,0 +1,147 @@
+//! Nobody there, and back again.
+
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ccp_ebpf::{FlowSnapshot, Mode};
+use ccp_lab::{Bulk, Namespace, RunningFlow, Until};
+use ccp_types::Origin;
+
+use crate::common::{Attached, Daemon, skipped, still, wait};
+
+fn start(daemon: &Daemon, ns: &Namespace) -> RunningFlow {
+    Bulk::new(Until::Stopped)
+        .congestion(daemon.datapath.name())
+        .start(ns, ns, Ipv4Addr::LOCALHOST)
+        .unwrap()
+}
+
+fn snapshot(daemon: &Daemon) -> FlowSnapshot {
+    daemon.datapath.flows().next().expect("a flow")
+}
+
+#[test]
+fn root_without_a_heartbeat_flows_run_natively_and_come_back() {
+    if skipped() {
+        return;
+    }
+    let limit = Duration::from_millis(200);
+    let attached = Attached::with(|o| o.fallback_after = limit);
+    let mut daemon = Daemon::running(attached, &still(), &[]);
+    let ns = Namespace::new("beat").unwrap();
+    let flow = start(&daemon, &ns);
+    daemon.until("running", |d| snapshot(d).mode == Mode::Running);
+    daemon.until("5 packets", |d| {
+        let info = flow.info().unwrap();
+        d.write(flow.local(), None, &[(0, 5 * u64::from(info.mss_bytes))]);
+        info.cwnd_packets == 5
+    });
+
+    let silence = Instant::now();
+    wait("the fallback", || snapshot(&daemon).mode == Mode::Fallback);
+    let after = silence.elapsed();
+    assert!(after >= limit - Duration::from_millis(20), "{after:?}");
+    assert!(after < limit + Duration::from_millis(500), "{after:?}");
+    // From the present window, as if ssthresh had just been reached: growing, but not by doubling.
+    let info = flow.info().unwrap();
+    assert!((5..20).contains(&info.cwnd_packets), "{info:?}");
+    assert_eq!(info.ssthresh_packets, Some(5), "{info:?}");
+    wait("growth", || flow.info().unwrap().cwnd_packets > 8);
+    // What is written now is void when it comes back.
+    daemon.write(flow.local(), None, &[(0, 1)]);
+    assert_eq!(daemon.seen.creates.len(), 1);
+
+    daemon.answer = None;
+    let native = flow.info().unwrap().cwnd_packets;
+    daemon.until("announced", |d| d.seen.creates.len() == 2);
+    let [first, again] = &daemon.seen.creates[..] else {
+        panic!("two announcements");
+    };
+    assert_eq!(first.sock_id, again.sock_id);
+    assert_eq!(again.generation(), first.generation() + 1);
+    let details = again.details.unwrap();
+    assert_eq!(details.origin, Origin::Resumed);
+    let announced = details.state.cwnd.0 / u64::from(again.mss);
+    assert!(announced >= u64::from(native), "{announced} {native}");
+    assert!(details.state.srtt.0 > 0 && details.state.rate.0 > 0);
+    // Native until it is answered; then from the window it has.
+    daemon.for_some(Duration::from_millis(20));
+    assert_eq!(snapshot(&daemon).mode, Mode::Native);
+    let before = flow.info().unwrap().cwnd_packets;
+    daemon.write(flow.local(), Some(1), &[]);
+    daemon.until("running", |d| snapshot(d).mode == Mode::Running);
+    let after = flow.info().unwrap().cwnd_packets;
+    assert!(
+        (before..before + 100).contains(&after),
+        "{before} -> {after}"
+    );
+    thread::sleep(Duration::from_millis(20));
+    assert_eq!(
+        flow.info().unwrap().cwnd_packets,
+        after,
+        "nobody grows it now"
+    );
+    let counters = daemon.datapath.counters().unwrap();
+    assert_eq!(
+        (counters.fallbacks, counters.fault_fallbacks),
+        (1, 0),
+        "{counters:?}"
+    );
+    flow.stop();
+    flow.wait().unwrap();
+}
+
+/// A daemon that has been away calls everybody to the roll.
+#[test]
+fn root_a_new_epoch_announces_everything_again() {
+    if skipped() {
+        return;
+    }
+    let mut daemon = Daemon::running(Attached::new(), &still(), &[]);
+    let ns = Namespace::new("epoch").unwrap();
+    let flow = start(&daemon, &ns);
+    daemon.until("running", |d| snapshot(d).mode == Mode::Running);
+    let old = daemon.seen.creates[0].generation();
+    daemon.datapath.bump_epoch();
+    daemon.until("announced", |d| d.seen.creates.len() == 2);
+    assert_eq!(
+        daemon.seen.creates[1].details.unwrap().origin,
+        Origin::Adopted
+    );
+    daemon.until("running", |d| snapshot(d).mode == Mode::Running);
+    // Stale updates are refused.
+    let cwnd = flow.info().unwrap().cwnd_packets;
+    let id = daemon.seen.creates[0].sock_id.0;
+    let mailbox = daemon.datapath.mailbox();
+    mailbox.write(id, old, None, &[(0, 1)]).unwrap();
+    daemon.until("a refusal", |d| {
+        d.datapath.counters().unwrap().refused_generation == 1
+    });
+    assert_eq!(flow.info().unwrap().cwnd_packets, cwnd);
+    flow.stop();
+    flow.wait().unwrap();
+}
+
+/// A flow that is left native on purpose is not announced again and again.
+#[test]
+fn root_an_answer_without_a_program_is_an_answer() {
+    if skipped() {
+        return;
+    }
+    let mut daemon = Daemon::new(Attached::new());
+    let ns = Namespace::new("native").unwrap();
+    let flow = start(&daemon, &ns);
+    daemon.until("announced", |d| !d.seen.creates.is_empty());
+    daemon.until("announced twice", |d| {
+        d.datapath.counters().unwrap().announced >= 3
+    });
+    daemon.write(flow.local(), None, &[]);
+    daemon.for_some(Duration::from_millis(50));
+    let n = daemon.datapath.counters().unwrap().announced;
+    daemon.for_some(Duration::from_millis(300));
+    assert_eq!(daemon.datapath.counters().unwrap().announced, n);
+    assert_eq!(snapshot(&daemon).mode, Mode::Native);
+    flow.stop();
+    flow.wait().unwrap();
+}

@@ -1,0 +1,283 @@
+//! Losses, timeouts, marks: what programs see of them, and what happens by itself.
+
+use std::time::Duration;
+
+use ccp_lab::{
+    Bulk, Direction, EmulatedLink, FlowReport, Namespace, Need, Pipe, Until, skip_without,
+};
+
+use crate::common::{Attached, Daemon, compile, skipped};
+
+/// Reno in the datapath: slow start to ssthresh, then a packet per window; the reduction is the
+/// datapath's own.
+const RENO: &str = "
+    (def (Report (volatile acked 0) (volatile lost 0) (volatile timeouts 0) (volatile ce 0)
+                 (volatile ece 0) (state 0) (cwnd 0) (undone 0)))
+    (when true
+        (:= Report.acked (+ Report.acked Ack.bytes_acked))
+        (:= Report.lost (+ Report.lost Ack.lost_pkts_sample))
+        (if Flow.was_timeout (:= Report.timeouts (+ Report.timeouts 1)))
+        (:= Report.ce (+ Report.ce Ack.ecn_packets))
+        (if Ack.ece (:= Report.ece (+ Report.ece 1)))
+        (:= Report.state Flow.recovery_state)
+        (:= Report.cwnd Cwnd)
+        (if (&& Flow.cwnd_limited (|| (< Flow.recovery_state 2) (== Flow.recovery_state 4)))
+            (:= Cwnd (if (< Cwnd Flow.ssthresh) (+ Cwnd Ack.bytes_acked)))
+            (!if (< Cwnd Flow.ssthresh) (:= Cwnd (+ Cwnd (/ (* Flow.mss Ack.bytes_acked) Cwnd)))))
+        (report))";
+
+struct Lab {
+    client: Namespace,
+    server: Namespace,
+    link: EmulatedLink,
+}
+
+fn lab(pipe: Pipe) -> Lab {
+    let client = Namespace::new("client").unwrap();
+    let server = Namespace::new("server").unwrap();
+    let link = EmulatedLink::new(&client, &server, pipe).unwrap();
+    Lab {
+        client,
+        server,
+        link,
+    }
+}
+
+fn skip() -> bool {
+    skipped() || skip_without(&[Need::Namespaces, Need::Tun])
+}
+
+/// 20 Mbit/s, 20 ms, half a bandwidth-delay product of queue.
+fn pipe() -> Pipe {
+    Pipe::new(20_000_000, Duration::from_millis(10)).queue_bytes(25_000)
+}
+
+fn run(lab: &Lab, congestion: &str, bytes: u64, mut meanwhile: impl FnMut()) -> FlowReport {
+    let flow = Bulk::new(Until::Bytes(bytes))
+        .congestion(congestion)
+        .start(&lab.client, &lab.server, lab.link.b_v4())
+        .unwrap();
+    while !flow.is_finished() {
+        meanwhile();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    flow.wait().unwrap()
+}
+
+/// Throughput and retransmissions of a loss-based control beside the kernel's.
+#[test]
+fn root_recovery_is_as_good_as_the_kernels() {
+    if skip() {
+        return;
+    }
+    let lab = lab(pipe());
+    let mut daemon = Daemon::running(Attached::new(), &compile(RENO), &[]);
+    let name = daemon.datapath.name().to_owned();
+    let mut last = String::new();
+    for _ in 0..3 {
+        let kernel = run(&lab, "reno", 6_000_000, || daemon.step());
+        let ours = run(&lab, &name, 6_000_000, || daemon.step());
+        assert_eq!(ours.congestion, name);
+        last = format!(
+            "kernel {:.2} Mbit/s, {} retransmissions; ours {:.2} Mbit/s, {}",
+            kernel.goodput_bps() / 1e6,
+            kernel.last.retransmits,
+            ours.goodput_bps() / 1e6,
+            ours.last.retransmits,
+        );
+        eprintln!("{last}");
+        if ours.goodput_bps() > 0.95 * kernel.goodput_bps()
+            && f64::from(ours.last.retransmits) < 1.3 * f64::from(kernel.last.retransmits) + 5.0
+        {
+            let lost: u64 = daemon.seen.reports().map(|r| r.fields[1]).sum();
+            assert!(lost > 0);
+            assert!(
+                daemon.seen.reports().any(|r| r.fields[5] == 3),
+                "fast recovery was seen"
+            );
+            return;
+        }
+    }
+    panic!("{last}");
+}
+
+/// One lost packet: the window halves, and nothing else happens.
+#[test]
+fn root_a_loss_halves_the_window() {
+    if skip() {
+        return;
+    }
+    let lab = lab(Pipe::new(50_000_000, Duration::from_millis(10))
+        .queue_bytes(400_000)
+        .drop_data([600]));
+    // The window is as large as it is told, and recovery is the datapath's.
+    let program = compile(
+        "(def (Report (volatile lost 0) (state 0) (cwnd 0)))
+         (when true
+             (:= Report.lost (+ Report.lost Ack.lost_pkts_sample))
+             (:= Report.state Flow.recovery_state)
+             (:= Report.cwnd (/ Cwnd Flow.mss))
+             (report))",
+    );
+    let mut daemon = Daemon::running(Attached::new(), &program, &[(0, 40 * 1448)]);
+    let name = daemon.datapath.name().to_owned();
+    let report = run(&lab, &name, 3_000_000, || daemon.step());
+    assert_eq!(report.last.retransmits, 1);
+    let reports: Vec<_> = daemon.seen.reports().map(|r| r.fields.clone()).collect();
+    assert_eq!(reports.iter().map(|r| r[0]).sum::<u64>(), 1, "lost");
+    let entered = reports.iter().position(|r| r[1] == 3).expect("recovery");
+    let left = entered
+        + reports[entered..]
+            .iter()
+            .position(|r| r[1] < 2)
+            .expect("its end");
+    let before = reports[entered - 1][2];
+    assert!(
+        reports[entered..].iter().all(|r| r[2] == before / 2),
+        "{before} {:?}",
+        &reports[entered..left]
+    );
+    assert_eq!(report.last.cwnd_packets as u64, before / 2);
+    assert_eq!(
+        report.last.ssthresh_packets.map(u64::from),
+        Some(before / 2)
+    );
+    // Proportional rate reduction sends about every other packet: no burst, no silence.
+    assert!(left - entered > 10, "{}", left - entered);
+}
+
+/// Everything is lost for a while: timeouts are seen once each, and the flow lives on.
+#[test]
+fn root_timeouts_are_seen_once() {
+    if skip() {
+        return;
+    }
+    let lab = lab(pipe());
+    let mut daemon = Daemon::running(Attached::new(), &compile(RENO), &[]);
+    let flow = Bulk::new(Until::Stopped)
+        .congestion(daemon.datapath.name())
+        .start(&lab.client, &lab.server, lab.link.b_v4())
+        .unwrap();
+    daemon.for_some(Duration::from_millis(600));
+    // Data only: were acknowledgements lost, the kernel would find out and undo it.
+    lab.link.set_loss(Direction::AToB, 1.0).unwrap();
+    daemon.for_some(Duration::from_millis(900));
+    lab.link.set_loss(Direction::AToB, 0.0).unwrap();
+    let timeouts = |d: &Daemon| d.seen.reports().map(|r| r.fields[2]).sum::<u64>();
+    let acked = flow.info().unwrap().bytes_acked;
+    daemon.until("a timeout", |d| timeouts(d) > 0);
+    daemon.until("more", |_| {
+        flow.info().unwrap().bytes_acked > acked + 1_000_000
+    });
+    // Several timeouts without an ACK in between are one flag, and counted apart.
+    assert_eq!(timeouts(&daemon), 1);
+    let noted = daemon.datapath.flows().next().unwrap().timeouts;
+    assert!((1..=4).contains(&noted), "{noted}");
+    // The window began again at one packet; that ACK may have opened it again by what it covers.
+    let first = daemon.seen.reports().find(|r| r.fields[2] > 0).unwrap();
+    let (acked, cwnd) = (first.fields[0], first.fields[6]);
+    assert!(cwnd <= 1448 + acked, "{cwnd} {acked}");
+    flow.stop();
+    flow.wait().unwrap();
+}
+
+/// Marks instead of losses: counted once, answered once per round trip.
+#[test]
+fn root_marks_are_counted_right() {
+    if skip() {
+        return;
+    }
+    let lab = lab(Pipe::new(20_000_000, Duration::from_millis(10))
+        .queue_bytes(200_000)
+        .mark_above(20_000));
+    for ns in [&lab.client, &lab.server] {
+        ns.set_sysctl("net.ipv4.tcp_ecn", "1").unwrap();
+    }
+    let mut daemon = Daemon::running(Attached::new(), &compile(RENO), &[]);
+    let name = daemon.datapath.name().to_owned();
+    let report = run(&lab, &name, 6_000_000, || daemon.step());
+    daemon.until("close", |d| d.seen.closes().count() == 1);
+    let marked = lab.link.counters(Direction::AToB).marked_ce;
+    assert!(marked > 0);
+    let sum = |i: usize| daemon.seen.reports().map(|r| r.fields[i]).sum::<u64>();
+    // With classic ECN the receiver repeats ECE until it sees CWR: what is acknowledged in between counts too, as the kernel counts it.
+    let kernel = u64::from(report.last.delivered_ce_packets);
+    let (ce, ece) = (sum(3), sum(4));
+    assert!(
+        ce.abs_diff(kernel) <= kernel / 10 + 2,
+        "{ce} of {kernel}, {marked} marked"
+    );
+    assert!(ece > 0 && ece <= ce + 10, "{ece} {ce}");
+    assert_eq!(report.last.retransmits, 0);
+    assert!(
+        daemon.seen.reports().any(|r| r.fields[5] == 2),
+        "CWR was seen"
+    );
+    assert!(report.goodput_bps() > 14e6, "{}", report.goodput_bps());
+}
+
+/// The fallback, too, recovers from losses as the kernel does.
+#[test]
+fn root_the_fallback_is_as_good_as_the_kernels_cubic() {
+    if skip() {
+        return;
+    }
+    let lab = lab(pipe());
+    let mut attached = Attached::new();
+    let name = attached.name().to_owned();
+    attached.abandon();
+    std::thread::sleep(Duration::from_millis(1100));
+    let mut last = String::new();
+    for _ in 0..3 {
+        let kernel = run(&lab, "cubic", 6_000_000, || ());
+        let ours = run(&lab, &name, 6_000_000, || ());
+        assert_eq!(ours.congestion, name);
+        last = format!(
+            "kernel {:.2} Mbit/s, {} retransmissions; ours {:.2} Mbit/s, {}",
+            kernel.goodput_bps() / 1e6,
+            kernel.last.retransmits,
+            ours.goodput_bps() / 1e6,
+            ours.last.retransmits,
+        );
+        eprintln!("{last}");
+        if ours.goodput_bps() > 0.97 * kernel.goodput_bps()
+            && f64::from(ours.last.retransmits) < 1.3 * f64::from(kernel.last.retransmits) + 5.0
+        {
+            return;
+        }
+    }
+    panic!("{last}");
+}
+
+/// A delay that grows at once makes the kernel believe in a timeout; it takes that back (F-RTO),
+/// and so does the window.
+#[test]
+fn root_spurious_timeouts_are_undone() {
+    if skip() {
+        return;
+    }
+    let lab = lab(Pipe::new(20_000_000, Duration::from_millis(10)).queue_bytes(400_000));
+    let program = compile(
+        "(def (Report (cwnd 0) (state 0)))
+         (when true (:= Report.cwnd (/ Cwnd Flow.mss)) (:= Report.state Flow.recovery_state) (report))",
+    );
+    let mut daemon = Daemon::running(Attached::new(), &program, &[(0, 30 * 1448)]);
+    let flow = Bulk::new(Until::Stopped)
+        .congestion(daemon.datapath.name())
+        .start(&lab.client, &lab.server, lab.link.b_v4())
+        .unwrap();
+    daemon.for_some(Duration::from_millis(500));
+    assert_eq!(flow.info().unwrap().cwnd_packets, 30);
+    lab.link
+        .set_delay(Direction::AToB, Duration::from_millis(450));
+    daemon.until("a timeout", |d| d.datapath.flows().any(|f| f.timeouts > 0));
+    daemon.until("open again", |_| {
+        flow.info().unwrap().ca_state == 0 && flow.info().unwrap().cwnd_packets > 4
+    });
+    daemon.for_some(Duration::from_millis(100));
+    assert_eq!(flow.info().unwrap().cwnd_packets, 30);
+    let reports: Vec<_> = daemon.seen.reports().map(|r| r.fields.clone()).collect();
+    assert_eq!(reports.last().unwrap()[0], 30);
+    flow.stop();
+    drop(flow);
+}
