@@ -324,11 +324,19 @@ impl Session {
             return;
         }
         self.options.epoch = epoch;
-        for entry in self.flows.values_mut() {
-            if !std::mem::replace(&mut entry.suspended, true) {
-                self.outputs.push_back(Output::Suspended { flow: entry.id });
-            }
-        }
+        let mut suspended: Vec<FlowId> = self
+            .flows
+            .values_mut()
+            .filter_map(|entry| {
+                let already = std::mem::replace(&mut entry.suspended, true);
+                (!already).then_some(entry.id)
+            })
+            .collect();
+        // The order of a hash table is nobody's business.
+        suspended.sort_unstable();
+        let outputs = suspended.into_iter();
+        self.outputs
+            .extend(outputs.map(|flow| Output::Suspended { flow }));
         self.hello();
     }
 
@@ -540,7 +548,7 @@ impl Session {
 
     fn end_all(&mut self) {
         let mut ended: Vec<FlowId> = self.flows.drain().map(|(_, entry)| entry.id).collect();
-        // The order of a hash table is nobody's business.
+        // As above.
         ended.sort_unstable();
         self.full = false;
         self.stats.flows_lost += ended.len() as u64;
