@@ -77,8 +77,8 @@ pub fn has(program: &str) -> bool {
 /// A BPF object: its kind and number.
 pub type BpfObject = (&'static str, u64);
 
-/// Every BPF program, map and struct_ops in the kernel, with its name. A struct_ops is a map, too: it is
-/// listed as both.
+/// Every BPF program and map in the kernel, with its name. What is registered as a congestion control is a
+/// map, too.
 ///
 /// # Panics
 ///
@@ -86,7 +86,7 @@ pub type BpfObject = (&'static str, u64);
 #[must_use]
 pub fn bpf_objects() -> BTreeMap<BpfObject, String> {
     let mut objects = BTreeMap::new();
-    for kind in ["prog", "map", "struct_ops"] {
+    for kind in ["prog", "map"] {
         for object in bpftool(kind) {
             let id = object.get("id").and_then(Value::as_u64);
             let name = object.get("name").and_then(Value::as_str).unwrap_or("");
@@ -95,6 +95,43 @@ pub fn bpf_objects() -> BTreeMap<BpfObject, String> {
             }
         }
     }
+    objects
+}
+
+/// The maps that process `pid` holds, and the programs that use them, with their names. What it has registered
+/// as a congestion control is among the maps.
+///
+/// # Panics
+///
+/// If `bpftool` fails.
+#[must_use]
+pub fn bpf_objects_of(pid: u32) -> BTreeMap<BpfObject, String> {
+    let maps: Vec<u64> = fs::read_dir(format!("/proc/{pid}/fdinfo"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        // A descriptor may be closed in the meantime.
+        .filter_map(|entry| fs::read_to_string(entry.path()).ok())
+        .filter_map(|text| {
+            let line = text.lines().find_map(|line| line.strip_prefix("map_id:"))?;
+            line.trim().parse().ok()
+        })
+        .collect();
+    let uses = |program: &Value| {
+        let used = program.get("map_ids").and_then(Value::as_array);
+        let mut used = used.into_iter().flatten().filter_map(Value::as_u64);
+        used.any(|map| maps.contains(&map))
+    };
+    let programs: Vec<u64> = bpftool("prog")
+        .iter()
+        .filter(|program| uses(program))
+        .filter_map(|program| program.get("id").and_then(Value::as_u64))
+        .collect();
+    let mut objects = bpf_objects();
+    objects.retain(|(kind, id), _| match *kind {
+        "prog" => programs.contains(id),
+        _ => maps.contains(id),
+    });
     objects
 }
 

@@ -2,11 +2,14 @@
 
 use std::{
     collections::BTreeMap,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     time::{Duration, Instant},
 };
 
 use ccp_lab::{
     Bulk, Direction, EmulatedLink, Namespace, Pipe, RunningFlow, Until, VethLink, VethSpec,
+    congestion_of, set_congestion,
 };
 use ccp_tests::{Daemon, KernelTest, Setup, Trace, host, within};
 use rustix::process::Signal;
@@ -262,6 +265,37 @@ fn root_stopped_and_continued_under_traffic() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The kernel has none of these any more. What nobody holds is freed after a grace period.
+///
+/// Looking is not harmless: `bpftool` opens each map that is still there and closes it, and each last close of
+/// a program array has the kernel empty it later, for which it takes a reference; a second time before the
+/// first is done, and that reference is never given back (seen with Linux 6.18: an empty array without owner
+/// stayed). So nobody looks until that must be over, and then not often.
+fn assert_gone(objects: &BTreeMap<host::BpfObject, String>) {
+    let left = || {
+        std::thread::sleep(ms(700));
+        let mut now = host::bpf_objects();
+        now.retain(|object, _| objects.contains_key(object));
+        now
+    };
+    let gone = within(Duration::from_secs(5), || left().is_empty().then_some(()));
+    assert!(gone.is_some(), "left in the kernel: {:?}", left());
+}
+
+/// A connection over the loopback of `ns` that has sent something and is quiet now: nothing happens to it by
+/// itself.
+fn quiet(ns: &Namespace, name: &str) -> anyhow::Result<(TcpStream, TcpStream)> {
+    ns.run(|| {
+        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let mut sender = TcpStream::connect(listener.local_addr()?)?;
+        let (mut receiver, _) = listener.accept()?;
+        set_congestion(&sender, name)?;
+        sender.write_all(&[7; 10_000])?;
+        receiver.read_exact(&mut [0; 10_000])?;
+        Ok((sender, receiver))
+    })?
+}
+
 #[test]
 fn root_a_clean_stop_leaves_nothing_but_the_flows() -> anyhow::Result<()> {
     let Some(_alone) = KernelTest::begin(Duration::from_secs(60)) else {
@@ -270,18 +304,18 @@ fn root_a_clean_stop_leaves_nothing_but_the_flows() -> anyhow::Result<()> {
     let lab = Lab::new()?;
     for signal in [Signal::TERM, Signal::INT] {
         let setup = Setup::new(CONFIG);
-        let before = host::bpf_objects();
-        let available = host::available();
         let daemon = setup.start(&lab.client);
         let reno = lab.reno(setup.name())?;
+        let quiet = [
+            quiet(&lab.client, setup.name())?,
+            quiet(&lab.server, setup.name())?,
+        ];
         daemon.await_flow(&reno, PATIENCE, |line| line.reports > 20);
-        let ours: BTreeMap<_, _> = host::bpf_objects()
-            .into_iter()
-            .filter(|(object, _)| !before.contains_key(object))
-            .collect();
+        let ours = host::bpf_objects_of(daemon.pid());
+        let kinds = |kind| ours.keys().filter(|object| object.0 == kind).count();
         assert!(
-            ours.keys().any(|(kind, _)| *kind == "struct_ops"),
-            "registered by BPF: {ours:?}"
+            kinds("prog") >= 5 && kinds("map") >= 5,
+            "the callbacks and what they share: {ours:?}"
         );
         assert!(host::is_pinned(setup.name()));
 
@@ -291,18 +325,15 @@ fn root_a_clean_stop_leaves_nothing_but_the_flows() -> anyhow::Result<()> {
         assert!(!host::is_available(setup.name()), "the name is gone");
         assert!(!host::is_pinned(setup.name()), "the pins are gone");
         assert!(!setup.socket().exists(), "the control socket is gone");
-        // The kernel frees what nobody holds any more after a grace period.
-        let left = || -> BTreeMap<_, _> {
-            let now = host::bpf_objects();
-            let still = ours.iter().filter(|(object, _)| now.contains_key(*object));
-            still.collect()
-        };
-        let gone = within(Duration::from_secs(5), || left().is_empty().then_some(()));
-        assert!(gone.is_some(), "left in the kernel: {:?}", left());
-        assert_eq!(host::available(), available);
+        assert_gone(&ours);
 
-        // The flow is the system's.
+        // The flows are the system's.
         assert_eq!(reno.congestion()?, "cubic");
+        for (mut sender, mut receiver) in quiet {
+            assert_eq!(congestion_of(&sender)?, "cubic");
+            sender.write_all(&[8; 10_000])?;
+            receiver.read_exact(&mut [0; 10_000])?;
+        }
         std::thread::sleep(ms(1500));
         assert_alive(&reno, stopped, Instant::now());
         reno.stop();
@@ -320,10 +351,11 @@ fn root_killed_again_and_again() -> anyhow::Result<()> {
     let (client, server) = (Namespace::new("client")?, Namespace::new("server")?);
     let link = VethLink::new(&client, &server, VethSpec::limited(50 * MBIT))?;
     let setup = Setup::new(CONFIG);
-    let before = host::bpf_objects();
+    let mut ours = BTreeMap::new();
     let mut flow = None;
     for _ in 0..4 {
         let daemon = setup.start(&client);
+        ours.extend(host::bpf_objects_of(daemon.pid()));
         let flow = match &flow {
             Some(flow) => flow,
             None => flow.insert(
@@ -341,17 +373,10 @@ fn root_killed_again_and_again() -> anyhow::Result<()> {
     let daemon = setup.start(&client);
     let flow = flow.expect("started in the loop");
     daemon.await_flow(&flow, PATIENCE, |line| line.state == "running");
-    let named = |objects: BTreeMap<host::BpfObject, String>| {
-        objects
-            .keys()
-            .filter(|(kind, _)| *kind == "struct_ops")
-            .count()
-    };
+    ours.extend(host::bpf_objects_of(daemon.pid()));
     let ended = daemon.stop();
     assert_eq!(ended.code(), 0, "{}", ended.log);
-    let (had, gone) = (named(before), Duration::from_secs(5));
-    let gone = within(gone, || (named(host::bpf_objects()) <= had).then_some(()));
-    assert!(gone.is_some(), "{:?}", host::bpf_objects());
+    assert_gone(&ours);
     assert!(!host::is_pinned(setup.name()) && !host::is_available(setup.name()));
     flow.stop();
     flow.wait()?;
