@@ -15,7 +15,7 @@
 //!
 //! The *datapath*, where it can, reduces the window by itself in the same moment and spreads the
 //! reduction over the round trip. For those that only have libccp's measurements there is a second
-//! program, which waits for the agent's answer instead.
+//! program, which halves the window itself: a loss is answered also when no agent is there.
 //!
 //! Not done: the restart of RFC 5681 section 4.1 after an idle time, since nothing runs while a
 //! flow is idle.

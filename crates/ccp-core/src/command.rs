@@ -32,6 +32,8 @@ pub enum Command {
         sock_id: SockId,
         /// The announcement that it is meant for.
         generation: u32,
+        /// Its largest segment, in bytes.
+        mss: u32,
     },
 }
 

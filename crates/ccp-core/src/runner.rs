@@ -72,6 +72,14 @@ pub enum RunnerNotice {
         /// Who steers the flow now: an algorithm, or `None` for the datapath.
         now: Option<String>,
     },
+    /// The datapath took over again and again although the control plane was there: the program
+    /// faults. The flow has another algorithm now.
+    TakenOver {
+        /// Its name.
+        algorithm: String,
+        /// Who steers the flow now: an algorithm, or `None` for the datapath.
+        now: Option<String>,
+    },
     /// The algorithm wanted something that cannot be; the flow is as it was.
     Refused {
         /// Its name.
@@ -88,7 +96,8 @@ pub enum RunnerNotice {
 /// reads no clock. A report costs no allocation once the flow is under way.
 ///
 /// A panic of the algorithm moves the flow to the default algorithm, from its present window; a
-/// panic of the default algorithm leaves it to the datapath. An update that cannot be is dropped
+/// panic of the default algorithm leaves it to the datapath. The same goes for a program that
+/// faults so often that the datapath takes over again and again. An update that cannot be is dropped
 /// as a whole, and the flow stays as it was.
 pub struct FlowRunner {
     id: FlowId,
@@ -110,11 +119,39 @@ pub struct FlowRunner {
     now: Timestamp,
     wake_at: Option<Timestamp>,
     pending: FlowUpdate,
+    /// The datapath is yet to be told that nobody steers the flow.
     native: bool,
+    /// Nobody steers the flow because everything that could has failed.
+    given_up: bool,
+    taken_over: TakenOver,
     group: Vec<FlowId>,
     forwards: VecDeque<(FlowId, Updates)>,
     notices: VecDeque<RunnerNotice>,
     counts: Counts,
+}
+
+/// When the datapath took over by itself, lately.
+#[derive(Default)]
+struct TakenOver {
+    since: Timestamp,
+    times: u32,
+}
+
+impl TakenOver {
+    /// More than so many times within so long, and an algorithm is given up.
+    const TIMES: u32 = 3;
+    const WITHIN: Micros = Micros::from_secs(10);
+
+    fn too_often(&mut self, now: Timestamp) -> bool {
+        if self.times == 0 || now.since(self.since) > Self::WITHIN {
+            *self = Self {
+                since: now,
+                times: 0,
+            };
+        }
+        self.times += 1;
+        self.times > Self::TIMES
+    }
 }
 
 struct Steering {
@@ -160,15 +197,20 @@ impl FlowRunner {
                 fields: smallvec::SmallVec::new(),
             },
             native: false,
+            given_up: false,
+            taken_over: TakenOver::default(),
             group: Vec::new(),
             forwards: VecDeque::new(),
             notices: VecDeque::new(),
             counts: Counts::default(),
             info,
         };
-        if let Some(algorithm) = algorithm {
-            let origin = runner.info.origin;
-            runner.start(now, &algorithm, origin);
+        match algorithm {
+            Some(algorithm) => {
+                let origin = runner.info.origin;
+                runner.start(now, &algorithm, origin);
+            }
+            None => runner.native = runner.programs.must_be_told_native(),
         }
         runner
     }
@@ -222,16 +264,33 @@ impl FlowRunner {
     /// The datapath announced the flow again: it is as `announced` says, and no program runs.
     pub fn on_resume(&mut self, now: Timestamp, announced: &Announced) {
         let now = self.advance(now);
+        if self.closed {
+            return;
+        }
+        let again = !self.suspended
+            && announced.info.origin == Origin::Resumed
+            && announced.generation != self.generation;
         self.info.clone_from(&announced.info);
         self.known = announced.info.state;
         self.generation = announced.generation;
         self.forget();
         self.suspended = false;
         self.mode = FlowMode::Native;
-        let resume = Resume::new(self.info.origin, self.known, self.info.mss);
-        if self.steering.is_none() && self.counts.panics > 0 {
-            self.mode = FlowMode::Fallback;
+        let Some(steering) = &self.steering else {
+            self.native = self.programs.must_be_told_native();
+            if self.given_up {
+                self.mode = FlowMode::Fallback;
+            }
+            return;
+        };
+        if again && self.taken_over.too_often(now) {
+            let algorithm = steering.algorithm.clone();
+            return self.give_up(now, &algorithm, |algorithm, now| RunnerNotice::TakenOver {
+                algorithm,
+                now,
+            });
         }
+        let resume = Resume::new(self.info.origin, self.known, self.info.mss);
         self.call(now, |flow| flow.on_resume(now, &resume));
     }
 
@@ -271,6 +330,7 @@ impl FlowRunner {
         let now = self.advance(now);
         if !self.closed {
             self.refresh();
+            self.given_up = false;
             self.start(now, algorithm, Origin::Adopted);
         }
     }
@@ -341,6 +401,7 @@ impl FlowRunner {
                 flow: self.id,
                 sock_id: self.info.sock_id,
                 generation: self.generation,
+                mss: self.info.mss.max(1),
             }));
         }
         if !self.pending.is_empty() {
@@ -431,27 +492,40 @@ impl FlowRunner {
         }
     }
 
-    /// `algorithm` panicked: the default takes over, or the datapath.
+    /// `algorithm` panicked.
     fn fail_as(&mut self, now: Timestamp, algorithm: &Algorithm, message: &str) {
         self.counts.panics += 1;
+        let message = message.to_owned();
+        self.give_up(now, algorithm, |algorithm, now| RunnerNotice::Panicked {
+            algorithm,
+            message,
+            now,
+        });
+    }
+
+    /// The default takes over from `algorithm`, or the datapath.
+    fn give_up(
+        &mut self,
+        now: Timestamp,
+        algorithm: &Algorithm,
+        notice: impl FnOnce(String, Option<String>) -> RunnerNotice,
+    ) {
         let next = self
             .default
             .clone()
             .filter(|default| !default.same(algorithm) && self.programs.fits(default));
-        self.notices.push_back(RunnerNotice::Panicked {
-            algorithm: algorithm.name().to_owned(),
-            message: message.to_owned(),
-            now: next.as_ref().map(|next| next.name().to_owned()),
-        });
+        let name = next.as_ref().map(|next| next.name().to_owned());
+        self.notices
+            .push_back(notice(algorithm.name().to_owned(), name));
         self.refresh();
         drop_quietly(self.steering.take());
+        self.taken_over = TakenOver::default();
         match next {
-            Some(next) => {
-                self.start(now, &next, Origin::Adopted);
-            }
+            Some(next) => self.start(now, &next, Origin::Adopted),
             None => {
                 self.forget();
                 self.native = !self.closed;
+                self.given_up = true;
                 self.mode = FlowMode::Fallback;
             }
         }

@@ -351,7 +351,7 @@ impl Session {
     pub fn programs(&self) -> Arc<ProgramTable> {
         self.programs
             .clone()
-            .unwrap_or_else(|| Arc::new(ProgramTable::new(&[], None)))
+            .unwrap_or_else(|| Arc::new(ProgramTable::none()))
     }
 
     /// What was counted.

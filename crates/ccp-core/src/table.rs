@@ -1,6 +1,6 @@
 //! The programs of one datapath: which it runs, under which number, in which form.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::BytesMut;
 use ccp_lang::libccp::{self, LimitError};
@@ -16,8 +16,9 @@ use crate::command::{Command, FlowUpdate, Place};
 use crate::program::CompiledProgram;
 use crate::registry::Algorithm;
 
-/// How many programs libccp has room for: one less than its table says.
-pub const MAX_LIBCCP_PROGRAMS: usize = 9;
+/// How many programs libccp has room for: nine, one less than its table says. One of them is ours,
+/// for flows that nobody steers.
+pub const MAX_LIBCCP_PROGRAMS: usize = 8;
 
 /// What was found when the programs of a control plane met one datapath.
 ///
@@ -29,7 +30,14 @@ pub struct ProgramTable {
     registers: RegisterTable,
     installed: Vec<Arc<Installed>>,
     refused: Vec<RefusedProgram>,
+    /// The number of [`NATIVE`], where the datapath has no algorithm of its own.
+    native: Option<u32>,
 }
+
+/// What a libccp datapath runs when nobody steers a flow: libccp itself would keep the window as
+/// it is for ever.
+static NATIVE: LazyLock<Option<CompiledProgram>> =
+    LazyLock::new(|| CompiledProgram::compile("native", include_str!("native.ccp")).ok());
 
 /// A program that the datapath runs.
 #[derive(Clone, Debug)]
@@ -86,24 +94,49 @@ impl ProgramTable {
     /// libccp's.
     #[must_use]
     pub fn new(algorithms: &[Algorithm], capabilities: Option<&Capabilities>) -> Self {
-        let mut table = Self {
-            features: capabilities.map_or(Features::NONE, |c| c.features & Features::ALL),
-            registers: capabilities.map_or_else(RegisterTable::libccp, |c| c.registers.clone()),
-            installed: Vec::new(),
-            refused: Vec::new(),
-        };
+        let mut table = Self::none();
+        if let Some(capabilities) = capabilities {
+            table.features = capabilities.features & Features::ALL;
+            table.registers = capabilities.registers.clone();
+        }
         let limits = capabilities.map_or(Limits::MAX, |c| c.limits);
         for program in algorithms.iter().flat_map(Algorithm::programs) {
             if !table.runs(program) && !table.refused.iter().any(|r| r.program.same(program)) {
-                table.take(program, &limits);
+                table.take(program, &limits, MAX_LIBCCP_PROGRAMS);
             }
+        }
+        if let (Some(native), false) = (&*NATIVE, table.has_native_algorithm()) {
+            table.take(native, &limits, MAX_LIBCCP_PROGRAMS + 1);
+            table.native = table.uid(native);
         }
         table
     }
 
-    fn take(&mut self, program: &CompiledProgram, limits: &Limits) {
+    /// The programs of a datapath that has not been told any.
+    pub(crate) fn none() -> Self {
+        Self {
+            features: Features::NONE,
+            registers: RegisterTable::libccp(),
+            installed: Vec::new(),
+            refused: Vec::new(),
+            native: None,
+        }
+    }
+
+    /// Whether the datapath has an algorithm of its own, which it runs where no program is.
+    const fn has_native_algorithm(&self) -> bool {
+        self.features.contains(Features::UPDATE_EXT)
+    }
+
+    /// Whether a flow without a program, on this datapath, has to be given one: it would keep its
+    /// first window for ever.
+    pub(crate) const fn must_be_told_native(&self) -> bool {
+        self.native.is_some()
+    }
+
+    fn take(&mut self, program: &CompiledProgram, limits: &Limits, libccp_limit: usize) {
         let program = program.clone();
-        match self.form(&program, limits) {
+        match self.form(&program, limits, libccp_limit) {
             Ok(form) => {
                 let uid = self.installed.len() as u32 + 1;
                 self.installed
@@ -113,15 +146,20 @@ impl ProgramTable {
         }
     }
 
-    fn form(&self, program: &CompiledProgram, limits: &Limits) -> Result<Form, Unfit> {
+    fn form(
+        &self,
+        program: &CompiledProgram,
+        limits: &Limits,
+        libccp_limit: usize,
+    ) -> Result<Form, Unfit> {
         let bound = program.ir().bind(&self.registers)?;
         if self.features.contains(Features::INSTALL_EXT) {
             verify(&bound, limits)?;
             return Ok(Form::Whole(bound));
         }
-        if self.installed.len() >= MAX_LIBCCP_PROGRAMS {
+        if self.installed.len() >= libccp_limit {
             return Err(Unfit::Full {
-                limit: MAX_LIBCCP_PROGRAMS,
+                limit: libccp_limit,
             });
         }
         Ok(Form::Libccp(libccp::lower(&bound)?))
@@ -180,7 +218,8 @@ impl ProgramTable {
     }
 
     /// Appends `command` to `frames` as a frame that this datapath understands. Returns whether
-    /// there is one: libccp has no word for [`Command::Native`] and [`Command::Hello`].
+    /// there is one: libccp has no word for [`Command::Hello`], and [`Command::Native`] is said to
+    /// it by starting a program of ours.
     ///
     /// libccp reads one frame of a datagram: send each by itself.
     ///
@@ -210,14 +249,32 @@ impl ProgramTable {
                 sock_id,
                 generation,
                 ..
-            } if self.features.contains(Features::UPDATE_EXT) => ChangeProgExt {
+            } if self.has_native_algorithm() => ChangeProgExt {
                 sock_id: *sock_id,
                 generation: *generation,
                 program_uid: 0,
                 fields: Vec::new(),
             }
             .encode(frames)?,
-            Command::Native { .. } => return Ok(false),
+            Command::Native { sock_id, mss, .. } => {
+                let Some(program_uid) = self.native else {
+                    return Ok(false);
+                };
+                // The program's only control variable.
+                let segment = FieldTarget::Control {
+                    index: 0,
+                    volatile: false,
+                };
+                ChangeProg {
+                    sock_id: *sock_id,
+                    program_uid,
+                    fields: vec![Field {
+                        target: segment,
+                        value: u64::from(*mss),
+                    }],
+                }
+                .encode(frames)?;
+            }
         }
         Ok(true)
     }

@@ -46,6 +46,30 @@ impl CongAlg for Only {
     }
 }
 
+/// An algorithm that starts a program for packets of 1,000 bytes, and leaves it alone.
+pub(crate) struct Starts(pub(crate) CompiledProgram);
+
+impl CongAlg for Starts {
+    fn programs(&self) -> Vec<CompiledProgram> {
+        vec![self.0.clone()]
+    }
+
+    fn new_flow(&self, _flow: &NewFlow<'_>) -> Box<dyn Flow> {
+        Box::new(Self(self.0.clone()))
+    }
+}
+
+impl Flow for Starts {
+    fn on_resume(&mut self, _now: Timestamp, _resume: &Resume) -> Updates {
+        let segment = self.0.control::<u64>("segment").unwrap();
+        Updates::run(&self.0).set(segment, 1_000)
+    }
+
+    fn on_report(&mut self, _now: Timestamp, _report: &Report<'_>) -> Updates {
+        Updates::none()
+    }
+}
+
 /// An algorithm whose reports say what it is to do, and that writes down what it hears.
 #[derive(Clone)]
 pub(crate) struct Puppet {

@@ -1,7 +1,7 @@
 # Reno on a datapath that measures what libccp does, no more, and does not answer losses by itself.
-# This program grows the window and tells the agent of each loss; the agent answers with the
-# window's new size. Until then, and until everything is acknowledged that was outstanding at the
-# loss, nothing grows and no further loss counts.
+# This program grows the window, halves it at a loss, and tells the agent, which says where growth
+# is to slow down. Until everything is acknowledged that was outstanding at the loss, nothing grows
+# and no further loss counts.
 (def
     (Report
         (volatile acked 0)       # bytes acknowledged since the last report
@@ -61,7 +61,8 @@
 # A loss or a mark.
 (when (&& (> (+ Ack.lost_pkts_sample Ack.ecn_packets) 0) (== left 0))
     (:= Report.event (+ Report.event 1))
-    (:= ssthresh Cwnd)
+    (:= ssthresh (max (/ Report.flight 2) (* 2 segment)))
+    (:= Cwnd (min Cwnd ssthresh))
     (:= left Report.flight)
     (:= credit 0)
     (report)

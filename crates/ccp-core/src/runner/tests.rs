@@ -492,3 +492,80 @@ fn nothing_steers_a_flow_that_was_left_to_its_datapath() {
     assert_eq!(puppet.heard(), ["Adopted 10 B"]);
     assert!(update(&mut runner).change_program);
 }
+
+#[test]
+fn a_libccp_flow_without_algorithm_is_told_to_go_on_by_itself() {
+    let puppet = Puppet::new();
+    let algorithm = puppet.named("mine");
+    let opened = |algorithm| {
+        let programs = Arc::new(ProgramTable::new(&[puppet.named("mine")], None));
+        let announced = announced(0, Origin::New, 10_000);
+        Opened::new(FlowId(1), "unix", announced, algorithm, programs)
+    };
+    let told = |runner: &mut FlowRunner| {
+        let outputs = poll(runner);
+        let told = |o: &RunnerOutput| {
+            matches!(o, RunnerOutput::Command(Command::Native { mss: 1_000, .. }))
+        };
+        outputs.iter().filter(|o| told(o)).count()
+    };
+    let mut alone = FlowRunner::new(START, opened(None), None);
+    assert_eq!(told(&mut alone), 1);
+    alone.on_resume(START, &announced(0, Origin::New, 10_000));
+    assert_eq!(told(&mut alone), 1);
+    let mut steered = FlowRunner::new(START, opened(Some(algorithm)), None);
+    assert_eq!(told(&mut steered), 0);
+}
+
+#[test]
+fn a_program_that_the_datapath_takes_over_from_again_and_again_is_given_up() {
+    let puppet = Puppet::new();
+    let spare = Puppet::with("spare", "");
+    let mut runner = runner(&puppet.named("mine"), &spare.named("default"));
+    let _ = poll(&mut runner);
+    puppet.heard();
+    let mut generation = 1;
+    let mut resume = |runner: &mut FlowRunner, at| {
+        generation += 1;
+        runner.on_resume(
+            Timestamp(at),
+            &announced(generation, Origin::Resumed, 9_000),
+        );
+        poll(runner)
+    };
+    // Three times in ten seconds is bad luck.
+    for nth in 0..3 {
+        assert_eq!(resume(&mut runner, nth * 1_000_000).len(), 1);
+    }
+    assert_eq!(resume(&mut runner, 15_000_000).len(), 1);
+    for nth in 0..2 {
+        resume(&mut runner, 15_000_000 + nth);
+    }
+    assert!(spare.heard().is_empty());
+    let outputs = resume(&mut runner, 15_000_003);
+    match outputs.first() {
+        Some(RunnerOutput::Notice(notice)) => assert_eq!(
+            *notice,
+            RunnerNotice::TakenOver {
+                algorithm: "mine".into(),
+                now: Some("default".into())
+            }
+        ),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(spare.heard(), ["Adopted 9000 B"]);
+    assert_eq!(runner.status().panics, 0);
+}
+
+#[test]
+fn announcements_that_say_nothing_of_a_fault_give_nothing_up() {
+    let puppet = Puppet::new();
+    let mut runner = started(&puppet);
+    for nth in 0..20_u32 {
+        // The control plane was away itself; or the announcement came twice.
+        runner.on_suspend();
+        runner.on_resume(START, &announced(nth + 2, Origin::Resumed, 9_000));
+        runner.on_resume(START, &announced(nth + 2, Origin::Resumed, 9_000));
+    }
+    assert_eq!(runner.algorithm().unwrap().name(), "mine");
+}

@@ -12,7 +12,7 @@ use crate::alg::FlowId;
 use crate::command::{Command, FlowUpdate, Place};
 use crate::program::CompiledProgram;
 use crate::registry::Algorithm;
-use crate::testing::Only;
+use crate::testing::{Only, Starts};
 
 fn algorithm() -> Algorithm {
     let source = "(def (Report (a 1)) (volatile quick 2) (slow 3)) \
@@ -139,9 +139,18 @@ fn libccp_is_sent_nothing_that_it_does_not_know() {
         flow: FlowId(9),
         sock_id: SockId(4),
         generation: 3,
+        mss: 1_448,
     };
     assert!(encoded(&libccp, &hello).is_none());
-    assert!(encoded(&libccp, &native).is_none());
+    with_message(&encoded(&libccp, &native).unwrap(), |message| {
+        let Message::ChangeProg(change) = message else {
+            panic!("{message:?}")
+        };
+        let program = &libccp.get(change.program_uid).unwrap().program;
+        assert_eq!(program.name(), "native");
+        assert_eq!(program.ir().controls[0].name, "segment");
+        assert_eq!(change.fields[0].value, 1_448);
+    });
     assert!(encoded(&ours, &hello).is_some());
     with_message(&encoded(&ours, &native).unwrap(), |message| {
         let Message::ChangeProgExt(change) = message else {
@@ -174,7 +183,32 @@ fn programs_go_out_in_the_form_of_the_peer() {
 fn numbers_that_were_never_given_name_nothing() {
     let (libccp, _) = tables();
     assert!(libccp.get(0).is_none());
-    assert!(libccp.get(2).is_none());
+    assert!(libccp.get(3).is_none());
     assert!(libccp.get(u32::MAX).is_none());
     assert_eq!(libccp.get(1).map(|i| i.uid), Some(1));
+}
+
+#[test]
+fn a_libccp_flow_that_nobody_steers_goes_on_by_itself() {
+    // What used to happen elsewhere: without a program the window stayed as it was for ever.
+    use crate::testkit::{Path, Round, Setup, TestFlow};
+    let (libccp, _) = tables();
+    let native = libccp.get(2).unwrap().program.clone();
+    let setup = Setup {
+        registers: RegisterTable::libccp(),
+        ..Setup::default()
+    };
+    let mut flow = TestFlow::with(Starts(native), &setup);
+    let path = Path {
+        reduces: false,
+        ..Path::default()
+    };
+    let quiet = Round::default();
+    let script = [quiet, quiet, Round::lose(3), quiet, quiet, Round::timeout()];
+    let rounds = script.into_iter().chain([quiet; 6]);
+    assert_eq!(
+        path.run(&mut flow, rounds),
+        [20, 40, 20, 21, 22, 2, 4, 8, 11, 12, 13, 14]
+    );
+    assert_eq!(flow.reports(), 0);
 }
