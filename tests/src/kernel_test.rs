@@ -14,7 +14,7 @@ use rustix::{
     process::setpriority_process,
 };
 
-use crate::host;
+use crate::{binaries, host};
 
 /// While it lives, no other kernel test runs on this machine.
 #[derive(Debug)]
@@ -46,6 +46,8 @@ impl KernelTest {
             say(&format!("SKIPPED: {name}: {missing}\n"));
             return None;
         }
+        // Building them is not part of any test's time.
+        let _ = binaries::directory();
         let alone = File::create(lock_file()).expect("the lock file can be made");
         flock(&alone, FlockOperation::LockExclusive).expect("flock");
         // Traffic, emulated links and daemons started by this thread inherit it: what else runs on the machine
