@@ -116,10 +116,8 @@ fn privileges(status: &str) -> Result<(), HostError> {
     let has = |bit: u32| effective >> bit & 1 == 1;
     let missing: Vec<&str> = CAPABILITIES
         .iter()
-        .filter(|(bit, _)| {
-            // CAP_SYS_ADMIN stands in for the two that were split off from it.
-            !has(*bit) && !(*bit >= 38 && has(CAP_SYS_ADMIN))
-        })
+        // CAP_SYS_ADMIN stands in for the two that were split off from it.
+        .filter(|(bit, _)| !(has(*bit) || *bit >= 38 && has(CAP_SYS_ADMIN)))
         .map(|(_, name)| *name)
         .collect();
     if missing.is_empty() {

@@ -299,8 +299,8 @@ pub struct MeasureTail {
 
 // Socket storage beyond 1,952 bytes would double the slab it sits in.
 const _: () = assert!(size_of::<Flow>() <= 1952);
-const _: () = assert!(size_of::<Flow>() % 8 == 0 && align_of::<Flow>() == 8);
-const _: () = assert!(offset_of!(Flow, prim) % 8 == 0);
+const _: () = assert!(size_of::<Flow>().is_multiple_of(8) && align_of::<Flow>() == 8);
+const _: () = assert!(offset_of!(Flow, prim).is_multiple_of(8));
 const _: () = assert!(size_of::<MailboxSlot>() == 256);
 const _: () = assert!(size_of::<Slot>() == 128);
 const _: () = assert!(size_of::<Config>() == 64);

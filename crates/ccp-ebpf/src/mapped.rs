@@ -73,7 +73,7 @@ unsafe impl<T> Send for MappedArray<T> {}
 unsafe impl<T> Sync for MappedArray<T> {}
 
 impl<T> MappedArray<T> {
-    const OK: () = assert!(size_of::<T>() % 8 == 0 && align_of::<T>() <= 8);
+    const OK: () = assert!(size_of::<T>().is_multiple_of(8) && align_of::<T>() <= 8);
 
     /// Maps all `len` elements of `fd`.
     pub(crate) fn new(fd: impl AsFd, len: u32, writable: bool) -> io::Result<Self> {

@@ -91,10 +91,11 @@ impl Ring {
     #[must_use]
     pub fn backlog(&self) -> u64 {
         let load = |region: &Region| {
+            let Some(at) = region.at(0, 8) else {
+                return 0;
+            };
             // SAFETY: as in `consume`.
-            region.at(0, 8).map_or(0, |p| {
-                unsafe { AtomicU64::from_ptr(p.as_ptr().cast()) }.load(Ordering::Acquire)
-            })
+            unsafe { AtomicU64::from_ptr(at.as_ptr().cast()) }.load(Ordering::Acquire)
         };
         load(&self.producer).saturating_sub(load(&self.consumer))
     }
