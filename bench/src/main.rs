@@ -1,0 +1,191 @@
+//! What `make bench` runs: measures our side beside the kernel's own algorithms and beside portus,
+//! interleaved in one run, and rewrites the tables of `docs/benchmarks.md`.
+//!
+//! Exit codes: 0 measured; 1 failed, and the document is as it was; 2 wrong usage; 3 something that is
+//! needed is missing here.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+use std::{fs, io};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Parser, Subcommand};
+
+use agent::Agent;
+use instructions::Probe;
+use outcome::Outcome;
+use plan::Plan;
+
+mod agent;
+mod document;
+mod instructions;
+mod interrupt;
+mod machine;
+mod outcome;
+mod plan;
+mod process;
+mod sample;
+mod unix_reports;
+
+/// A part of the benchmarks.
+pub(crate) struct Section {
+    /// What `--only` and the markers in the document call it.
+    pub(crate) name: &'static str,
+    run: fn(&Plan) -> Result<Outcome>,
+}
+
+/// All parts, in the order in which they are measured.
+pub(crate) const SECTIONS: &[Section] = &[
+    Section {
+        name: unix_reports::SECTION,
+        run: unix_reports::run,
+    },
+    Section {
+        name: instructions::SECTION,
+        run: instructions::run,
+    },
+];
+
+/// Measures, and rewrites the tables of `docs/benchmarks.md`.
+#[derive(Debug, Parser)]
+#[command(name = "ccp-bench", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    part: Option<Part>,
+
+    /// A smoke run of less than a minute, whose numbers mean nothing; rewrites nothing.
+    #[arg(long)]
+    quick: bool,
+
+    /// Only these sections; rewrites nothing.
+    #[arg(long, value_name = "SECTION", value_delimiter = ',')]
+    only: Vec<String>,
+
+    /// Print what was measured as JSON instead of Markdown.
+    #[arg(long)]
+    json: bool,
+
+    /// The daemon's program. Default: `ccpd` beside this one.
+    #[arg(long, value_name = "FILE")]
+    ccpd: Option<PathBuf>,
+
+    /// The directory of `benchmarks.md`.
+    #[arg(long, value_name = "DIR", default_value = "docs")]
+    docs: PathBuf,
+}
+
+/// What the benchmarks start this program as.
+#[derive(Debug, Subcommand)]
+#[command(hide = true)]
+enum Part {
+    /// An agent.
+    #[command(subcommand, hide = true)]
+    Agent(Agent),
+    /// A piece of work whose instructions are counted.
+    #[command(subcommand, hide = true)]
+    Probe(Probe),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.part {
+        Some(Part::Agent(agent)) => agent.run(),
+        Some(Part::Probe(probe)) => probe.run(),
+        None => measure(&cli),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ccp-bench: {error:#}");
+            let missing = error
+                .chain()
+                .filter_map(|cause| cause.downcast_ref::<ccp_lab::LabError>())
+                .any(|cause| matches!(cause, ccp_lab::LabError::Unavailable(_)));
+            ExitCode::from(if missing { 3 } else { 1 })
+        }
+    }
+}
+
+fn measure(cli: &Cli) -> Result<()> {
+    let plan = Plan {
+        quick: cli.quick,
+        ccpd: cli.ccpd.clone().map_or_else(beside, Ok)?,
+    };
+    if let Some(unknown) = cli
+        .only
+        .iter()
+        .find(|name| SECTIONS.iter().all(|section| section.name != **name))
+    {
+        let known: Vec<&str> = SECTIONS.iter().map(|section| section.name).collect();
+        bail!(
+            "there is no section `{unknown}`; there is {}",
+            known.join(", ")
+        );
+    }
+    let wanted = |name: &str| cli.only.is_empty() || cli.only.iter().any(|only| only == name);
+    let file = cli.docs.join("benchmarks.md");
+    let write = !cli.quick && cli.only.is_empty();
+    // Before minutes are spent.
+    let document = if write {
+        fs::read_to_string(&file).with_context(|| format!("read {}", file.display()))?
+    } else {
+        String::new()
+    };
+    interrupt::listen()?;
+
+    let started = Instant::now();
+    let mut outcomes = Vec::new();
+    for section in SECTIONS.iter().filter(|section| wanted(section.name)) {
+        let begun = Instant::now();
+        let outcome = (section.run)(&plan).with_context(|| format!("section {}", section.name))?;
+        let seconds = begun.elapsed().as_secs_f64();
+        eprintln!("ccp-bench: {} measured in {seconds:.1} s", section.name);
+        if !cli.json {
+            println!("## {}\n\n{}", section.name, outcome.markdown());
+        }
+        outcomes.push(outcome);
+    }
+    if cli.json {
+        serde_json::to_writer_pretty(io::stdout().lock(), &outcomes)?;
+        println!();
+    }
+    if write {
+        rewrite(&cli.docs, &file, document, &outcomes)?;
+        let seconds = started.elapsed().as_secs_f64();
+        eprintln!(
+            "ccp-bench: rewrote the tables of {} after {seconds:.0} s",
+            file.display()
+        );
+    }
+    Ok(())
+}
+
+/// All or nothing, so that what stands side by side comes from the same run.
+fn rewrite(docs: &Path, file: &Path, mut document: String, outcomes: &[Outcome]) -> Result<()> {
+    let machine = format!("Measured by `make bench` on a {}.", machine::describe());
+    document = document::replace(&document, "machine", &machine)?;
+    for outcome in outcomes {
+        document = document::replace(&document, outcome.section, &outcome.markdown())?;
+    }
+    let pictures = docs.join("img");
+    fs::create_dir_all(&pictures)?;
+    for chart in outcomes.iter().flat_map(|outcome| &outcome.charts) {
+        let picture = pictures.join(chart.file).with_extension("svg");
+        fs::write(&picture, chart.chart.to_svg())
+            .with_context(|| format!("write {}", picture.display()))?;
+    }
+    fs::write(file, document).with_context(|| format!("write {}", file.display()))
+}
+
+/// The daemon that was built together with this program.
+fn beside() -> Result<PathBuf> {
+    let file = std::env::current_exe()?.with_file_name("ccpd");
+    if !file.is_file() {
+        bail!(
+            "no program {}: build it (`make bench` does), or name another with --ccpd",
+            file.display()
+        );
+    }
+    Ok(file)
+}

@@ -1,0 +1,89 @@
+//! What a section of the benchmarks found.
+
+use std::collections::BTreeMap;
+
+use ccp_plot::BarChart;
+use serde::Serialize;
+
+/// What a section found.
+#[derive(Debug, Serialize)]
+pub(crate) struct Outcome {
+    /// The section's name: what its markers in the document say.
+    pub(crate) section: &'static str,
+    pub(crate) tables: Vec<Table>,
+    #[serde(skip)]
+    pub(crate) charts: Vec<Chart>,
+    /// The same numbers for programs: medians, by a name of several words with dots between.
+    pub(crate) values: BTreeMap<String, f64>,
+}
+
+/// A table: as Markdown in the document.
+#[derive(Debug, Serialize)]
+pub(crate) struct Table {
+    header: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+/// A picture, and what those read who do not see it.
+#[derive(Debug)]
+pub(crate) struct Chart {
+    /// Its file in `docs/img`, without the ending.
+    pub(crate) file: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) chart: BarChart,
+}
+
+impl Outcome {
+    pub(crate) const fn new(section: &'static str) -> Self {
+        Self {
+            section,
+            tables: Vec::new(),
+            charts: Vec::new(),
+            values: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn value(&mut self, name: impl Into<String>, value: f64) {
+        self.values.insert(name.into(), value);
+    }
+
+    /// The section as Markdown.
+    pub(crate) fn markdown(&self) -> String {
+        let mut out = String::new();
+        for table in &self.tables {
+            out.push_str(&table.markdown());
+            out.push('\n');
+        }
+        for Chart { file, title, .. } in &self.charts {
+            out.push_str(&format!("![{title}](img/{file}.svg)\n\n"));
+        }
+        out
+    }
+}
+
+impl Table {
+    pub(crate) fn new<S: Into<String>>(header: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            header: header.into_iter().map(Into::into).collect(),
+            rows: Vec::new(),
+        }
+    }
+
+    pub(crate) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
+        self.rows.push(cells.into_iter().map(Into::into).collect());
+    }
+
+    /// The first column holds names, the others numbers.
+    fn markdown(&self) -> String {
+        let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+        let mut out = line(&self.header);
+        for i in 0..self.header.len() {
+            out.push_str(if i == 0 { "|---" } else { "|---:" });
+        }
+        out.push_str("|\n");
+        for row in &self.rows {
+            out.push_str(&line(row));
+        }
+        out
+    }
+}
