@@ -315,6 +315,7 @@ impl Show<'_> {
 
     /// Ends the flows and waits for what is under way.
     async fn finish(&mut self) -> anyhow::Result<Vec<Record>> {
+        let end = self.start.elapsed();
         for (_, flow) in &self.flows {
             flow.stop();
         }
@@ -322,7 +323,7 @@ impl Show<'_> {
         for (role, flow) in self.flows.drain(..) {
             // On another thread, so that a signal is still heard.
             let report = tokio::task::spawn_blocking(|| flow.wait()).await??;
-            records.push(Record::new(role, self.start, report));
+            records.push(Record::new(role, self.start, end, report));
         }
         Ok(records)
     }

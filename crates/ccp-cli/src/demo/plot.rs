@@ -30,11 +30,9 @@ pub(super) fn write(
 }
 
 fn chart(records: &[Record], events: &Events, length: Duration) -> TimeChart {
-    // The last moments are those of emptying buffers.
-    let end = length.as_secs_f64();
-    let part = |points: Vec<(f64, f64)>| points.into_iter().filter(move |(t, _)| *t <= end);
     // Slow start overshoots by far, for a moment: later windows shall be seen.
-    let settled = |points: Vec<(f64, f64)>| points.into_iter().filter(move |(t, _)| *t > 0.1 * end);
+    let begun = 0.1 * length.as_secs_f64();
+    let settled = |points: Vec<(f64, f64)>| points.into_iter().filter(|(t, _)| *t > begun);
     let later = records.iter().flat_map(|r| settled(r.window()));
     let highest = later.map(|(_, packets)| packets).fold(0.0, f64::max);
     let mut window = Panel::new("congestion window (packets)")
@@ -44,9 +42,9 @@ fn chart(records: &[Record], events: &Events, length: Duration) -> TimeChart {
     let mut throughput = Panel::new("throughput (Mbit/s)").height(210.0);
     for record in records {
         let name = record.role.label;
-        window = window.series(Series::steps(name, part(record.window())));
-        rtt = rtt.series(Series::line(name, part(record.rtt())));
-        throughput = throughput.series(Series::line(name, part(record.throughput())));
+        window = window.series(Series::steps(name, record.window()));
+        rtt = rtt.series(Series::line(name, record.rtt()));
+        throughput = throughput.series(Series::line(name, record.throughput()));
     }
     let rate = cast::RATE as f64 / 1e6;
     let chart = TimeChart::new("Kernel TCP flows steered from user space")

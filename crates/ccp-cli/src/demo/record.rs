@@ -33,10 +33,14 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(role: Role, start: Instant, report: FlowReport) -> Self {
+    /// The samples after `end`, the time of the demo at which the flows were told to finish, are left out:
+    /// they are those of emptying buffers, and of waiting for the others.
+    pub(super) fn new(role: Role, start: Instant, end: Duration, mut report: FlowReport) -> Self {
+        let offset = report.started.saturating_duration_since(start);
+        report.samples.retain(|sample| offset + sample.at <= end);
         Self {
             role,
-            offset: report.started.saturating_duration_since(start),
+            offset,
             report,
         }
     }
@@ -139,4 +143,73 @@ pub(super) fn csv(records: &[Record]) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use ccp_lab::TcpInfo;
+
+    use super::*;
+
+    /// Samples every 100 ms with these bytes acknowledged, of a flow that started a second after the demo.
+    fn record(end: Duration, acked: &[u64]) -> Record {
+        let start = Instant::now();
+        let sample = |(i, &bytes_acked): (usize, &u64)| Sample {
+            at: Duration::from_millis(100 * i as u64),
+            info: TcpInfo {
+                bytes_acked,
+                cwnd_packets: 10,
+                srtt: Duration::from_millis(i as u64),
+                ..TcpInfo::default()
+            },
+        };
+        let address = "127.0.0.1:1".parse().unwrap();
+        let report = FlowReport {
+            local: address,
+            peer: address,
+            started: start + Duration::from_secs(1),
+            duration: Duration::from_secs(1),
+            bytes: 0,
+            congestion: String::new(),
+            last: TcpInfo::default(),
+            samples: acked.iter().enumerate().map(sample).collect(),
+        };
+        Record::new(super::super::cast::ROLES[0], start, end, report)
+    }
+
+    #[test]
+    fn throughput_is_that_of_the_last_half_second() {
+        // A megabit in each interval but the third.
+        let acked = [0, 125_000, 250_000, 250_000, 375_000, 500_000, 625_000];
+        let points = record(Duration::MAX, &acked).throughput();
+        let (time, first) = points[0];
+        assert!((time - 1.1).abs() < 1e-9 && (first - 10.0).abs() < 1e-9);
+        let (time, last) = points[points.len() - 1];
+        // Four of five intervals.
+        assert!(
+            (time - 1.6).abs() < 1e-9 && (last - 8.0).abs() < 1e-9,
+            "{last}"
+        );
+    }
+
+    #[test]
+    fn pauses_end_with_the_demo() {
+        let acked = [1, 2, 2, 2, 3, 3, 3, 3, 3];
+        let pause = |end| record(end, &acked).longest_pause().as_millis();
+        assert_eq!(pause(Duration::MAX), 400);
+        assert_eq!(pause(Duration::from_millis(1450)), 200);
+    }
+
+    #[test]
+    fn samples_as_text_have_a_column_for_each_heading() {
+        let record = record(Duration::MAX, &[0, 1448]);
+        let text = csv(&[record]);
+        let mut lines = text.lines();
+        let columns = |line: &str| line.split(',').count();
+        let headings = columns(lines.next().unwrap());
+        let rows: Vec<&str> = lines.collect();
+        assert_eq!(rows.len(), 2);
+        assert!(rows.iter().all(|row| columns(row) == headings), "{text}");
+        assert!(rows[1].starts_with("steady,1.100,10,,1.000,"), "{text}");
+    }
 }

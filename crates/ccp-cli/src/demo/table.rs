@@ -153,3 +153,45 @@ pub(super) fn summary(records: &[Record], events: &Events) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> [Row; 2] {
+        [
+            Row {
+                label: "reno (ccpd)",
+                state: "running".to_owned(),
+                packets: 119,
+                rtt_ms: 48.25,
+                mbit: 29.04,
+                retransmits: 12,
+                reports: Some(40),
+            },
+            Row {
+                label: "cubic (kernel's own)",
+                state: "kernel".to_owned(),
+                packets: 9,
+                rtt_ms: 0.0,
+                mbit: 0.0,
+                retransmits: 0,
+                reports: None,
+            },
+        ]
+    }
+
+    #[test]
+    fn on_a_terminal() {
+        let (at, total) = (Duration::from_millis(15_040), Duration::from_secs(30));
+        insta::assert_snapshot!(in_place(at, total, "ccpd steers", &rows()));
+        // A late tick does not overflow the bar.
+        let late = in_place(2 * total, total, "", &rows());
+        assert!(late.starts_with("[========================]"));
+    }
+
+    #[test]
+    fn in_a_pipe() {
+        insta::assert_snapshot!(plain(Duration::from_millis(2040), &rows()));
+    }
+}
