@@ -139,8 +139,14 @@ default = 'renu'
     let [slow, quick, other] = &lines[..] else {
         panic!("{said}");
     };
-    assert!(slow.contains(":9:16: algorithms.slow.cwnd_packets = 0: must be"), "{slow}");
-    assert!(quick.contains(":12:1: algorithms.quick.window: no such key"), "{quick}");
+    assert!(
+        slow.contains(":9:16: algorithms.slow.cwnd_packets = 0: must be"),
+        "{slow}"
+    );
+    assert!(
+        quick.contains(":12:1: algorithms.quick.window: no such key"),
+        "{quick}"
+    );
     assert!(other.contains(":14:8: algorithms.other.kind"), "{other}");
     assert!(other.contains("there is no kind `cubix`"), "{other}");
 }
@@ -161,9 +167,16 @@ fn a_file_that_is_not_there_exits_with_two_and_its_name() {
 #[test]
 fn wrong_usage_exits_with_two() {
     for arguments in [&["--confg", "x"][..], &["now"], &["--check", "--cleanup"]] {
-        let output = Command::new(binaries::ccpd()).args(arguments).output().unwrap();
+        let output = Command::new(binaries::ccpd())
+            .args(arguments)
+            .output()
+            .unwrap();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert!(text(&output.stderr).contains("Usage"), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("Usage"),
+            "{}",
+            text(&output.stderr)
+        );
     }
 }
 
@@ -232,7 +245,9 @@ fn a_killed_one_leaves_sockets_that_the_next_one_replaces() {
     let mut next = Running(files.ccpd().stderr(Stdio::null()).spawn().unwrap());
     let answers = || {
         let mut ccp = Command::new(binaries::ccp());
-        ccp.arg("--socket").arg(files.control()).args(["flows", "--json"]);
+        ccp.arg("--socket")
+            .arg(files.control())
+            .args(["flows", "--json"]);
         let output = ccp.output().unwrap();
         output.status.success().then(|| text(&output.stdout))
     };

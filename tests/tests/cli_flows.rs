@@ -5,7 +5,10 @@ use std::process::{Command, Output};
 use ccp_tests::binaries;
 
 fn ccp(arguments: &[&str]) -> Output {
-    Command::new(binaries::ccp()).args(arguments).output().unwrap()
+    Command::new(binaries::ccp())
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -44,6 +47,9 @@ fn help_goes_to_standard_output() {
     let output = ccp(&["flows", "--help"]);
     assert_eq!(output.status.code(), Some(0));
     let help = text(&output.stdout);
-    assert!(help.contains("--json") && help.contains("--socket <PATH>"), "{help}");
+    assert!(
+        help.contains("--json") && help.contains("--socket <PATH>"),
+        "{help}"
+    );
     assert!(help.contains("[default: /run/ccpd/control.sock]"), "{help}");
 }

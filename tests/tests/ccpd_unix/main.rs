@@ -15,6 +15,8 @@ use fake::{Fake, Told, local, measure, together};
 use kinds::{Manner, Missed, Test};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// One for each algorithm, and the one that steers a libccp flow which nobody else does.
+const PROGRAMS: usize = 5;
 
 /// A daemon within this process, and its files.
 struct Daemon {
@@ -121,7 +123,7 @@ async fn a_flow_is_steered_and_listed() {
     fake.open(5, 40_000);
     let (uid, window) = fake.started(5);
     assert_eq!(window, Some(14_480));
-    assert_eq!(fake.installed, 4, "every algorithm's program comes first");
+    assert_eq!(fake.installed, PROGRAMS, "the programs come first");
     for report in 1..=3 {
         fake.report(5, uid, &[20_000 + report]);
         assert_eq!(fake.window(5), 20_000 + report);
@@ -303,7 +305,7 @@ async fn a_datapath_that_starts_again_gets_everything_again() {
     let mut second = Fake::ready(&daemon.datapath(), "a");
     second.open(1, 2);
     assert_eq!(second.started(1).0, uid);
-    assert_eq!(second.installed, 4);
+    assert_eq!(second.installed, PROGRAMS);
     let flows = daemon.await_flows(|flows| flows.len() == 1).await;
     assert_eq!(flows[0].src, local(2));
     second.report(1, uid, &[123_456]);
