@@ -69,6 +69,8 @@ impl Live {
             print(&format!("\x1b[{}A\x1b[J", self.lines));
             self.lines = 0;
         }
+        // Elsewhere, what it changes is shown next.
+        self.printed = None;
         print(&format!("{line}\n"));
     }
 }
