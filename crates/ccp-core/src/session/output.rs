@@ -1,0 +1,130 @@
+//! What a session says.
+
+use std::sync::Arc;
+
+use ccp_types::FlowInfo;
+use ccp_wire::{Measure, Totals};
+
+use crate::alg::FlowId;
+use crate::command::Command;
+use crate::registry::Algorithm;
+use crate::table::{ProgramTable, RefusedProgram};
+
+/// A flow as its datapath announced it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announced {
+    /// The flow.
+    pub info: FlowInfo,
+    /// Which announcement of it this is; 0 where the datapath does not count. What belongs to an
+    /// earlier one is void.
+    pub generation: u32,
+}
+
+/// A flow that has come under control.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Opened {
+    /// Its name in the control plane.
+    pub flow: FlowId,
+    /// The name of its datapath.
+    pub datapath: Arc<str>,
+    /// What the datapath told of it.
+    pub announced: Announced,
+    /// What steers it; `None` if the datapath must, because it runs neither the algorithm that the
+    /// rules choose nor the default.
+    pub algorithm: Option<Algorithm>,
+    /// The rule that chose it, from 0; `None` for the default.
+    pub rule: Option<usize>,
+    /// The programs of its datapath.
+    pub programs: Arc<ProgramTable>,
+}
+
+impl Opened {
+    /// A flow that came under control without a session: for tests and simulators.
+    #[must_use]
+    pub fn new(
+        flow: FlowId,
+        datapath: &str,
+        announced: Announced,
+        algorithm: Option<Algorithm>,
+        programs: Arc<ProgramTable>,
+    ) -> Self {
+        Self {
+            flow,
+            datapath: datapath.into(),
+            announced,
+            algorithm,
+            rule: None,
+            programs,
+        }
+    }
+}
+
+/// A report on its way to its flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// The flow.
+    pub flow: FlowId,
+    /// The announcement that it belongs to.
+    pub generation: u32,
+    /// How many earlier reports are contained in it.
+    pub merged: u64,
+    /// The report: a known program, with as many fields as that program reports.
+    pub measure: Measure<'a>,
+}
+
+/// What a session wants done, or wants known.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Output {
+    /// To be told the datapath.
+    Command(Command),
+    /// A flow has come.
+    Opened(Box<Opened>),
+    /// The datapath announced a flow again: it runs no program.
+    Resumed {
+        /// The flow.
+        flow: FlowId,
+        /// How it is.
+        announced: Box<Announced>,
+    },
+    /// The datapath has taken over a flow until it announces it again.
+    Suspended {
+        /// The flow.
+        flow: FlowId,
+    },
+    /// A flow has ended.
+    Closed {
+        /// The flow.
+        flow: FlowId,
+        /// What it did, where the datapath tells.
+        totals: Option<Totals>,
+    },
+    /// To be logged.
+    Notice(SessionNotice),
+}
+
+/// Something about a datapath that somebody should know.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum SessionNotice {
+    /// It is there, for the first time or again after its own restart.
+    Ready {
+        /// How many programs it runs.
+        programs: usize,
+        /// How many flows ended with its restart.
+        lost_flows: usize,
+    },
+    /// It does not run a program.
+    ProgramRefused(RefusedProgram),
+    /// It does not run what an algorithm needs: flows get the default, or stay with the datapath.
+    Unavailable {
+        /// The algorithm's name.
+        algorithm: String,
+    },
+    /// It has as many flows as are taken. Told once per time that the limit is reached.
+    TooManyFlows {
+        /// The limit.
+        limit: usize,
+    },
+}
