@@ -108,7 +108,7 @@ enum Step {
     More,
     /// Nothing to do before the time, if there is one, or until something comes.
     Idle(Option<Timestamp>),
-    /// The flow has ended.
+    /// The flow has ended, or the daemon stops.
     Ended,
 }
 
@@ -142,9 +142,6 @@ impl FlowTask {
                 Step::Ended => break,
                 Step::More => {
                     tokio::task::yield_now().await;
-                    if shared.stop.is_cancelled() {
-                        break;
-                    }
                     continue;
                 }
                 Step::Idle(wake_at) => wake_at,
@@ -162,7 +159,6 @@ impl FlowTask {
                 }
             };
             tokio::select! {
-                () = shared.stop.cancelled() => break,
                 () = cell.inbox.wait() => {}
                 () = timer => {}
                 () = ready => {}
@@ -235,6 +231,7 @@ impl Work<'_> {
                         Turn::Resumed(announced) => runner.on_resume(now, &announced),
                     }
                 }
+                Next::Stopped => return Step::Ended,
                 Next::Closed => {
                     runner.close(now);
                     self.held = None;

@@ -30,6 +30,7 @@ struct Waiting {
     reports: Ring,
     from_group: Vec<Updates>,
     closed: bool,
+    stopped: bool,
 }
 
 /// The flow changed hands. It makes everything that waited before meaningless.
@@ -54,6 +55,8 @@ pub(crate) enum Next {
     FromGroup(Updates),
     /// The flow ended. Always the last.
     Closed,
+    /// The daemon stops. Always the last, whatever else waits.
+    Stopped,
 }
 
 impl Inbox {
@@ -105,9 +108,18 @@ impl Inbox {
         self.wake.notify_one();
     }
 
+    /// The daemon stops.
+    pub(crate) fn stop(&self) {
+        self.lock().stopped = true;
+        self.wake.notify_one();
+    }
+
     /// Takes out what is to be done next. The fields of a report replace what is in `fields`.
     pub(crate) fn next(&self, fields: &mut Vec<u64>) -> Option<Next> {
         let mut waiting = self.lock();
+        if waiting.stopped {
+            return Some(Next::Stopped);
+        }
         if let Some(turn) = waiting.turn.take() {
             return Some(Next::Turn(turn));
         }

@@ -242,11 +242,19 @@ mod sample {
         assert!(text.contains("\ncontrol = "), "{text}");
         let config = parse(&text).unwrap();
         assert!(config.means_the_same(&Config::default()), "{config:?}");
+        for params in &config.algorithms {
+            let written: algs::reno::Config = params.parse().unwrap();
+            assert_eq!(written, algs::reno::Config::default());
+        }
     }
 
     #[test]
     fn its_examples_parse_and_show_defaults_too() {
         let config = parse(&uncommented(&["##", "#"])).unwrap();
+        let registry = algs::registry();
+        for params in &config.algorithms {
+            registry.build(params).unwrap();
+        }
         let unix = config
             .datapaths
             .iter()
@@ -273,6 +281,11 @@ mod sample {
             "fallback_after_ms kind max_flows name namespaces"
         );
         assert_eq!(keys(&table["datapath"][1]), "kind max_flows mode path");
+        assert_eq!(keys(&table["algorithms"]["reno"]), "kind report");
+        assert_eq!(
+            keys(&table["algorithms"]["slow"]),
+            "cwnd_packets kind rate_mbit"
+        );
         assert_eq!(keys(&table["policy"]), "default rule");
         let mut matched: Vec<String> = Vec::new();
         for rule in table["policy"]["rule"].as_array().unwrap() {

@@ -132,6 +132,16 @@ impl Link {
         self.unsent.len() > MOST_UNSENT
     }
 
+    /// The daemon stops: the flows' tasks end, and write nothing more.
+    pub(super) fn stop(&mut self) {
+        for task in self.waiting.drain(..) {
+            self.shared.board.remove(task.cell.id());
+        }
+        for cell in self.flows.values() {
+            cell.inbox.stop();
+        }
+    }
+
     /// The datapath has gone: its flows end.
     pub(super) fn disconnect(&mut self) {
         let flows = self.session.flow_count();
@@ -208,5 +218,11 @@ impl Link {
                 info!(%datapath, notice = ?other, swallowed = line.swallowed, "about a datapath")
             }
         }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.stop();
     }
 }

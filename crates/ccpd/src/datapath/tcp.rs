@@ -116,6 +116,7 @@ impl TcpPath {
         let served = self.serve().await;
         // Nothing is to be written to flows that are being handed over.
         self.shared.stop.cancel();
+        self.link.stop();
         self.shared.flows.close();
         self.shared.flows.wait().await;
         drop(self.ring);
@@ -343,7 +344,9 @@ impl Outlet for Kernel {
                 sock_id,
                 generation,
                 ..
-            } => self.mailbox.write(sock_id.0, *generation, None, &[]),
+            } => self
+                .mailbox
+                .write(sock_id.0, *generation, Some(ccp_ebpf::NATIVE), &[]),
             // It needs no hello: what the hello says is in the options it was attached with.
             _ => Ok(()),
         };

@@ -6,9 +6,11 @@
 //! within [`PROBE_EVERY`].
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ccp_core::SessionOptions;
@@ -46,7 +48,10 @@ pub(crate) struct UnixDatapath {
     config: UnixConfig,
     name: String,
     shared: Arc<Shared>,
-    peers: HashMap<PathBuf, Known>,
+    /// By the path that they are bound at.
+    peers: HashMap<OsString, Known>,
+    /// Something is to be looked at: a peer has gone, or takes nothing.
+    attention: Arc<AtomicBool>,
     log: LogLimit,
 }
 
@@ -76,6 +81,7 @@ impl UnixDatapath {
             config,
             shared: Arc::clone(shared),
             peers: HashMap::new(),
+            attention: Arc::default(),
             log: LogLimit::new(Instant::now()),
         })
     }
@@ -90,8 +96,8 @@ impl UnixDatapath {
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut retry = interval(RETRY_EVERY);
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut backed_up = false;
         loop {
-            let backed_up = self.peers.values().any(|known| known.link.is_backed_up());
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 ready = socket.readable() => {
@@ -101,13 +107,11 @@ impl UnixDatapath {
                     tokio::task::yield_now().await;
                 }
                 _ = probe.tick() => self.probe(),
-                _ = retry.tick(), if backed_up => {
-                    for known in self.peers.values_mut() {
-                        known.link.flush();
-                    }
-                }
+                _ = retry.tick(), if backed_up => self.attention.store(true, Ordering::Relaxed),
             }
-            self.bury();
+            if self.attention.swap(false, Ordering::Relaxed) {
+                backed_up = self.attend();
+            }
         }
     }
 
@@ -132,18 +136,21 @@ impl UnixDatapath {
             self.refuse("a sender has no path: it could not be answered");
             return;
         };
-        if let Some(known) = self.peers.get_mut(from) {
+        if let Some(known) = self.peers.get_mut(from.as_os_str()) {
             if begins_with_ready(bytes) {
                 known.peer.probe();
             }
             known.link.on_bytes(bytes);
+            if known.link.is_backed_up() {
+                self.attention.store(true, Ordering::Relaxed);
+            }
             return;
         }
         if self.peers.len() >= MOST_PEERS {
             self.refuse("there are as many datapaths as are served");
             return;
         }
-        let peer = match Peer::new(from, &self.socket) {
+        let peer = match Peer::new(from, &self.socket, &self.attention) {
             Ok(peer) => Arc::new(peer),
             Err(error) => {
                 self.refuse(&format!("{} can't be answered: {error}", from.display()));
@@ -158,7 +165,11 @@ impl UnixDatapath {
         let name = from.display().to_string();
         let mut link = Link::new(&self.name, name, outlet, options, &self.shared);
         link.on_bytes(bytes);
-        self.peers.insert(from.to_owned(), Known { peer, link });
+        if link.is_backed_up() {
+            self.attention.store(true, Ordering::Relaxed);
+        }
+        self.peers
+            .insert(from.as_os_str().to_owned(), Known { peer, link });
     }
 
     /// Looks which datapaths have gone without anybody having tried to answer them.
@@ -168,18 +179,24 @@ impl UnixDatapath {
         }
     }
 
-    /// Ends what belongs to datapaths that have gone, or that ask and never read.
-    fn bury(&mut self) {
+    /// Ends what belongs to datapaths that have gone, or that ask and never read, and tries again to
+    /// tell the others what they did not take. Returns whether some still take nothing.
+    fn attend(&mut self) -> bool {
+        let mut backed_up = false;
         self.peers.retain(|path, known| {
             let gone = known.peer.is_gone();
-            if !gone && known.link.is_flooding() {
-                warn!(path = %path.display(), "a datapath asks and never reads: hanging up");
-            } else if !gone {
+            if !gone && !known.link.is_flooding() {
+                backed_up |= !known.link.flush();
                 return true;
+            }
+            if !gone {
+                let path = path.display();
+                warn!(%path, "a datapath asks and never reads: hanging up");
             }
             known.link.disconnect();
             false
         });
+        backed_up
     }
 
     fn refuse(&mut self, why: &str) {

@@ -21,8 +21,9 @@ fn kinds(inbox: &Inbox) -> Vec<String> {
             Next::Report(_) => format!("report {fields:?}"),
             Next::FromGroup(_) => "group".to_owned(),
             Next::Closed => "closed".to_owned(),
+            Next::Stopped => "stopped".to_owned(),
         });
-        if kinds.last().is_some_and(|k| k == "closed") {
+        if matches!(kinds.last().map(String::as_str), Some("closed" | "stopped")) {
             break;
         }
     }
@@ -37,6 +38,15 @@ fn reports_come_before_the_end() {
     inbox.close();
     report(&inbox, &[2]);
     assert_eq!(kinds(&inbox), ["report [1]", "group", "closed"]);
+}
+
+#[test]
+fn a_stop_comes_before_everything() {
+    let inbox = Inbox::default();
+    report(&inbox, &[1]);
+    inbox.turn(Turn::Suspended);
+    inbox.stop();
+    assert_eq!(kinds(&inbox), ["stopped"]);
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(super) struct Peer {
     way: Way,
     frame: Mutex<BytesMut>,
     gone: AtomicBool,
+    /// Set when it has gone, for whoever buries it.
+    attention: Arc<AtomicBool>,
 }
 
 /// By which socket it is answered.
@@ -45,7 +47,11 @@ enum Way {
 
 impl Peer {
     /// The way to the datapath that is bound at `path`; `common` is the daemon's socket.
-    pub(super) fn new(path: &Path, common: &Arc<UnixDatagram>) -> io::Result<Self> {
+    pub(super) fn new(
+        path: &Path,
+        common: &Arc<UnixDatagram>,
+        attention: &Arc<AtomicBool>,
+    ) -> io::Result<Self> {
         let address = SocketAddrUnix::new(path)?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let own = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
@@ -60,12 +66,18 @@ impl Peer {
             way,
             frame: Mutex::new(BytesMut::new()),
             gone: AtomicBool::new(false),
+            attention: Arc::clone(attention),
         })
     }
 
     /// Whether it can't be answered any more.
     pub(super) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Relaxed)
+    }
+
+    fn lose(&self) {
+        self.gone.store(true, Ordering::Relaxed);
+        self.attention.store(true, Ordering::Relaxed);
     }
 
     /// Looks whether it is still there, and turns to who is bound at its path now: a datapath that has
@@ -85,7 +97,7 @@ impl Peer {
             Ok(()) => {}
             // It listens to our path only, and is there.
             Err(Errno::PERM) if matches!(self.way, Way::Common(_)) => {}
-            Err(_) => self.gone.store(true, Ordering::Relaxed),
+            Err(_) => self.lose(),
         }
     }
 
@@ -103,7 +115,7 @@ impl Peer {
             }
             Err(error) => {
                 debug!(path = ?self.address, %error, "a datapath can't be answered");
-                self.gone.store(true, Ordering::Relaxed);
+                self.lose();
                 Sent::Done
             }
         }
