@@ -394,7 +394,7 @@ impl Problem {
             Self::TooDeep => format!("brackets are nested more than {MAX_DEPTH} deep"),
             Self::UnexpectedClose => "this bracket closes nothing".into(),
             Self::Unclosed { .. } => "this bracket is never closed".into(),
-            Self::Stray { text } => format!("{text} has no meaning in a program"),
+            Self::Stray { text } => format!("`{text}` has no meaning in a program"),
             Self::More { count: 1, severity } => format!("1 more {severity} is not shown"),
             Self::More { count, severity } => format!("{count} more {severity}s are not shown"),
             Self::MissingDef => "a program begins with `(def …)`".into(),
@@ -492,6 +492,9 @@ impl Problem {
             Self::TooDeep => "keep intermediate results in variables".into(),
             Self::MissingDef => {
                 "declare the variables first: `(def (Report (volatile acked 0)))`".into()
+            }
+            Self::Stray { text } if text.starts_with('-') => {
+                "numbers are never negative: subtract instead".into()
             }
             Self::NoClause => "add one, such as `(when true (report))`".into(),
             Self::DeclShape { in_report: true } => {

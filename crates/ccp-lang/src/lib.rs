@@ -34,6 +34,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
 
+// What pest derives names its types by this path.
+extern crate alloc;
+
 mod ast;
 mod check;
 mod error;

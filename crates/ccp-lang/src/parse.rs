@@ -6,7 +6,7 @@
 
 use ccp_program::BinaryOp;
 use pest::Parser as _;
-use pest::iterators::Pair;
+use pest::iterators::{Pair, Pairs};
 
 use crate::ast::{Clause, Command, Decl, Expr, Kind, Literal, Name, Program};
 use crate::error::{Errors, Problem, short};
@@ -66,6 +66,9 @@ const FORMS: [(&str, Form); 32] = [
     ("reset", Form::Command(Command::Reset)),
 ];
 
+/// What operators are made of, but for words and `!if`.
+const SIGNS: &[u8] = b"+-*/:=<>&|!%^~";
+
 /// Words that cannot be names of variables.
 const RESERVED: [&str; 3] = ["true", "false", "volatile"];
 
@@ -76,7 +79,10 @@ pub(crate) fn program<'s>(source: &'s str, errors: &mut Errors) -> Program<'s> {
         program: Program::default(),
     };
     match Grammar::parse(Rule::source, source) {
-        Ok(pairs) => reader.source(source, pairs.flat_map(Pair::into_inner)),
+        Ok(pairs) => reader.source(
+            source,
+            pairs.flat_map(Pair::into_inner).filter_map(Item::new),
+        ),
         // The grammar takes every text with balanced brackets.
         Err(error) => {
             let at = match error.location {
@@ -84,72 +90,141 @@ pub(crate) fn program<'s>(source: &'s str, errors: &mut Errors) -> Program<'s> {
                     at
                 }
             };
-            reader.errors.push(
-                Span::new(at, at + 1),
-                Problem::Stray {
-                    text: "this text".into(),
-                },
-            );
+            reader
+                .errors
+                .push(Span::new(at, at + 1), Problem::Stray { text: "…".into() });
         }
     }
     reader.program
 }
-
-type Node<'s> = Pair<'s, Rule>;
 
 struct Reader<'s, 'e> {
     errors: &'e mut Errors,
     program: Program<'s>,
 }
 
+/// A word or a list.
+struct Item<'s> {
+    span: Span,
+    text: &'s str,
+    /// What is in the brackets, if it is a list.
+    list: Option<Pairs<'s, Rule>>,
+}
+
+impl<'s> Item<'s> {
+    /// `None` for the end of the source.
+    fn new(pair: Pair<'s, Rule>) -> Option<Self> {
+        let span = pair.as_span();
+        Some(Self {
+            span: Span::new(span.start(), span.end()),
+            text: pair.as_str(),
+            list: match pair.as_rule() {
+                Rule::list => Some(pair.into_inner()),
+                Rule::word => None,
+                _ => return None,
+            },
+        })
+    }
+
+    fn is_list(&self) -> bool {
+        self.list.is_some()
+    }
+
+    fn name(&self) -> Name<'s> {
+        Name {
+            text: self.text,
+            span: self.span,
+        }
+    }
+}
+
+/// What a word is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Word {
+    Number,
+    Name,
+    /// Digits that go on like a name.
+    Malformed,
+    /// Anything else.
+    Other,
+}
+
+fn word(text: &str) -> Word {
+    let mut bytes = text.bytes();
+    if !bytes.all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'_') {
+        Word::Other
+    } else if !text.starts_with(|c: char| c.is_ascii_digit()) {
+        Word::Name
+    } else if text.bytes().all(|b| b.is_ascii_digit()) {
+        Word::Number
+    } else {
+        Word::Malformed
+    }
+}
+
 /// A list, cut into its first item and the others.
 struct List<'s> {
     span: Span,
-    head: Option<Node<'s>>,
-    rest: Vec<Node<'s>>,
+    head: Option<Item<'s>>,
+    rest: Vec<Item<'s>>,
 }
 
 impl<'s> List<'s> {
-    fn new(pair: Node<'s>) -> Self {
-        let span = span(&pair);
-        let mut items = pair.into_inner();
-        Self {
-            span,
-            head: items.next(),
-            rest: items.collect(),
+    fn new(span: Span, items: Pairs<'s, Rule>) -> Self {
+        let mut items = items.filter_map(Item::new);
+        let head = items.next();
+        // Most lists are an operator and two operands.
+        let mut rest = Vec::with_capacity(2);
+        rest.extend(items);
+        Self { span, head, rest }
+    }
+
+    /// Cuts an operator from an operand that follows it without a space, as in `(+1 2)`.
+    fn split_operator(&mut self) {
+        let Some(head) = &mut self.head else { return };
+        let signs = head.text.bytes().take_while(|b| SIGNS.contains(b)).count();
+        if signs == 0 || signs == head.text.len() || head.is_list() || head.text == "!if" {
+            return;
         }
+        let (sign, operand) = head.text.split_at(signs);
+        let middle = Span::new(head.span.start as usize + signs, head.span.end as usize);
+        head.text = sign;
+        head.span.end = middle.start;
+        let operand = Item {
+            span: middle,
+            text: operand,
+            list: None,
+        };
+        self.rest.insert(0, operand);
     }
 
     fn head_is(&self, word: &str) -> bool {
-        self.head.as_ref().is_some_and(|h| h.as_str() == word)
+        self.head.as_ref().is_some_and(|h| h.text == word)
     }
 
     /// The bracket and the first item.
     fn opening(&self) -> Span {
         match &self.head {
-            Some(head) => self.span.to(span(head)),
+            Some(head) => self.span.to(head.span),
             None => self.span,
         }
     }
 }
 
 impl<'s> Reader<'s, '_> {
-    fn source(&mut self, source: &'s str, items: impl Iterator<Item = Node<'s>>) {
+    fn source(&mut self, source: &'s str, items: impl Iterator<Item = Item<'s>>) {
         let mut clauses = false;
         let mut first = None;
         for item in items {
-            if item.as_rule() == Rule::EOI {
-                break;
-            }
-            let place = span(&item);
-            if item.as_rule() != Rule::list {
-                first.get_or_insert(place);
-                let word = format!("`{}`", short(item.as_str()));
+            let Some(inner) = item.list else {
+                first.get_or_insert(item.span);
+                let word = format!("`{}`", short(item.text));
                 let near = None;
-                self.errors.push(place, Problem::NotAClause { word, near });
+                self.errors
+                    .push(item.span, Problem::NotAClause { word, near });
                 continue;
-            }
-            let list = List::new(item);
+            };
+            let list = List::new(item.span, inner);
             let opening = list.opening();
             if list.head_is("def") {
                 if self.program.has_def {
@@ -166,9 +241,9 @@ impl<'s> Reader<'s, '_> {
                 self.clause(list);
             } else {
                 let problem = match &list.head {
-                    Some(head) if head.as_rule() != Rule::list => Problem::NotAClause {
-                        word: format!("`({} …)`", short(head.as_str())),
-                        near: near::nearest(head.as_str(), ["when", "def"].into_iter()),
+                    Some(head) if !head.is_list() => Problem::NotAClause {
+                        word: format!("`({} …)`", short(head.text)),
+                        near: near::nearest(head.text, ["when", "def"].into_iter()),
                     },
                     _ => Problem::NotAClause {
                         word: "this".into(),
@@ -192,16 +267,15 @@ impl<'s> Reader<'s, '_> {
         let mut plain = Vec::new();
         let mut block = false;
         for item in list.rest {
-            let place = span(&item);
-            if item.as_rule() != Rule::list {
+            let Some(inner) = item.list else {
                 self.errors
-                    .push(place, Problem::DeclShape { in_report: false });
+                    .push(item.span, Problem::DeclShape { in_report: false });
                 continue;
-            }
-            let inner = List::new(item);
+            };
+            let inner = List::new(item.span, inner);
             // A control variable may be called `Report`: then a constant follows.
             let is_block = inner.head_is("Report")
-                && !matches!(inner.rest.as_slice(), [only] if only.as_rule() != Rule::list);
+                && !matches!(inner.rest.as_slice(), [only] if !only.is_list());
             if !is_block {
                 plain.extend(self.decl(inner, false));
                 continue;
@@ -214,13 +288,12 @@ impl<'s> Reader<'s, '_> {
                 self.errors.push(inner.span, Problem::ReportShape);
             }
             for item in inner.rest {
-                if item.as_rule() == Rule::list {
-                    let decl = self.decl(List::new(item), true);
+                if let Some(inner) = item.list {
+                    let decl = self.decl(List::new(item.span, inner), true);
                     self.program.decls.extend(decl);
                 } else {
-                    let place = span(&item);
                     self.errors
-                        .push(place, Problem::DeclShape { in_report: true });
+                        .push(item.span, Problem::DeclShape { in_report: true });
                 }
             }
         }
@@ -239,42 +312,48 @@ impl<'s> Reader<'s, '_> {
                 .push(list.span, Problem::DeclShape { in_report });
             return None;
         };
-        let place = span(&name);
-        let text = name.as_str();
-        match name.as_rule() {
-            Rule::name if text.starts_with("__") || RESERVED.contains(&text) => {
+        let Name { text, span: place } = name.name();
+        let problem = match word(text) {
+            _ if name.is_list() => Problem::DeclShape { in_report },
+            Word::Name if text.starts_with("__") || RESERVED.contains(&text) => {
                 let name = short(text);
-                self.errors.push(place, Problem::ReservedName { name });
-                return None;
+                Problem::ReservedName { name }
             }
-            Rule::name => {}
-            Rule::malformed => {
+            Word::Malformed => {
                 let text = short(text);
-                self.errors.push(place, Problem::BadNumber { text });
-                return None;
+                Problem::BadNumber { text }
             }
-            _ => {
-                self.errors.push(place, Problem::DeclShape { in_report });
-                return None;
+            Word::Number | Word::Other => Problem::DeclShape { in_report },
+            Word::Name => {
+                return self.default(default, text).map(|default| {
+                    let (report, text) = match text.strip_prefix("Report.") {
+                        Some(inner) if !in_report => (true, inner),
+                        _ => (in_report, text),
+                    };
+                    Decl {
+                        volatile,
+                        name: Name { text, span: place },
+                        report,
+                        default,
+                    }
+                });
             }
+        };
+        self.errors.push(place, problem);
+        None
+    }
+
+    /// The default of the variable `name`.
+    fn default(&mut self, item: Item<'s>, name: &str) -> Option<Literal> {
+        if !item.is_list()
+            && let Kind::Literal(literal) = self.atom(item.text, item.span)?
+        {
+            return Some(literal);
         }
-        let default_place = span(&default);
-        let Kind::Literal(default) = self.atom(default)? else {
-            let name = short(text);
-            self.errors
-                .push(default_place, Problem::DefaultNotLiteral { name });
-            return None;
-        };
-        let (report, text) = match text.strip_prefix("Report.") {
-            Some(inner) if !in_report => (true, inner),
-            _ => (in_report, text),
-        };
-        Some(Decl {
-            volatile,
-            name: Name { text, span: place },
-            report,
-            default,
-        })
+        let name = short(name);
+        self.errors
+            .push(item.span, Problem::DefaultNotLiteral { name });
+        None
     }
 
     fn clause(&mut self, list: List<'s>) {
@@ -296,12 +375,11 @@ impl<'s> Reader<'s, '_> {
         });
     }
 
-    fn expr(&mut self, pair: Node<'s>) -> Expr<'s> {
-        let span = span(&pair);
-        let kind = if pair.as_rule() == Rule::list {
-            self.form(List::new(pair))
-        } else {
-            self.atom(pair)
+    fn expr(&mut self, item: Item<'s>) -> Expr<'s> {
+        let span = item.span;
+        let kind = match item.list {
+            Some(inner) => self.form(List::new(span, inner)),
+            None => self.atom(item.text, span),
         };
         Expr {
             span,
@@ -309,39 +387,38 @@ impl<'s> Reader<'s, '_> {
         }
     }
 
-    fn atom(&mut self, pair: Node<'s>) -> Option<Kind<'s>> {
-        let text = pair.as_str();
-        let problem = match pair.as_rule() {
-            Rule::infinity => return Some(Kind::Literal(Literal::Number(u64::MAX))),
-            Rule::number => match text.parse() {
-                Ok(number) => return Some(Kind::Literal(Literal::Number(number))),
-                Err(_) => Problem::NumberTooLarge,
-            },
-            Rule::name => match text {
+    fn atom(&mut self, text: &'s str, span: Span) -> Option<Kind<'s>> {
+        let problem = match word(text) {
+            Word::Name => match text {
                 "true" => return Some(Kind::Literal(Literal::Bool(true))),
                 "false" => return Some(Kind::Literal(Literal::Bool(false))),
                 _ if text.starts_with("__") => Problem::ReservedName { name: short(text) },
                 _ => return Some(Kind::Name(text)),
             },
-            Rule::malformed => Problem::BadNumber { text: short(text) },
-            // A list where only an atom can be: a default.
-            Rule::list => return Some(Kind::Broken),
-            _ => Problem::Stray {
-                text: format!("`{}`", short(text)),
+            Word::Number => match text.parse() {
+                Ok(number) => return Some(Kind::Literal(Literal::Number(number))),
+                Err(_) => Problem::NumberTooLarge,
             },
+            Word::Malformed => Problem::BadNumber { text: short(text) },
+            Word::Other if text == "+infinity" => {
+                return Some(Kind::Literal(Literal::Number(u64::MAX)));
+            }
+            Word::Other => Problem::Stray { text: short(text) },
         };
-        self.errors.push(span(&pair), problem);
+        self.errors.push(span, problem);
         None
     }
 
     /// `(operator operand…)`; `None` if it was reported as wrong.
-    fn form(&mut self, list: List<'s>) -> Option<Kind<'s>> {
+    fn form(&mut self, mut list: List<'s>) -> Option<Kind<'s>> {
+        list.split_operator();
         let Some(head) = &list.head else {
             self.errors.push(list.span, Problem::EmptyList);
             return None;
         };
-        let (word, place) = (head.as_str(), span(head));
-        if !matches!(head.as_rule(), Rule::name | Rule::operator) {
+        let (word, place) = (head.text, head.span);
+        let kind = self::word(word);
+        if head.is_list() || matches!(kind, Word::Number | Word::Malformed) {
             self.errors.push(place, Problem::HeadNotOperator);
             return None;
         }
@@ -350,7 +427,7 @@ impl<'s> Reader<'s, '_> {
                 true => None,
                 false => near::nearest(word, FORMS.iter().map(|(spelling, _)| *spelling)),
             };
-            let alone = list.rest.is_empty() && head.as_rule() == Rule::name && near.is_none();
+            let alone = list.rest.is_empty() && kind == Word::Name && near.is_none();
             let problem = match word {
                 "def" | "when" => Problem::Misplaced { word: word.into() },
                 _ => Problem::UnknownOperator {
@@ -393,21 +470,16 @@ impl<'s> Reader<'s, '_> {
         // The count was checked: both are there.
         let first = items.next()?;
         if let Form::Assign = form {
-            let target = Name {
-                text: first.as_str(),
-                span: span(&first),
-            };
-            let is_name = first.as_rule() == Rule::name && !RESERVED.contains(&target.text);
-            let problem = if first.as_rule() == Rule::malformed {
-                let text = short(target.text);
-                Some(Problem::BadNumber { text })
-            } else if !is_name {
-                Some(Problem::TargetNotName)
-            } else if target.text.starts_with("__") {
-                let name = short(target.text);
-                Some(Problem::ReservedName { name })
-            } else {
-                None
+            let target = first.name();
+            let text = short(target.text);
+            let problem = match word(target.text) {
+                Word::Malformed => Some(Problem::BadNumber { text }),
+                Word::Name if RESERVED.contains(&target.text) => Some(Problem::TargetNotName),
+                Word::Name if target.text.starts_with("__") => {
+                    Some(Problem::ReservedName { name: text })
+                }
+                Word::Name => None,
+                Word::Number | Word::Other => Some(Problem::TargetNotName),
             };
             let value = Box::new(self.expr(items.next()?));
             if let Some(problem) = problem {
@@ -436,9 +508,4 @@ impl<'s> Reader<'s, '_> {
             Form::Assign | Form::Command(_) => return None,
         })
     }
-}
-
-fn span(pair: &Node<'_>) -> Span {
-    let span = pair.as_span();
-    Span::new(span.start(), span.end())
 }

@@ -48,6 +48,18 @@ fn nesting_to_the_left_is_as_deep() {
 }
 
 #[test]
+fn the_deepest_program_needs_little_stack() {
+    // Half of what a thread of the runtime has, unoptimised.
+    let run = || {
+        for source in [nested(MAX_DEPTH - 2), nested(10_000)] {
+            let _ = compile(&source, &RegisterTable::well_known());
+        }
+    };
+    let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(run);
+    assert!(thread.expect("a thread").join().is_ok());
+}
+
+#[test]
 fn megabytes_are_answered() {
     let def = "(def (Report (x 0)))";
     let fill = |unit: &str| unit.repeat(1_000_000 / unit.len());

@@ -1,0 +1,7 @@
+(def (Report (volatile acked 0) (timeout false)) (gain 2) (on true))
+(when (&& on gain)
+    (:= gain (+ on 1))
+    (:= on (> gain Flow.was_timeout))
+    (:= gain (ewma on 2))
+    (report)
+)
