@@ -150,7 +150,8 @@ impl FlowRunner {
                 let origin = runner.info.origin;
                 runner.start(now, &algorithm, origin);
             }
-            None => runner.native = runner.programs.must_be_told_native(),
+            // Also the answer that ends the announcements.
+            None => runner.native = true,
         }
         runner
     }
@@ -217,7 +218,7 @@ impl FlowRunner {
         self.suspended = false;
         self.mode = FlowMode::Native;
         let Some(steering) = &self.steering else {
-            self.native = self.programs.must_be_told_native();
+            self.native = true;
             if self.given_up {
                 self.mode = FlowMode::Fallback;
             }

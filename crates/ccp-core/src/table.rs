@@ -128,12 +128,6 @@ impl ProgramTable {
         self.features.contains(Features::UPDATE_EXT)
     }
 
-    /// Whether a flow without a program, on this datapath, has to be given one: it would keep its
-    /// first window for ever.
-    pub(crate) const fn must_be_told_native(&self) -> bool {
-        self.native.is_some()
-    }
-
     fn take(&mut self, program: &CompiledProgram, limits: &Limits, libccp_limit: usize) {
         let program = program.clone();
         match self.form(&program, limits, libccp_limit) {

@@ -233,6 +233,15 @@ fn a_panic_costs_the_flow_a_switch_to_the_default_from_its_present_window() {
     assert_eq!(status.counts.panics, 1);
 }
 
+fn assert_told_native(runner: &mut FlowRunner, announced: u32) {
+    match poll(runner).as_slice() {
+        [RunnerOutput::Command(Command::Native { generation, .. })] => {
+            assert_eq!(*generation, announced);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn a_panic_of_the_default_leaves_the_flow_to_the_datapath() {
     let puppet = Puppet::new();
@@ -247,7 +256,7 @@ fn a_panic_of_the_default_leaves_the_flow_to_the_datapath() {
     }
     assert_eq!(runner.status().mode, FlowMode::Fallback);
     assert!(runner.algorithm().is_none());
-    // Nothing more reaches it, and nothing more is said.
+    // Nothing more reaches it. A new announcement is answered: it goes on natively.
     let report = RawReport {
         program_uid: 1,
         generation: 1,
@@ -256,7 +265,7 @@ fn a_panic_of_the_default_leaves_the_flow_to_the_datapath() {
     };
     runner.on_report(START, &report);
     runner.on_resume(START, &announced(2, Origin::Resumed, 3_000));
-    assert!(poll(&mut runner).is_empty());
+    assert_told_native(&mut runner, 2);
     assert_eq!(runner.status().mode, FlowMode::Fallback);
     assert_eq!(runner.status().panics, 1);
 }
@@ -480,9 +489,11 @@ fn nothing_steers_a_flow_that_was_left_to_its_datapath() {
         None,
         table(&[]),
     );
+    // Each announcement is answered, or the datapath would go on announcing.
     let mut runner = FlowRunner::new(START, opened, None);
+    assert_told_native(&mut runner, 1);
     runner.on_resume(START, &announced(2, Origin::Resumed, 10));
-    assert!(poll(&mut runner).is_empty());
+    assert_told_native(&mut runner, 2);
     assert_eq!(runner.status().mode, FlowMode::Native);
     // Until somebody is given it.
     let puppet = Puppet::new();
