@@ -33,7 +33,7 @@ pub use datapath::{TcpDatapath, clean_up};
 pub use error::{AttachError, HostError, InstallError, MailboxError};
 pub use host::{HostInfo, Signature, check_host};
 pub use leave::Left;
-pub use mailbox::Mailbox;
+pub use mailbox::{Mailbox, NATIVE};
 pub use options::{Namespaces, Options, OptionsError};
 pub use registers::register_table;
 pub use ring::Ring;

@@ -23,6 +23,9 @@ const FAR: u32 = 1 << 30;
 const AGED: u32 = FAR + (1 << 29);
 const LOCKS: usize = 64;
 
+/// The program number that means: none, run natively.
+pub const NATIVE: u32 = 0;
+
 /// Programs by their number: handles as the glue knows them.
 pub(crate) type Handles = Arc<RwLock<HashMap<u32, u32>>>;
 
@@ -65,7 +68,8 @@ impl Mailbox {
         }
     }
 
-    /// Tells a flow to start the program `program` (if one is given), then to set `fields`:
+    /// Tells a flow to start the program `program` (if one is given; [`NATIVE`]: to run
+    /// natively, whatever `fields` says), then to set `fields`:
     /// 0 is `Cwnd` in bytes, 1 is `Rate` in bytes/s, 2 + i is control variable i. A value written
     /// twice before the flow's next ACK counts as last written; what is not named stays as it is,
     /// also if an earlier write of it has not been applied yet.
@@ -102,6 +106,9 @@ impl Mailbox {
     }
 
     fn handle(&self, uid: u32) -> Result<u32, MailboxError> {
+        if uid == NATIVE {
+            return Ok(NATIVE);
+        }
         let handles = self
             .shared
             .handles

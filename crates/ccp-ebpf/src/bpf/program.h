@@ -188,6 +188,15 @@ static __always_inline void read_mailbox(struct sock *sk, struct ccp_flow *f, u6
 	}
 	f->flags |= CCP_F_ANSWERED;
 	f->mss = max_u32(((struct tcp_sock *)sk)->mss_cache, 1);
+	if (newer(mb.program_seq, seen) && !mb.program) {
+		/* The daemon has no algorithm for this flow. */
+		if (f->mode == CCP_MODE_RUNNING)
+			enter_native(sk, f);
+		set_mode(f, CCP_MODE_NATIVE);
+		f->flags &= ~(CCP_F_OWN_RECOVERY | CCP_F_CWND_PENDING);
+		count(CCP_STAT_UPDATES, 1);
+		return;
+	}
 	if (newer(mb.program_seq, seen)) {
 		struct ccp_program_meta *meta = meta_of(mb.program);
 
