@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use ccp_core::{Command, Form, Place, ProgramTable, SessionOptions};
 use ccp_ebpf::layout::FIELD_CONTROL;
-use ccp_ebpf::{AttachError, InstallError, Mailbox, MailboxError, Options, Ring, TcpDatapath};
+use ccp_ebpf::{
+    AttachError, InstallError, Mailbox, MailboxError, NATIVE, Options, Ring, TcpDatapath,
+};
 use ccp_types::{Bytes, FlowState, Micros, Rate, SockId};
 use ccp_wire::{Capabilities, Features};
 use smallvec::SmallVec;
