@@ -36,10 +36,6 @@ impl Process {
         child.map(Self).with_context(|| format!("start {name}"))
     }
 
-    pub(crate) fn child(&mut self) -> &mut Child {
-        &mut self.0
-    }
-
     /// Whether it has ended, and how.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.0.try_wait()?)

@@ -14,10 +14,6 @@ impl Samples {
         Self(values)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.0.len()
-    }
-
     /// The value that the share `share` (0 to 1) of the others does not exceed (nearest rank); not a
     /// number if there are none.
     pub(crate) fn quantile(&self, share: f64) -> f64 {
@@ -44,6 +40,16 @@ impl Samples {
 
     pub(crate) fn most(&self) -> f64 {
         self.quantile(1.0)
+    }
+
+    /// `median (first–third quartile)`.
+    pub(crate) fn quartiles(&self) -> String {
+        format!(
+            "{} ({}–{})",
+            number(self.median()),
+            number(self.quantile(0.25)),
+            number(self.quantile(0.75))
+        )
     }
 
     /// `median (least–most)`.
@@ -94,13 +100,14 @@ mod tests {
     #[test]
     fn medians_and_quantiles() {
         let odd = Samples::new([3.0, f64::NAN, 1.0, 2.0]);
-        assert_eq!((odd.len(), odd.median()), (3, 2.0));
+        assert_eq!(odd.median(), 2.0);
         assert_eq!((odd.least(), odd.most()), (1.0, 3.0));
         assert_eq!(Samples::new([4.0, 1.0, 2.0, 3.0]).median(), 2.5);
         let many = Samples::new((0..=100).map(f64::from));
         assert_eq!((many.quantile(0.5), many.quantile(0.99)), (50.0, 99.0));
         assert!(Samples::new([]).median().is_nan());
         assert_eq!(odd.spread(), "2.00 (1.00–3.00)");
+        assert_eq!(many.quartiles(), "50.0 (25.0–75.0)");
     }
 
     #[test]

@@ -1,0 +1,220 @@
+//! Nanoseconds of BPF programs per acknowledgement: ours beside a hand-written Reno, in the same run.
+
+use std::mem::MaybeUninit;
+use std::net::Ipv4Addr;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use ccp_lab::{Bulk, Namespace, Need, Until, require};
+use ccp_plot::{Bar, BarChart};
+
+use crate::daemon::{Daemon, Program};
+use crate::interrupt;
+use crate::outcome::{Chart, Outcome, Table};
+use crate::plan::Plan;
+use crate::sample::{Samples, number};
+use beside::Beside;
+use run_time::{Counting, Counts, Programs};
+
+mod beside;
+mod run_time;
+
+pub(crate) const SECTION: &str = "ack-cost";
+
+const CONFIG: &str = r#"
+[algorithms.idle]
+
+[algorithms.constant]
+cwnd_packets = 100
+
+[algorithms.reno]
+
+[algorithms.reno_ack]
+kind = "reno"
+report = "ack"
+
+[policy]
+default = "idle"
+
+[[policy.rule]]
+match = { dst_port = 5001 }
+algorithm = "constant"
+
+[[policy.rule]]
+match = { dst_port = 5002 }
+algorithm = "reno"
+
+[[policy.rule]]
+match = { dst_port = 5003 }
+algorithm = "reno_ack"
+"#;
+
+/// The kernel only tells sums, in which an interrupt or another process that gets the CPU in the middle of
+/// a program weighs as much as thousands of its runs. So there are many short slices, and the median of
+/// their means.
+const SLICE: Duration = Duration::from_millis(50);
+
+/// One algorithm that is measured.
+struct Measured {
+    key: &'static str,
+    name: &'static str,
+    congestion: String,
+    port: u16,
+    programs: Programs,
+    slices: Vec<Counts>,
+}
+
+impl Measured {
+    fn per_ack(&self, time: impl Fn(&Counts) -> u64) -> Samples {
+        let each = |counts: &Counts| time(counts) as f64 / counts.control.runs as f64;
+        Samples::new(self.slices.iter().map(each))
+    }
+}
+
+pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
+    require(&[Need::Namespaces])?;
+    let mut object = MaybeUninit::uninit();
+    let beside = Beside::load(&mut object)?;
+    let daemon = Daemon::start(plan, Program::Agent, CONFIG)?;
+    let ours = Programs::of_daemon(&daemon.pins())?;
+    let measured = |key, name, congestion: &str, port, programs| Measured {
+        key,
+        name,
+        congestion: congestion.to_owned(),
+        port,
+        programs,
+        slices: Vec::new(),
+    };
+    let empty = Programs::with(beside.empty_program)?;
+    let reno = Programs::with(beside.reno_program)?;
+    let name = daemon.name();
+    let mut all = [
+        measured("empty", "nothing at all", &beside.empty, 5010, empty),
+        measured("hand_reno", "hand-written Reno", &beside.reno, 5011, reno),
+        measured(
+            "idle",
+            "ours: a program that does nothing",
+            name,
+            5000,
+            ours,
+        ),
+        measured("constant", "ours: `constant`", name, 5001, ours),
+        measured("reno", "ours: `reno`, a report per RTT", name, 5002, ours),
+        measured(
+            "reno_ack",
+            "ours: `reno`, a report per ACK",
+            name,
+            5003,
+            ours,
+        ),
+    ];
+    let namespace = Namespace::new("bench")?;
+    let counting = Counting::start()?;
+    for _ in 0..plan.times(9) {
+        for one in &mut all {
+            interrupt::check()?;
+            let slices = measure(plan, &namespace, &daemon, one);
+            one.slices.extend(slices.with_context(|| one.name)?);
+        }
+    }
+    drop(counting);
+    daemon.stop()?;
+    Ok(outcome(&all))
+}
+
+fn measure(
+    plan: &Plan,
+    namespace: &Namespace,
+    daemon: &Daemon,
+    measured: &Measured,
+) -> Result<Vec<Counts>> {
+    let flow = Bulk::new(Until::Stopped)
+        .congestion(measured.congestion.as_str())
+        .port(measured.port)
+        .check_content(false)
+        .sample_every(None)
+        .start(namespace, namespace, Ipv4Addr::LOCALHOST)?;
+    if measured.congestion == daemon.name() {
+        daemon.await_running(1)?;
+    }
+    thread::sleep(plan.time(Duration::from_millis(150)));
+    let mut slices = Vec::new();
+    let mut before = measured.programs.read();
+    for _ in 0..plan.times(12) {
+        thread::sleep(SLICE);
+        let now = measured.programs.read();
+        let slice = now - before;
+        before = now;
+        if slice.control.runs > 0 {
+            slices.push(slice);
+        }
+    }
+    flow.stop();
+    flow.wait()?;
+    if slices.is_empty() {
+        bail!("its program did not run");
+    }
+    Ok(slices)
+}
+
+fn outcome(all: &[Measured]) -> Outcome {
+    let mut outcome = Outcome::new(SECTION);
+    let mut table = Table::new([
+        "on each ACK",
+        "ns, median (quartiles)",
+        "less the measurement itself",
+        "× hand-written",
+        "other callbacks, ns per ACK",
+        "ACKs",
+    ]);
+    let median = |key: &str| {
+        let found = all.iter().find(|one| one.key == key);
+        found.map_or(f64::NAN, |one| one.per_ack(|c| c.control.ns).median())
+    };
+    let floor = median("empty");
+    let hand = median("hand_reno") - floor;
+    let mut bars = Vec::new();
+    let mut tail_called = 0;
+    for one in all {
+        let control = one.per_ack(|counts| counts.control.ns);
+        let others = one.per_ack(|counts| counts.others.ns).median();
+        let acks: u64 = one.slices.iter().map(|counts| counts.control.runs).sum();
+        tail_called += one.slices.iter().map(|c| c.generated.runs).sum::<u64>();
+        let net = control.median() - floor;
+        outcome.value(format!("{}.ns", one.key), control.median());
+        outcome.value(format!("{}.net_ns", one.key), net);
+        outcome.value(format!("{}.others_ns", one.key), others);
+        let ratio = if one.key == "empty" {
+            "–".to_owned()
+        } else {
+            number(net / hand)
+        };
+        table.row([
+            one.name.to_owned(),
+            control.quartiles(),
+            number(net),
+            ratio,
+            number(others),
+            number(acks as f64),
+        ]);
+        bars.push(Bar::with_spread(
+            one.name.replace('`', ""),
+            control.median(),
+            control.quantile(0.25),
+            control.quantile(0.75),
+        ));
+    }
+    outcome.value("generated.runs_counted", tail_called as f64);
+    outcome.tables.push(table);
+    let mut chart = BarChart::new("BPF time per acknowledgement", "ns")
+        .subtitle("as the kernel counts it; median and quartiles of slices of 50 ms")
+        .width(900.0);
+    chart = chart.group("", bars);
+    outcome.charts.push(Chart {
+        file: "bench-ack-cost",
+        title: "BPF time per acknowledgement",
+        chart,
+    });
+    outcome
+}
