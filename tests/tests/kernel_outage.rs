@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::{bail, ensure};
 use ccp_lab::{
     Bulk, Direction, EmulatedLink, Namespace, Pipe, RunningFlow, Until, VethLink, VethSpec,
     congestion_of, set_congestion,
@@ -127,6 +128,26 @@ fn assert_reno_follows(daemon: &Daemon<'_>, flow: &RunningFlow, rate: u64) {
     let before = daemon.await_flow(flow, PATIENCE, |line| line.state == "running");
     // What was lost at the change is repaired first.
     std::thread::sleep(ms(1500));
+    // Where a busy machine keeps a receiver from running, what arrives is uneven: three tries.
+    let mut followed = follows(flow, rate);
+    for _ in 0..2 {
+        if let Err(error) = &followed {
+            println!("again, since {error:#}");
+            followed = follows(flow, rate);
+        }
+    }
+    if let Err(error) = followed {
+        panic!("reno does not follow its link of {rate} bit/s: {error:#}");
+    }
+    let after = daemon.await_flow(flow, PATIENCE, |line| line.state == "running");
+    assert!(
+        after.reports > before.reports + 20,
+        "a report per round trip: {before:?}, {after:?}"
+    );
+}
+
+/// Looks at the next two losses.
+fn follows(flow: &RunningFlow, rate: u64) -> anyhow::Result<()> {
     let from = Instant::now();
     let start = from - flow.started();
     let halved = within(Duration::from_secs(8), || {
@@ -139,28 +160,24 @@ fn assert_reno_follows(daemon: &Daemon<'_>, flow: &RunningFlow, rate: u64) {
     let used = trace.goodput_bps() / (rate as f64 * 1428.0 / 1500.0);
     println!("at {rate} bit/s: {:.1} % used, {halved:?}", 100.0 * used);
     let Some(halved) = halved else {
-        panic!(
+        bail!(
             "the window is not reduced: {:?} packets",
             trace.window_range()
         )
     };
     for reduction in &halved {
-        assert!(
+        ensure!(
             (0.45..0.6).contains(&reduction.factor()),
             "not halved: {reduction:?}"
         );
     }
-    assert!((0.85..1.02).contains(&used), "{:.1} % used", 100.0 * used);
-    let after = daemon.await_flow(flow, PATIENCE, |line| line.state == "running");
-    assert!(
-        after.reports > before.reports + 20,
-        "a report per round trip: {before:?}, {after:?}"
-    );
+    ensure!((0.85..1.02).contains(&used), "{:.1} % used", 100.0 * used);
+    Ok(())
 }
 
 #[test]
 fn root_killed_and_started_again_under_traffic() -> anyhow::Result<()> {
-    let Some(_alone) = KernelTest::begin(Duration::from_secs(90)) else {
+    let Some(_alone) = KernelTest::begin(Duration::from_secs(120)) else {
         return Ok(());
     };
     let lab = Lab::new()?;
