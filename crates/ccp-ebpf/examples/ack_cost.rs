@@ -36,13 +36,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         OwnedFd::from_raw_fd(fd)
     };
-    println!("{:34} {:>9} {:>11} {:>12}", "", "ACKs", "ns per ACK", "pkts_acked");
+    println!(
+        "{:34} {:>9} {:>11} {:>12}",
+        "", "ACKs", "ns per ACK", "pkts_acked"
+    );
     let rates = "(def (Report (in 0))) (when true (:= Report.in (+ Flow.rate_incoming Flow.rate_outgoing)))";
     for (what, source) in [
         ("native CUBIC", None),
         ("a program of one operation", Some(STILL.to_owned())),
         ("the same, reading both rates", Some(rates.to_owned())),
-        ("reno, a report every 10 ms", Some(RENO.replace("EVERY", "10000"))),
+        (
+            "reno, a report every 10 ms",
+            Some(RENO.replace("EVERY", "10000")),
+        ),
         ("reno, a report per ACK", Some(RENO.replace("EVERY", "0"))),
     ] {
         let mut best: Option<(u64, f64, f64)> = None;
@@ -62,7 +68,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn compile(source: &str) -> Result<Program, Box<dyn Error>> {
     let table = TcpDatapath::register_table();
-    let program = ccp_lang::compile(source, &table).map_err(|e| e.to_string())?.program;
+    let program = ccp_lang::compile(source, &table)
+        .map_err(|e| e.to_string())?
+        .program;
     Ok(program.bind(&table)?)
 }
 

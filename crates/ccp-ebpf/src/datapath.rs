@@ -18,7 +18,7 @@ use crate::error::{AttachError, InstallError};
 use crate::host::{HostInfo, Signature, check_host};
 use crate::layout::{CONFIG_STOPPING, Config, ProgramMeta, Slot};
 use crate::leave::{Left, initial_namespace, leave};
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Mailbox, NATIVE};
 use crate::mapped::MappedArray;
 use crate::maps::{Held, Maps};
 use crate::options::{Namespaces, Options};
@@ -128,9 +128,13 @@ impl TcpDatapath {
     /// back, and announce themselves again.
     ///
     /// # Errors
-    /// If it does not fit this datapath, or the kernel refuses it; then nothing has changed.
+    /// If it does not fit this datapath, the kernel refuses it, or `uid` is [`NATIVE`]; then
+    /// nothing has changed.
     pub fn install(&self, uid: u32, program: &Program) -> Result<(), InstallError> {
         use std::os::fd::AsFd;
+        if uid == NATIVE {
+            return Err(InstallError::NativeNumber);
+        }
         let env = Env {
             entry: Entry::Socket {
                 storage: self.maps.flows.as_fd(),

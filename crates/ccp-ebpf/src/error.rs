@@ -179,6 +179,9 @@ pub enum InstallError {
     /// The kernel refused it.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// The number means "run natively".
+    #[error("program number 0 cannot be installed: it stands for native operation")]
+    NativeNumber,
     /// No place is left.
     #[error("{installed} programs are installed, which is all that fit; remove one first")]
     Full {

@@ -348,8 +348,11 @@ u32 BPF_PROG(ccp_undo_cwnd, struct sock *sk)
 SEC("struct_ops")
 void BPF_PROG(ccp_cwnd_event, struct sock *sk, enum tcp_ca_event event)
 {
-	if (runs_native(sk))
-		cubictcp_cwnd_event(sk, event);
+	if (!runs_native(sk))
+		return;
+	if (event == CA_EVENT_TX_START)
+		restart_after_idle(sk);
+	cubictcp_cwnd_event(sk, event);
 }
 
 SEC("struct_ops")

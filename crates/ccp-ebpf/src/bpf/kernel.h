@@ -77,6 +77,7 @@ struct ns_common {
 struct netns_ipv4 {
 	int sysctl_tcp_pacing_ss_ratio;
 	int sysctl_tcp_pacing_ca_ratio;
+	u8 sysctl_tcp_slow_start_after_idle;
 };
 
 struct net {
@@ -123,6 +124,7 @@ struct tcp_congestion_ops;
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
 	__u8 icsk_ca_state : 5;
+	__u32 icsk_rto;
 	__u64 icsk_ca_priv[13];
 };
 
@@ -149,6 +151,7 @@ struct tcp_sock {
 	u32 lost_out;
 	u32 retrans_out;
 	u32 max_packets_out;
+	u32 lsndtime;
 	u32 delivered;
 	u32 delivered_ce;
 	u32 lost;

@@ -141,4 +141,29 @@ static __always_inline void native_ack(struct sock *sk, struct ccp_flow *f, u32 
 		sk->sk_pacing_rate = min_u64(rate, sk->sk_max_pacing_rate);
 }
 
+/*
+ * The first packet after a pause: the kernel closes the window by half per RTO of silence (RFC 2861), but not for algorithms with cong_control. Native
+ * CUBIC gets it from here.
+ */
+#define INITIAL_WINDOW 10
+
+static __always_inline void restart_after_idle(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct net *net = sk->__sk_common.skc_net.net;
+	u32 rto = ((struct inet_connection_sock *)sk)->icsk_rto, cwnd = tp->snd_cwnd, least = min_u32(INITIAL_WINDOW, cwnd);
+	u32 idle = (u32)bpf_jiffies64() - tp->lsndtime;
+	int i;
+
+	if (!net->ipv4.sysctl_tcp_slow_start_after_idle || !rto || (s32)idle <= (s32)rto || tp->packets_out)
+		return;
+	if (!reduces(ca_state(sk)))
+		tp->snd_ssthresh = max_u32(tp->snd_ssthresh, (cwnd >> 1) + (cwnd >> 2));
+	for (i = 0; i < 20 && idle > rto && cwnd > least; i++) {
+		idle -= rto;
+		cwnd >>= 1;
+	}
+	tp->snd_cwnd = max_u32(cwnd, least);
+}
+
 #endif
