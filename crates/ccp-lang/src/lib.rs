@@ -92,6 +92,15 @@ pub fn compile(source: &str, table: &RegisterTable) -> Result<Compiled, Diagnost
     }
     let (program, map) = lower::lower(checked);
     if let Err(refusal) = ccp_program::verify(&program, &Limits::MAX) {
+        // Too many instructions: the first clause that does not fit.
+        let mut room = usize::from(Limits::MAX.instructions);
+        let too_far = program.clauses.iter().position(|clause| {
+            let len = clause.condition.len() + clause.body.len();
+            let fits = len <= room;
+            room = room.saturating_sub(len);
+            !fits
+        });
+        let span = too_far.and_then(|clause| map.clause(clause));
         let problem = match refusal {
             VerifyError::TooMany { what, got, limit } => Problem::TooMany { what, got, limit },
             // The stages before have seen to everything else.
@@ -99,7 +108,7 @@ pub fn compile(source: &str, table: &RegisterTable) -> Result<Compiled, Diagnost
                 why: other.to_string(),
             },
         };
-        errors.push(Span::default(), problem);
+        errors.push(span.unwrap_or_default(), problem);
         return Err(errors.finish(source));
     }
     Ok(Compiled {

@@ -72,27 +72,30 @@ impl<'s, 't> Scope<'s, 't> {
         for decl in decls {
             scope.declare(decl, errors);
         }
-        scope.limit(
-            "report variables",
-            scope.reports.len(),
-            Limits::MAX.reports,
-            errors,
-        );
-        scope.limit(
-            "control variables",
-            scope.controls.len(),
-            Limits::MAX.controls,
-            errors,
-        );
+        let limits = [
+            (
+                "report variables",
+                true,
+                scope.reports.len(),
+                Limits::MAX.reports,
+            ),
+            (
+                "control variables",
+                false,
+                scope.controls.len(),
+                Limits::MAX.controls,
+            ),
+        ];
+        for (what, report, got, limit) in limits {
+            let limit = usize::from(limit);
+            let same_kind = |(name, _): &&(String, Span)| name.starts_with("Report.") == report;
+            // The first that is one too many.
+            if let Some((_, span)) = scope.places.iter().filter(same_kind).nth(limit) {
+                errors.push(*span, Problem::TooMany { what, got, limit });
+            }
+        }
         scope.locals(clauses, errors);
         scope
-    }
-
-    fn limit(&self, what: &'static str, got: usize, limit: u16, errors: &mut Errors) {
-        let limit = usize::from(limit);
-        if got > limit {
-            errors.push(Span::default(), Problem::TooMany { what, got, limit });
-        }
     }
 
     fn declare(&mut self, decl: &Decl<'s>, errors: &mut Errors) {

@@ -85,7 +85,7 @@ type Log = unsafe extern "C" fn(*mut Library, c_int, *const c_char, c_int);
 struct Library {
     set_cwnd: extern "C" fn(*mut Connection, u32),
     set_rate_abs: extern "C" fn(*mut Connection, u32),
-    send_msg: unsafe extern "C" fn(*mut Library, *mut c_char, c_int) -> c_int,
+    send_msg: unsafe extern "C" fn(*mut Self, *mut c_char, c_int) -> c_int,
     log: Option<Log>,
     time_zero: u64,
     now: extern "C" fn() -> u64,
