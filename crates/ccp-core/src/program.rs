@@ -63,7 +63,7 @@ impl CompiledProgram {
             Ok(compiled) => Ok(Self::from_ir(name, compiled.program)),
             Err(diagnostics) => Err(CompileError {
                 name: name.to_owned(),
-                text: diagnostics.render(name, source),
+                text: diagnostics.render(source, name),
             }),
         }
     }
