@@ -3,12 +3,14 @@
 //! | kind | what it does | source |
 //! |---|---|---|
 //! | [`constant`] | a fixed window, a fixed rate, or both | |
+//! | [`cubic`] | a cubic curve back to the window of the last loss, HyStart++ | RFC 9438, 9406 |
 //! | [`reno`] | slow start, congestion avoidance, one halving per loss event | RFC 5681, 6582, 3465 |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
 
 pub mod constant;
+pub mod cubic;
 pub mod reno;
 
 use ccp_core::{DuplicateKind, Registry};
@@ -19,6 +21,7 @@ use ccp_core::{DuplicateKind, Registry};
 /// If one of them is there already.
 pub fn register(registry: &mut Registry) -> Result<(), DuplicateKind> {
     registry.register("constant", constant::Constant::from_params)?;
+    registry.register("cubic", cubic::Cubic::from_params)?;
     registry.register("reno", reno::Reno::from_params)
 }
 

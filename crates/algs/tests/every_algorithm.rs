@@ -20,6 +20,11 @@ fn parameters(kind: &str) -> &'static [&'static str] {
             "cwnd_packets = 1000000\nrate_mbit = 10000000",
             "rate_mbit = 0.001",
         ],
+        "cubic" => &[
+            "",
+            "report = \"ack\"\nbeta = 0.5\nc = 4\nhystart = false",
+            "report = \"7ms\"\nbeta = 0.9\nc = 0.04\nfast_convergence = false",
+        ],
         "reno" => &["", "report = \"ack\"", "report = \"7ms\""],
         _ => &[""],
     }
@@ -42,7 +47,7 @@ fn all() -> Vec<Algorithm> {
         })
         .collect::<Result<_, _>>()
         .unwrap();
-    assert!(all.len() >= 6, "both kinds, with three sets each");
+    assert!(all.len() >= 9, "three kinds, with three sets each");
     all
 }
 

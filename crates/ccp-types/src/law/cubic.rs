@@ -88,13 +88,24 @@ impl Shape {
         Bytes(left).max(Bytes::from_packets(MIN_SSTHRESH_SEGMENTS, mss))
     }
 
+    /// What is left, in thousandths, of a maximum that lies below the one before it.
+    /// Source: RFC 9438, section 4.7.
+    #[must_use]
+    pub fn shrink(self) -> u64 {
+        if self.fast_convergence {
+            (1_000 + self.beta()) / 2
+        } else {
+            1_000
+        }
+    }
+
     /// Where the curve is to be flat after a reduction of a window of which `used` was in use, and
     /// which was to be flat at `before`. Source: RFC 9438, section 4.7.
     #[must_use]
     pub fn w_max(self, used: Bytes, before: Bytes) -> Bytes {
         let used = used.min(MOST_WINDOW);
-        if self.fast_convergence && used < before {
-            Bytes(used.0 * (1_000 + self.beta()) / 2_000)
+        if used < before {
+            Bytes(used.0 * self.shrink() / 1_000)
         } else {
             used
         }
@@ -195,8 +206,8 @@ pub struct Cubic {
 struct Curve {
     w_max: Bytes,
     k_ms: u64,
-    /// When congestion avoidance began, later by every pause; `None` if it has not.
-    epoch: Option<Timestamp>,
+    /// How long congestion avoidance has lasted, without pauses; `None` if it has not begun.
+    elapsed: Option<Micros>,
     /// What Reno's window would be.
     w_est: Bytes,
 }
@@ -246,7 +257,7 @@ impl Cubic {
         }
         let mss = segment(ack.mss);
         let bytes = ack.bytes.0.min(MOST_ACKED);
-        if self.curve.epoch.is_none() {
+        if self.curve.elapsed.is_none() {
             self.begin(ack);
         }
         if ack.now >= self.again {
@@ -272,7 +283,7 @@ impl Cubic {
     }
 
     fn begin(&mut self, ack: &Acked) {
-        self.curve.epoch = Some(ack.now);
+        self.curve.elapsed = Some(Micros::ZERO);
         self.curve.w_est = ack.cwnd;
         self.curve.k_ms = self.shape.k_ms(self.curve.w_max, ack.cwnd, ack.mss);
         self.curve.w_max = self.curve.w_max.max(ack.cwnd);
@@ -283,7 +294,7 @@ impl Cubic {
 
     /// What the window is to be a round trip from now, and how fast to get there.
     fn evaluate(&mut self, ack: &Acked) {
-        let elapsed = ack.now.since(self.curve.epoch.unwrap_or(ack.now));
+        let elapsed = self.curve.elapsed.unwrap_or_default();
         let t_ms = (elapsed + ack.rtt).0 / 1_000;
         let Curve { w_max, k_ms, .. } = self.curve;
         let most = Bytes(ack.cwnd.0 + ack.cwnd.0 / 2);
@@ -293,10 +304,13 @@ impl Cubic {
         self.again = ack.now + EVALUATION;
     }
 
-    /// `span` does not count as time on the curve: the flow was idle, or its application had less
-    /// to send than the window allowed. Source: RFC 9438, sections 4.2 and 5.8.
-    pub fn pause(&mut self, span: Micros) {
-        self.curve.epoch = self.curve.epoch.map(|epoch| epoch + span);
+    /// Time goes on along the curve, by the time since the acknowledgement before, except what
+    /// does not count: while the application had less to send than the window allowed, none of
+    /// it; otherwise no more than the round-trip time that is measured now, since what is beyond was
+    /// spent idle. To be told before [`Cubic::on_ack`]; without effect outside congestion avoidance.
+    /// Source: RFC 9438, sections 4.2 and 5.8.
+    pub fn advance(&mut self, span: Micros) {
+        self.curve.elapsed = self.curve.elapsed.map(|elapsed| elapsed + span);
     }
 
     /// A loss or a mark: gives the new slow-start threshold, which is the new window as well.
@@ -306,7 +320,7 @@ impl Cubic {
         self.saved = Some((*reduction, self.curve, self.prior));
         self.prior = reduction.used.min(MOST_WINDOW);
         self.curve.w_max = self.shape.w_max(reduction.used, self.curve.w_max);
-        self.curve.epoch = None;
+        self.curve.elapsed = None;
         self.shape.ssthresh(reduction.used, reduction.mss)
     }
 
@@ -327,12 +341,13 @@ impl Cubic {
     /// The curve after a timeout is flat where congestion avoidance begins.
     fn forget(&mut self) {
         self.curve.w_max = Bytes::ZERO;
-        self.curve.epoch = None;
+        self.curve.elapsed = None;
     }
 
     /// The last reduction was spurious: everything is as before it. Gives the window and the
     /// slow-start threshold from before; `None` if there was no reduction, or if the window has
-    /// grown back to what it was. Source: RFC 9438, section 4.9.
+    /// grown back to what it was. The time that the reduction took does not count on the curve.
+    /// Source: RFC 9438, section 4.9.
     pub fn undo(&mut self, cwnd: Bytes) -> Option<(Bytes, Bytes)> {
         let (reduction, curve, prior) = self.saved.take()?;
         if cwnd >= reduction.cwnd {

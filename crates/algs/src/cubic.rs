@@ -1,0 +1,314 @@
+//! CUBIC with HyStart++: what Linux does by default, as the RFCs have it today.
+//!
+//! Sources: RFC 9438 (CUBIC), RFC 9406 (HyStart++). The laws themselves, with what they compute in
+//! which units, are [`ccp_types::law::cubic`] and [`ccp_types::law::hystart`].
+//!
+//! # Who does what
+//!
+//! The *program* in the datapath does nearly all of it: slow start and its end, the curve, the
+//! Reno-friendly window, what a loss or a timeout costs, and the way back from a spurious one. The
+//! curve is evaluated in the program, in integers, and its K comes from a cube root there. So
+//! neither growth nor the answer to a loss waits for a report, and the window is the same whatever
+//! the interval of reports.
+//!
+//! The *agent* chooses the program, gives it its parameters and tells what happens to the flow. A
+//! flow that comes back from somebody else begins congestion avoidance at the window it has.
+//!
+//! The *datapath*, where it can, spreads a reduction over the round trip, towards the window that
+//! the program sets in the moment that recovery begins.
+//!
+//! For datapaths that measure only what libccp does there is a second program, within libccp's 255
+//! instructions. It answers losses alone; spurious ones it does not hear of. K it finds in as many
+//! acknowledgements as the cube root takes, fifteen or so. HyStart++ is the agent's there: in the
+//! first slow start such a flow reports once per round-trip time, and what follows from a round is
+//! known in the next.
+//!
+//! # What is left out
+//!
+//! - L of RFC 9406, a limit on what one acknowledgement makes the window grow by in slow start, is
+//!   infinite: to pace is the datapath's.
+//! - After marks the window stops at two segments, as Linux has it; RFC 9438 would go to one.
+//! - The restart of RFC 5681 section 4.1 after an idle time, since nothing runs while a flow is
+//!   idle. The curve does not go on in that time, nor while the application has less to send than
+//!   the window allows.
+
+use ccp_core::{
+    BuildError, Bytes, CompiledProgram, CongAlg, ControlField, Event, Flow, FlowState, Micros,
+    NewFlow, Origin, Params, Rate, Report, ReportField, Resume, Timestamp, Updates,
+};
+use ccp_types::law::cubic::{MIN_SSTHRESH_SEGMENTS, Shape};
+use ccp_types::law::hystart::HyStart;
+use serde::Deserialize;
+
+use crate::reno::Interval;
+
+mod start;
+
+use start::{Heard, Start};
+
+/// The parameters of a [`Cubic`].
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// How often flows report: `"rtt"` (the default), `"ack"`, or a time such as `"10ms"`. The
+    /// window does not depend on it; losses are always reported at once.
+    pub report: Interval,
+    /// What a loss leaves of the window (β): 0.5 to 0.9; 0.7 by default, as in RFC 9438. Three
+    /// decimals count.
+    pub beta: f64,
+    /// How fast the window returns (C), in segments per cubic second: 0.04 to 4; 0.4 by default, as
+    /// in RFC 9438. Three decimals count.
+    pub c: f64,
+    /// Whether a flow that loses below its former maximum gives up more, so that a new one gets its
+    /// share sooner. True by default.
+    pub fast_convergence: bool,
+    /// Whether HyStart++ ends the first slow start before something is lost. True by default.
+    pub hystart: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            report: Interval::default(),
+            beta: 0.7,
+            c: 0.4,
+            fast_convergence: true,
+            hystart: true,
+        }
+    }
+}
+
+/// The algorithm with its two programs.
+#[derive(Clone, Debug)]
+pub struct Cubic {
+    settings: Settings,
+    full: Program,
+    base: Program,
+}
+
+/// [`Config`], checked, as the programs take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Settings {
+    report: Interval,
+    shape: Shape,
+    hystart: bool,
+}
+
+/// A program, and where its fields are.
+#[derive(Clone, Debug)]
+struct Program {
+    code: CompiledProgram,
+    cwnd: ReportField<Bytes>,
+    rtt: ReportField<Micros>,
+    /// Only where the datapath tells it,
+    mss: Option<ReportField<u64>>,
+    /// or only where it does not.
+    segment: Option<ControlField<u64>>,
+    ssthresh: ControlField<Bytes>,
+    every: ControlField<Micros>,
+    rounds: ControlField<u64>,
+    beta: ControlField<u64>,
+    c: ControlField<u64>,
+    alpha: ControlField<u64>,
+    shrink: ControlField<u64>,
+    start: Start,
+}
+
+impl Program {
+    fn new(code: CompiledProgram) -> Result<Self, BuildError> {
+        Ok(Self {
+            cwnd: code.report("cwnd")?,
+            rtt: code.report("rtt")?,
+            mss: code.report("mss").ok(),
+            segment: code.control("segment").ok(),
+            ssthresh: code.control("ssthresh")?,
+            every: code.control("every")?,
+            rounds: code.control("rounds")?,
+            beta: code.control("beta")?,
+            c: code.control("c")?,
+            alpha: code.control("alpha")?,
+            shrink: code.control("shrink")?,
+            start: Start::new(&code)?,
+            code,
+        })
+    }
+
+    /// The parameters, as the program knows them, but for how often to report.
+    fn set(&self, updates: Updates, settings: &Settings) -> Updates {
+        let Shape { beta, c, .. } = settings.shape;
+        let updates = updates
+            .set(self.beta, u64::from(beta))
+            .set(self.c, u64::from(c))
+            .set(self.alpha, settings.shape.alpha())
+            .set(self.shrink, settings.shape.shrink());
+        match self.start {
+            Start::Program(hystart) => updates.set(hystart, settings.hystart),
+            Start::Agent(_) => updates,
+        }
+    }
+
+    /// How often to report, as the program knows it.
+    fn interval(&self, updates: Updates, interval: Interval) -> Updates {
+        let (rounds, every) = match interval {
+            Interval::Rtt => (1, Micros::ZERO),
+            Interval::Ack => (0, Micros::ZERO),
+            Interval::Every(time) => (0, time),
+        };
+        updates.set(self.rounds, rounds).set(self.every, every)
+    }
+
+    fn segment(&self, updates: Updates, mss: u32) -> Updates {
+        match self.segment {
+            Some(segment) => updates.set(segment, u64::from(mss.clamp(1, MOST_SEGMENT))),
+            None => updates,
+        }
+    }
+}
+
+/// The largest segment that the programs reckon with.
+const MOST_SEGMENT: u32 = 65_535;
+
+impl Cubic {
+    /// The algorithm with the parameters `config`, which are parameters of `params`.
+    fn new(config: Config, params: &Params) -> Result<Self, BuildError> {
+        let thousandths = |value: f64| (value * 1_000.0).round() as u32;
+        let shape = Shape {
+            beta: thousandths(params.check("beta", config.beta, 0.5..=0.9)?),
+            c: thousandths(params.check("c", config.c, 0.04..=4.0)?),
+            fast_convergence: config.fast_convergence,
+        };
+        let compile = |name, source| Program::new(CompiledProgram::compile(name, source)?);
+        Ok(Self {
+            settings: Settings {
+                report: config.report,
+                shape,
+                hystart: config.hystart,
+            },
+            full: compile("cubic", include_str!("cubic/full.ccp"))?,
+            base: compile("cubic_base", include_str!("cubic/base.ccp"))?,
+        })
+    }
+
+    /// The algorithm with the parameters `params`.
+    ///
+    /// # Errors
+    /// If a parameter is wrong or out of its range.
+    pub fn from_params(params: &Params) -> Result<Self, BuildError> {
+        Self::new(params.parse()?, params)
+    }
+}
+
+impl CongAlg for Cubic {
+    fn programs(&self) -> Vec<CompiledProgram> {
+        vec![self.full.code.clone(), self.base.code.clone()]
+    }
+
+    /// One of the two programs is enough.
+    fn fits(&self, runs: &dyn Fn(&CompiledProgram) -> bool) -> bool {
+        runs(&self.full.code) || runs(&self.base.code)
+    }
+
+    fn new_flow(&self, flow: &NewFlow<'_>) -> Box<dyn Flow> {
+        let program = if flow.runs(&self.full.code) {
+            &self.full
+        } else {
+            &self.base
+        };
+        Box::new(CubicFlow {
+            settings: self.settings,
+            program: program.clone(),
+            start: None,
+            mss: flow.info.mss,
+            state: flow.info.state,
+        })
+    }
+}
+
+/// One flow.
+#[derive(Debug)]
+struct CubicFlow {
+    settings: Settings,
+    program: Program,
+    /// The first slow start, while the agent looks after it.
+    start: Option<HyStart>,
+    /// Largest segment, in bytes.
+    mss: u32,
+    state: FlowState,
+}
+
+impl CubicFlow {
+    /// How often to report now: as it was configured, or as the first slow start needs it.
+    fn interval(&self, updates: Updates) -> Updates {
+        let interval = match self.start {
+            Some(_) => Interval::Rtt,
+            None => self.settings.report,
+        };
+        self.program.interval(updates, interval)
+    }
+}
+
+impl Flow for CubicFlow {
+    fn on_resume(&mut self, _now: Timestamp, resume: &Resume) -> Updates {
+        self.mss = resume.mss;
+        self.state = resume.state;
+        let new = resume.origin == Origin::New;
+        let agent = matches!(self.program.start, Start::Agent(_));
+        self.start = (new && agent && self.settings.hystart).then(HyStart::new);
+        let p = &self.program;
+        let updates = p.set(Updates::run(&p.code), &self.settings);
+        let mut updates = self.interval(p.segment(updates, self.mss));
+        if !new {
+            // It has found its window already: to double it again would flood the path.
+            let two = Bytes::from_packets(MIN_SSTHRESH_SEGMENTS, self.mss);
+            updates = updates.set(p.ssthresh, self.state.cwnd.max(two));
+            // An algorithm before this one may have set a rate.
+            updates = updates.rate(Rate::ZERO);
+        }
+        updates
+    }
+
+    fn on_report(&mut self, _now: Timestamp, report: &Report<'_>) -> Updates {
+        let p = &self.program;
+        self.state.cwnd = report.get(p.cwnd);
+        self.state.srtt = report.get(p.rtt);
+        if let Some(mss) = p.mss {
+            self.mss = u32::try_from(report.get(mss)).map_or(self.mss, |mss| mss.max(1));
+        }
+        let (Some(hystart), Start::Agent(rounds)) = (&mut self.start, p.start) else {
+            return Updates::none();
+        };
+        let heard = rounds.hear(hystart, report, self.state.cwnd);
+        let updates = rounds.answer(Updates::none(), heard);
+        if matches!(heard, Heard::Over { .. }) {
+            self.start = None;
+            return self.interval(updates);
+        }
+        updates
+    }
+
+    fn on_event(&mut self, _now: Timestamp, event: &Event) -> Updates {
+        match event {
+            Event::MssChanged { mss } => {
+                self.mss = *mss;
+                self.program.segment(Updates::none(), *mss)
+            }
+            _ => Updates::none(),
+        }
+    }
+
+    fn reconfigure(&mut self, _now: Timestamp, alg: &dyn CongAlg) -> Option<Updates> {
+        let alg: &dyn std::any::Any = alg;
+        self.settings = alg.downcast_ref::<Cubic>()?.settings;
+        let p = &self.program;
+        let mut updates = p.set(Updates::none(), &self.settings);
+        if let (Start::Agent(rounds), false) = (p.start, self.settings.hystart) {
+            self.start = None;
+            updates = rounds.forget(updates);
+        }
+        Some(self.interval(updates))
+    }
+
+    fn state(&self) -> Option<FlowState> {
+        Some(self.state)
+    }
+}
