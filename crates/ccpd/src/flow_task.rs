@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use ccp_core::{
-    Algorithm, Command, FlowId, FlowRunner, FlowStatus, Opened, Rate, RunnerNotice, RunnerOutput,
-    SockId, Timestamp,
+    Algorithm, Command, Event, FlowId, FlowRunner, FlowStatus, Opened, Rate, RunnerNotice,
+    RunnerOutput, SockId, Timestamp,
 };
 use tracing::{error, warn};
 
@@ -123,6 +123,7 @@ impl FlowTask {
         } = self;
         let outlet = &*cell.outlet;
         let sock_id = opened.announced.info.sock_id;
+        let mss = opened.announced.info.mss;
         let _listed = Listed {
             shared: &shared,
             id: cell.id,
@@ -133,6 +134,7 @@ impl FlowTask {
             cell: &cell,
             sock_id,
             rate_set: false,
+            mss,
             shared: &shared,
             held: None,
             fields: Vec::new(),
@@ -191,6 +193,8 @@ struct Work<'a> {
     sock_id: SockId,
     /// The algorithm has set a rate; else the rate that is observed is the datapath's own.
     rate_set: bool,
+    /// The largest segment that the algorithm knows of, in bytes.
+    mss: u32,
     shared: &'a Shared,
     /// A command that the datapath has not taken yet. Nothing else is sent before it.
     held: Option<Command>,
@@ -205,12 +209,7 @@ impl Work<'_> {
     }
 
     fn step_with(&mut self, runner: &mut FlowRunner) -> Step {
-        if let Some(mut observed) = self.cell.outlet.observe(self.sock_id) {
-            if !self.rate_set {
-                observed.state.rate = Rate::ZERO;
-            }
-            runner.observe(observed.state);
-        }
+        self.observe(runner);
         runner.on_timer(self.shared.clock.now());
         let mut left = BATCH;
         while left > 0 {
@@ -228,7 +227,10 @@ impl Work<'_> {
                     self.held = None;
                     match turn {
                         Turn::Suspended => runner.on_suspend(),
-                        Turn::Resumed(announced) => runner.on_resume(now, &announced),
+                        Turn::Resumed(announced) => {
+                            self.mss = announced.info.mss;
+                            runner.on_resume(now, &announced);
+                        }
                     }
                 }
                 Next::Stopped => return Step::Ended,
@@ -244,6 +246,22 @@ impl Work<'_> {
         match left {
             0 => Step::More,
             _ => Step::Idle(runner.wake_at()),
+        }
+    }
+
+    /// The runner hears how the flow really is, where the datapath lets one look.
+    fn observe(&mut self, runner: &mut FlowRunner) {
+        let Some(mut observed) = self.cell.outlet.observe(self.sock_id) else {
+            return;
+        };
+        if !self.rate_set {
+            observed.state.rate = Rate::ZERO;
+        }
+        runner.observe(observed.state);
+        let mss = observed.mss;
+        if mss != 0 && mss != self.mss {
+            self.mss = mss;
+            runner.on_event(self.shared.clock.now(), &Event::MssChanged { mss });
         }
     }
 

@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 
 use ccp_core::{Command, Form, Place, ProgramTable, SessionOptions};
 use ccp_ebpf::layout::FIELD_CONTROL;
-use ccp_ebpf::{
-    AttachError, InstallError, Mailbox, MailboxError, NATIVE, Options, Ring, TcpDatapath,
-};
+use ccp_ebpf::{AttachError, InstallError, Mailbox, MailboxError, Options, Ring, TcpDatapath};
 use ccp_types::{Bytes, FlowState, Micros, Rate, SockId};
 use ccp_wire::{Capabilities, Features};
 use smallvec::SmallVec;
@@ -319,6 +317,13 @@ impl Kernel {
                 refused.get_or_insert((program.to_owned(), error));
             }
         }
+    }
+}
+
+impl Drop for Kernel {
+    /// Where nobody came to do it in order: a start that was given up, a task that failed.
+    fn drop(&mut self) {
+        self.detach_now();
     }
 }
 
