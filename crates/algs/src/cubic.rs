@@ -237,10 +237,11 @@ struct CubicFlow {
 }
 
 impl CubicFlow {
-    /// How often to report now: as it was configured, or as the first slow start needs it.
+    /// How often to report now: as it was configured; or, while the agent looks after the first
+    /// slow start, hardly ever besides its rounds, which the program reports anyway.
     fn interval(&self, updates: Updates) -> Updates {
         let interval = match self.start {
-            Some(_) => Interval::Rtt,
+            Some(_) => Interval::Every(Micros::from_secs(10)),
             None => self.settings.report,
         };
         self.program.interval(updates, interval)
@@ -312,3 +313,6 @@ impl Flow for CubicFlow {
         Some(self.state)
     }
 }
+
+#[cfg(test)]
+mod tests;

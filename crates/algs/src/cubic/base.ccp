@@ -60,7 +60,7 @@
     (:= Report.w_max (/ (* prior step) 1000))
     (:= ssthresh (max (/ (* prior beta) 1000) (* 2 segment)))
     (:= Cwnd (min Cwnd ssthresh))
-    (:= left prior)
+    (:= left (* segment (/ prior segment)))
     (:= w_est 0)
     (report)
     (fallthrough))
@@ -80,17 +80,20 @@
 (when (|| (> held 0) (> left 0))
     (:= grow (min grow segment))
     (!if slow (:= grow 0))
+    (:= elapsed 0)
     (fallthrough))
 (when (&& (== held 0) unused)
     (if (|| (>= Cwnd ssthresh) (>= Cwnd (* 2 peak))) (:= grow 0))
     (fallthrough))
 
-# The first slow start.
-(when (&& (== Report.event 0) (> Ack.bytes_acked 0))
+# The first slow start. Its rounds are reported when they end: each lasts as long as the round-trip time
+# was when it began, since with a queue that grows the present one is never over.
+(when (&& (== ssthresh +infinity) (> Ack.bytes_acked 0))
     (:= Report.least (min Report.least Flow.rtt_sample_us))
     (:= Report.samples (+ Report.samples 1))
     (:= ssthresh (min ssthresh limit))
     (if (< Cwnd ssthresh) (:= grow (/ grow slower)))
+    (if turn (report))
     (fallthrough))
 
 # Slow start. What is left of the acknowledgement at `ssthresh` counts below.
@@ -101,7 +104,8 @@
     (fallthrough))
 
 # Congestion avoidance begins: the curve leads from the present window to its flat part at `w_max`
-# in `k`, a cube root. From above, a step of Newton's method per acknowledgement finds it.
+# in `k`, a cube root. From above, a step of Newton's method per acknowledgement finds it, already in
+# recovery.
 (when (&& (>= Cwnd ssthresh) (== w_est 0))
     (:= Report.w_max (max Report.w_max Cwnd))
     (:= cube (min (/ (* (- Report.w_max Cwnd) 1000) segment) 2147483648))
@@ -112,11 +116,13 @@
     (:= est_credit 0)
     (:= w_est Cwnd)
     (fallthrough))
+(when (> w_est 0)
+    (:= Report.k (min Report.k (max 1 (/ (+ (* 2 Report.k) (/ cube (* Report.k Report.k))) 3))))
+    (fallthrough))
 
 # Congestion avoidance: towards the window that the curve has for a round trip from now, but no more
 # than half as much again as it is; or by what Reno would have grown to if that is more.
 (when (&& (> grow 0) (> w_est 0))
-    (:= Report.k (min Report.k (max 1 (/ (+ (* 2 Report.k) (/ cube (* Report.k Report.k))) 3))))
     (:= t (/ (+ elapsed Report.rtt) 1000))
     (:= away (min (- (max t Report.k) (min t Report.k)) 262144))
     (:= away (/ (* (/ (* (* away away) away) 1000000) (* segment c)) 1000000))
