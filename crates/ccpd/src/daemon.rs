@@ -14,7 +14,7 @@ use crate::builder::Builder;
 use crate::clock::Clock;
 use crate::config::{Config, DatapathConfig};
 use crate::control_server::ControlServer;
-use crate::datapath::tcp::{TcpError, TcpPath};
+use crate::datapath::tcp::{self, TcpError, TcpPath};
 use crate::datapath::unix::UnixDatapath;
 use crate::error::{RunError, StartError};
 use crate::shared::Shared;
@@ -58,6 +58,14 @@ impl Handle {
             stop: stop.clone(),
             flows: TaskTracker::new(),
         });
+        if config
+            .datapaths
+            .iter()
+            .any(|d| matches!(d, DatapathConfig::Tcp(_)))
+        {
+            // What this machine lacks is told before anything is made on it.
+            tcp::check_host()?;
+        }
         let mut directories = Directories::default();
         let board = shared.board.clone();
         let control = ControlServer::bind(&config.control, &mut directories, board, stop.clone())?;

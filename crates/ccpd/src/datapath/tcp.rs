@@ -60,6 +60,14 @@ impl TcpError {
     }
 }
 
+/// Looks whether this machine can steer kernel TCP at all. Takes milliseconds, changes nothing.
+pub(crate) fn check_host() -> Result<(), TcpError> {
+    match ccp_ebpf::check_host() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(TcpError::Attach(error.into())),
+    }
+}
+
 /// A name that sockets may ask for, and what comes of it.
 #[derive(Debug)]
 pub(crate) struct TcpPath {
