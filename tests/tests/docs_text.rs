@@ -328,8 +328,14 @@ fn keys_are_those_of_the_code() {
             }
         }
     }
-    let reno = &sample["algorithms"]["reno"];
-    default("report", &reno["report"], "algorithms");
+    // One of `constant`'s two has to be given: they have none.
+    for kind in ["reno", "cubic"] {
+        for (key, value) in sample["algorithms"][kind].as_table().unwrap() {
+            if key != "kind" {
+                default(key, value, "algorithms");
+            }
+        }
+    }
 }
 
 /// Every kind of algorithm that comes with the daemon is described, here and in the README.
