@@ -49,7 +49,10 @@ impl KernelTest {
         // Building them is not part of any test's time.
         let _ = binaries::directory();
         let alone = File::create(lock_file()).expect("the lock file can be made");
-        flock(&alone, FlockOperation::LockExclusive).expect("flock");
+        if flock(&alone, FlockOperation::NonBlockingLockExclusive).is_err() {
+            say(&format!("{name} waits for another kernel test to end\n"));
+            flock(&alone, FlockOperation::LockExclusive).expect("flock");
+        }
         // Traffic, emulated links and daemons started by this thread inherit it: what else runs on the machine
         // shall not be seen in their round-trip times.
         let _ = setpriority_process(None, -15);

@@ -15,7 +15,7 @@ mod trace;
 pub use daemon::{Daemon, Ended, Setup, unique_name};
 pub use flows::FlowLine;
 pub use kernel_test::KernelTest;
-pub use trace::Trace;
+pub use trace::{Reduction, Trace};
 
 use std::time::{Duration, Instant};
 
