@@ -51,6 +51,13 @@ u32 BPF_PROG(beside_undo_cwnd, struct sock *sk)
 	return max_u32(tp->snd_cwnd, tp->prior_cwnd);
 }
 
+/* A window that keeps the measured paths busy. */
+SEC("struct_ops")
+void BPF_PROG(empty_init, struct sock *sk)
+{
+	((struct tcp_sock *)sk)->snd_cwnd = 200;
+}
+
 SEC("struct_ops")
 void BPF_PROG(empty_cong_control, struct sock *sk, u32 ack, int flag, const struct rate_sample *rs)
 {
@@ -150,6 +157,7 @@ void BPF_PROG(reno_cong_control, struct sock *sk, u32 ack, int flag, const struc
 /* The loader gives both a name of their own. Sockets in any namespace may ask for them. */
 SEC(".struct_ops.link")
 struct tcp_congestion_ops empty_ops = {
+	.init = (void *)empty_init,
 	.ssthresh = (void *)beside_ssthresh,
 	.undo_cwnd = (void *)beside_undo_cwnd,
 	.cong_control = (void *)empty_cong_control,

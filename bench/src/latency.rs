@@ -27,11 +27,10 @@ rate_mbit = 500
 kind = "echo"
 cwnd_packets = 200
 
-[algorithms.reno]
-report = "ack"
+[algorithms.answer]
 
 [policy]
-default = "reno"
+default = "answer"
 
 [[policy.rule]]
 match = { dst_port = 5001 }
@@ -65,7 +64,7 @@ const LOADS: [Load; 3] = [
     },
     Load {
         key: "heavy",
-        name: "heavy: and 8 more, which report on every ACK",
+        name: "heavy: and 8 more, which get an update for every ACK",
         port: 5002,
         others: 8,
     },

@@ -1,12 +1,12 @@
 //! Nanoseconds of BPF programs per acknowledgement: ours beside a hand-written Reno, in the same run.
 
 use std::mem::MaybeUninit;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use ccp_lab::{Bulk, Namespace, Need, Until, require};
+use ccp_lab::{Bulk, EmulatedLink, Namespace, Need, Pipe, Until, require};
 use ccp_plot::{Bar, BarChart};
 
 use crate::daemon::{Daemon, Program};
@@ -26,13 +26,17 @@ const CONFIG: &str = r#"
 [algorithms.idle]
 
 [algorithms.constant]
-cwnd_packets = 100
+cwnd_packets = 200
 
 [algorithms.reno]
 
 [algorithms.reno_ack]
 kind = "reno"
 report = "ack"
+
+[algorithms.reno_seldom]
+kind = "reno"
+report = "10000ms"
 
 [policy]
 default = "idle"
@@ -48,6 +52,10 @@ algorithm = "reno"
 [[policy.rule]]
 match = { dst_port = 5003 }
 algorithm = "reno_ack"
+
+[[policy.rule]]
+match = { dst_port = 5004 }
+algorithm = "reno_seldom"
 "#;
 
 /// The kernel only tells sums, in which an interrupt or another process that gets the CPU in the middle of
@@ -73,7 +81,7 @@ impl Measured {
 }
 
 pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
-    require(&[Need::Namespaces])?;
+    require(&[Need::Namespaces, Need::Tun])?;
     let mut object = MaybeUninit::uninit();
     let beside = Beside::load(&mut object)?;
     let daemon = Daemon::start(plan, Program::Agent, CONFIG)?;
@@ -100,6 +108,13 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
             ours,
         ),
         measured("constant", "ours: `constant`", name, 5001, ours),
+        measured(
+            "reno_seldom",
+            "ours: `reno`, hardly a report",
+            name,
+            5004,
+            ours,
+        ),
         measured("reno", "ours: `reno`, a report per RTT", name, 5002, ours),
         measured(
             "reno_ack",
@@ -109,12 +124,20 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
             ours,
         ),
     ];
-    let namespace = Namespace::new("bench")?;
+    // A path on which a round trip has many acknowledgements, as paths have.
+    let (client, server) = (Namespace::new("client")?, Namespace::new("server")?);
+    let pipe = Pipe::new(200_000_000, Duration::from_millis(5));
+    let link = EmulatedLink::new(&client, &server, pipe)?;
+    let path = Path {
+        client: &client,
+        server: &server,
+        to: link.b_v4(),
+    };
     let counting = Counting::start()?;
     for _ in 0..plan.times(9) {
         for one in &mut all {
             interrupt::check()?;
-            let slices = measure(plan, &namespace, &daemon, one);
+            let slices = measure(plan, &path, &daemon, one);
             one.slices.extend(slices.with_context(|| one.name)?);
         }
     }
@@ -123,9 +146,15 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     Ok(outcome(&all))
 }
 
+struct Path<'a> {
+    client: &'a Namespace,
+    server: &'a Namespace,
+    to: IpAddr,
+}
+
 fn measure(
     plan: &Plan,
-    namespace: &Namespace,
+    path: &Path<'_>,
     daemon: &Daemon,
     measured: &Measured,
 ) -> Result<Vec<Counts>> {
@@ -134,11 +163,11 @@ fn measure(
         .port(measured.port)
         .check_content(false)
         .sample_every(None)
-        .start(namespace, namespace, Ipv4Addr::LOCALHOST)?;
+        .start(path.client, path.server, path.to)?;
     if measured.congestion == daemon.name() {
         daemon.await_running(1)?;
     }
-    thread::sleep(plan.time(Duration::from_millis(150)));
+    thread::sleep(plan.time(Duration::from_millis(200)));
     let mut slices = Vec::new();
     let mut before = measured.programs.read();
     for _ in 0..plan.times(12) {

@@ -1,7 +1,8 @@
 //! A program that does nothing: what remains is what the datapath does for any program.
 
 use ccp_core::{
-    BuildError, CompiledProgram, CongAlg, Flow, NewFlow, Params, Report, Resume, Timestamp, Updates,
+    BuildError, Bytes, CompiledProgram, CongAlg, Flow, NewFlow, Params, Report, Resume, Timestamp,
+    Updates,
 };
 
 const PROGRAM: &str = "
@@ -32,7 +33,7 @@ impl CongAlg for Idle {
 
 impl Flow for Idle {
     fn on_resume(&mut self, _: Timestamp, resume: &Resume) -> Updates {
-        let window = ccp_core::Bytes(100 * u64::from(resume.mss));
+        let window = Bytes::from_packets(200, resume.mss);
         Updates::run(&self.0).cwnd(window)
     }
 

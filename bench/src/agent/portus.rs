@@ -54,7 +54,7 @@ impl<I: Ipc> Flow for Steered<I> {
         let acked = report
             .get_field("Report.acked", &self.scope)
             .expect("the program reports it");
-        let window = u32::try_from(window(acked)).expect("at most 80,015");
+        let window = u32::try_from(window(acked)).expect("at most 16,527");
         self.control
             .update_field(&self.scope, &[("Cwnd", window)])
             .expect("the datapath takes it");
