@@ -16,6 +16,8 @@ build:
 	@scripts/setup run
 	$(CARGO) build --release --locked
 
+# Where root or BPF is missing, `ccp demo` says so and exits with 3; make says `Error 3` and, as for every
+# failure, exits with 2 itself.
 demo: build
 	target/release/ccp demo
 
