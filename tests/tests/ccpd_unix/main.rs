@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ccp_control::{Client, FlowMode, FlowStatus};
+use ccp_wire::Encode as _;
 use ccpd::{Ccpd, Config, Handle};
 use fake::{Fake, Told, local, measure, together};
 use kinds::{Manner, Missed, Test};
@@ -292,6 +293,29 @@ async fn who_asks_and_never_reads_is_hung_up_on() {
     daemon.await_flows(|flows| flows.len() == 1).await;
     other.report(1, uid, &[5]);
     assert_eq!(other.window(1), 5);
+    daemon.stop().await;
+}
+
+/// Each READY has all programs sent anew; a datagram has room for thousands.
+#[tokio::test(flavor = "multi_thread")]
+async fn datagrams_full_of_readys_hold_up_nobody_else() {
+    let daemon = Daemon::start().await;
+    let loud = Fake::ready(&daemon.datapath(), "loud");
+    let ready = ccp_wire::Ready {
+        id: 0,
+        capabilities: None,
+    };
+    let many = ready.to_frame().unwrap().repeat(5_000);
+    for _ in 0..20 {
+        loud.send(&many);
+    }
+    let asked = Instant::now();
+    let mut other = Fake::ready(&daemon.datapath(), "other");
+    other.open(1, 2);
+    other.started(1);
+    assert_eq!(daemon.flows().await.len(), 1);
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
     daemon.stop().await;
 }
 

@@ -14,7 +14,7 @@ use crate::inbox::Turn;
 use crate::outlet::{Outlet, Sent};
 use crate::shared::Shared;
 
-/// A datapath that lets so many commands lie, and still asks for swallowed = line.swallowed, does not read.
+/// A datapath that lets so many commands lie, and still asks for more, does not read.
 const MOST_UNSENT: usize = 1024;
 
 /// One datapath: what comes from it goes in here.
@@ -55,10 +55,17 @@ impl Link {
         }
     }
 
-    /// The datapath sent `bytes`: one or more frames. What is no frame is counted and passed over.
+    /// The datapath sent `bytes`: one or more frames. What is no frame is counted and passed over, and
+    /// so is a second READY among them.
     pub(super) fn on_bytes(&mut self, bytes: &[u8]) {
+        let mut greeted = false;
         for frame in frames(bytes) {
             match frame.and_then(|frame| frame.message()) {
+                // Each has all programs made and sent anew: a datagram full of them would hold up
+                // everybody else.
+                Ok(Message::Ready(_)) if std::mem::replace(&mut greeted, true) => {
+                    self.session.on_garbage();
+                }
                 Ok(message) => self.on_message(&message),
                 Err(error) => {
                     self.session.on_garbage();

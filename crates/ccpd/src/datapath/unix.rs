@@ -30,8 +30,9 @@ mod peer;
 
 /// The longest datagram that is read: a frame's length is 16 bits.
 const LONGEST: usize = 1 << 16;
-/// After so many datagrams in a row, others get their turn.
+/// After so many datagrams in a row, or so long, others get their turn.
 const BATCH: usize = 64;
+const SLICE: Duration = Duration::from_millis(2);
 /// So many datapaths may use one socket at once.
 const MOST_PEERS: usize = 1024;
 /// How often it is looked whether quiet datapaths are still there.
@@ -117,6 +118,7 @@ impl UnixDatapath {
 
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         let socket = Arc::clone(&self.socket);
+        let until = Instant::now() + SLICE;
         for _ in 0..BATCH {
             match socket.try_recv_from(buffer) {
                 Ok((len, from)) => {
@@ -126,6 +128,9 @@ impl UnixDatapath {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
+            }
+            if Instant::now() >= until {
+                break;
             }
         }
         Ok(())
