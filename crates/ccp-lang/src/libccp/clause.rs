@@ -9,6 +9,11 @@ use super::allocate::{Draft, Place, TooMany, allocate};
 use super::paths::{Path, Step, paths};
 use super::{LimitError, MAX_CONSTANT, control, immediate, local, register, report};
 
+mod operations;
+mod uses;
+
+use uses::{is_skip, read_before_written, reads, writes};
+
 const EVENT_FLAG: Place = fixed_implicit(implicit::EVENT_FLAG);
 const SHOULD_CONTINUE: Place = fixed_implicit(implicit::SHOULD_CONTINUE);
 const SHOULD_REPORT: Place = fixed_implicit(implicit::SHOULD_REPORT);
@@ -502,145 +507,6 @@ impl Lowerer<'_> {
         Ok(())
     }
 
-    /// `b`, or if the guard does not hold something with which `op` cannot fault.
-    fn harmless(&mut self, op: BinaryOp, guard: Guard, b: Place) -> Place {
-        let neutral = match op {
-            BinaryOp::Mul | BinaryOp::Div => ONE,
-            _ => ZERO,
-        };
-        if op == BinaryOp::Div
-            && matches!(b, Place::Fixed(r) if r.class == Class::Immediate && r.index != 0)
-        {
-            return b;
-        }
-        let ret = self.result();
-        self.bind(ret, neutral);
-        self.bind_if(guard, ret, b);
-        ret
-    }
-
-    /// Faults, as the library itself does not, if the weight of an `ewma` is above 10.
-    fn check_weight(&mut self, weight: Place, guard: Option<Guard>) {
-        if matches!(weight, Place::Fixed(r) if r.class == Class::Immediate && r.index <= 10) {
-            return;
-        }
-        let weight = match guard {
-            Some(guard) => self.harmless(BinaryOp::Sub, guard, weight),
-            None => weight,
-        };
-        let ret = self.result();
-        self.emit(Opcode::Sub, ret, constant(10), weight);
-    }
-
-    /// `ret = op(a, b)`. With `truth`, anything but zero will do for 1.
-    fn binary(&mut self, op: BinaryOp, ret: Place, a: Place, b: Place, truth: bool) {
-        self.mark(ret, gives_flag(op) && !truth);
-        let opcode = match op {
-            BinaryOp::Add => Opcode::Add,
-            BinaryOp::Sub => Opcode::Sub,
-            BinaryOp::Mul => Opcode::Mul,
-            BinaryOp::Div => Opcode::Div,
-            BinaryOp::Min => Opcode::Min,
-            BinaryOp::Max => Opcode::Max,
-            BinaryOp::WrappedMax => Opcode::MaxWrap,
-            BinaryOp::Eq => Opcode::Equiv,
-            BinaryOp::Lt => Opcode::Lt,
-            BinaryOp::Gt => Opcode::Gt,
-            BinaryOp::Ne => return self.not(Opcode::Equiv, ret, a, b),
-            BinaryOp::Le => return self.at_most(ret, a, b),
-            BinaryOp::Ge => return self.at_most(ret, b, a),
-            BinaryOp::And => return self.and(ret, a, b, truth),
-            BinaryOp::Or => return self.or(ret, a, b, truth),
-        };
-        self.emit(opcode, ret, a, b);
-    }
-
-    /// `ret = not op(a, b)` for a comparison.
-    fn not(&mut self, op: Opcode, ret: Place, a: Place, b: Place) {
-        let value = self.result();
-        self.emit(op, value, a, b);
-        self.emit(Opcode::Equiv, ret, value, ZERO);
-    }
-
-    /// `ret = a <= b`.
-    fn at_most(&mut self, ret: Place, a: Place, b: Place) {
-        let constant_of = |place: Place| match place {
-            Place::Fixed(r) if r.class == Class::Immediate => Some(r.index),
-            _ => None,
-        };
-        // With a constant on one side: a < b + 1, or b > a - 1.
-        if let Some(more) = constant_of(b).and_then(|n| n.checked_add(1)) {
-            self.emit(Opcode::Lt, ret, a, constant(more));
-        } else if let Some(less) = constant_of(a).and_then(|n| n.checked_sub(1)) {
-            self.emit(Opcode::Gt, ret, b, constant(less));
-        } else {
-            self.not(Opcode::Gt, ret, a, b);
-        }
-    }
-
-    fn and(&mut self, ret: Place, a: Place, b: Place, truth: bool) {
-        if self.is_flag(a) && self.is_flag(b) {
-            self.emit(Opcode::Mul, ret, a, b);
-            return;
-        }
-        // b if a is not zero: a flag if b is one.
-        let good = truth || self.is_flag(b);
-        let value = if good && ret != a && ret != b {
-            ret
-        } else {
-            self.result()
-        };
-        let guard = Guard {
-            place: a,
-            not_zero: true,
-        };
-        self.bind(value, ZERO);
-        self.bind_if(guard, value, b);
-        if value == ret {
-            return;
-        }
-        if good {
-            self.bind(ret, value);
-        } else {
-            self.emit(Opcode::Gt, ret, value, ZERO);
-        }
-    }
-
-    fn or(&mut self, ret: Place, a: Place, b: Place, truth: bool) {
-        if truth || self.is_flag(a) && self.is_flag(b) {
-            self.emit(Opcode::Max, ret, a, b);
-            return;
-        }
-        let value = self.result();
-        self.emit(Opcode::Max, value, a, b);
-        self.emit(Opcode::Gt, ret, value, ZERO);
-    }
-
-    fn mark(&mut self, place: Place, flag: bool) {
-        if let Place::Result(result) = place {
-            self.flags.retain(|known| *known != result);
-            if flag {
-                self.flags.push(result);
-            }
-        }
-    }
-
-    /// Whether it holds nothing but 0 and 1.
-    fn is_flag(&self, place: Place) -> bool {
-        let Place::Fixed(register) = place else {
-            return matches!(place, Place::Result(r) if self.flags.contains(&r));
-        };
-        match register.class {
-            Class::Immediate => register.index <= 1,
-            // The last of the library's primitives.
-            Class::Primitive => register.index == 14,
-            _ => {
-                let same = |reg: &Reg| self.home(*reg).is_ok_and(|home| home == register);
-                self.context.flags.iter().any(same)
-            }
-        }
-    }
-
     /// Where the next value of `reg` goes when it is written in any case.
     fn destination(&mut self, reg: Reg) -> Result<Place, LimitError> {
         if let Reg::Temp(temp) = reg {
@@ -754,50 +620,5 @@ impl Skips<'_> {
             }
         }
         self.lives_on
-    }
-}
-
-/// Whether a block may read what `reg` holds before it.
-fn read_before_written(insts: &[Inst], reg: Reg) -> bool {
-    for inst in insts {
-        if reads(inst, reg) {
-            return true;
-        }
-        if is_skip(inst) {
-            return insts.iter().any(|inst| reads(inst, reg));
-        }
-        if writes(inst) == Some(reg) {
-            return false;
-        }
-    }
-    false
-}
-
-fn is_skip(inst: &Inst) -> bool {
-    matches!(
-        inst,
-        Inst::Skip { .. } | Inst::SkipIf { .. } | Inst::SkipUnless { .. }
-    )
-}
-
-fn writes(inst: &Inst) -> Option<Reg> {
-    match *inst {
-        Inst::Binary { dst, .. } | Inst::Ewma { dst, .. } | Inst::Move { dst, .. } => Some(dst),
-        _ => None,
-    }
-}
-
-fn reads(inst: &Inst, reg: Reg) -> bool {
-    let is = |operand: Operand| operand == Operand::Reg(reg);
-    match *inst {
-        Inst::Binary { a, b, .. } => is(a) || is(b),
-        Inst::Ewma {
-            dst,
-            weight,
-            sample,
-        } => dst == reg || is(weight) || is(sample),
-        Inst::Move { src, .. } => is(src),
-        Inst::SkipIf { cond, .. } | Inst::SkipUnless { cond, .. } => is(cond),
-        Inst::Skip { .. } | Inst::Report | Inst::Fallthrough => false,
     }
 }
