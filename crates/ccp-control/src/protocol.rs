@@ -128,7 +128,7 @@ impl fmt::Display for FlowMode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowStatus {
     /// The name of its datapath: for kernel TCP the name that sockets ask for, for a Unix datapath
-    /// the path by which it is answered.
+    /// the path of the daemon's socket.
     pub datapath: String,
     /// Its name within its datapath.
     pub sock_id: u32,
@@ -142,7 +142,8 @@ pub struct FlowStatus {
     pub dst: SocketAddr,
     /// The congestion window in bytes, as far as the daemon knows it.
     pub cwnd_bytes: u64,
-    /// The pacing rate in bytes per second; 0 if the algorithm has set none.
+    /// The pacing rate in bytes per second: what the flow is paced at, whoever set it, where the
+    /// datapath tells (kernel TCP); else what the algorithm set last, 0 if nothing.
     pub rate_bytes_per_s: u64,
     /// The smoothed round-trip time in microseconds; 0 if none is known.
     pub rtt_us: u64,
