@@ -9,6 +9,8 @@ use ccp_core::{
 };
 use serde::Deserialize;
 
+use crate::variants::{self, Variants};
+
 /// The parameters of a [`Constant`]. At least one must be given.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -28,8 +30,7 @@ pub struct Constant {
     packets: u64,
     /// 0 if the datapath paces.
     rate: Rate,
-    full: Program,
-    base: Program,
+    programs: Variants<Program>,
 }
 
 /// A program, and where its fields are.
@@ -42,6 +43,12 @@ struct Program {
     pace: ControlField<Rate>,
     /// Only where the datapath does not tell it.
     segment: Option<ControlField<u64>>,
+}
+
+impl variants::Program for Program {
+    fn code(&self) -> &CompiledProgram {
+        &self.code
+    }
 }
 
 impl Program {
@@ -86,13 +93,15 @@ impl Constant {
         Ok(Self {
             packets: packets.unwrap_or(0),
             rate: rate.map_or(Rate::ZERO, Rate::from_mbit_f64),
-            full: compile("constant", "Flow.mss", "Flow.srtt_us", "")?,
-            base: compile(
-                "constant_base",
-                "segment",
-                "Flow.rtt_sample_us",
-                "(segment 1)",
-            )?,
+            programs: Variants {
+                full: compile("constant", "Flow.mss", "Flow.srtt_us", "")?,
+                base: compile(
+                    "constant_base",
+                    "segment",
+                    "Flow.rtt_sample_us",
+                    "(segment 1)",
+                )?,
+            },
         })
     }
 
@@ -107,24 +116,18 @@ impl Constant {
 
 impl CongAlg for Constant {
     fn programs(&self) -> Vec<CompiledProgram> {
-        vec![self.full.code.clone(), self.base.code.clone()]
+        self.programs.programs()
     }
 
-    /// One of the two programs is enough.
     fn fits(&self, runs: &dyn Fn(&CompiledProgram) -> bool) -> bool {
-        runs(&self.full.code) || runs(&self.base.code)
+        self.programs.fits(runs)
     }
 
     fn new_flow(&self, flow: &NewFlow<'_>) -> Box<dyn Flow> {
-        let program = if flow.runs(&self.full.code) {
-            &self.full
-        } else {
-            &self.base
-        };
         Box::new(ConstantFlow {
             packets: self.packets,
             rate: self.rate,
-            program: program.clone(),
+            program: self.programs.choose(flow).clone(),
             state: flow.info.state,
         })
     }

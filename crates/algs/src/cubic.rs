@@ -40,7 +40,8 @@ use ccp_types::law::cubic::{MIN_SSTHRESH_SEGMENTS, Shape};
 use ccp_types::law::hystart::HyStart;
 use serde::Deserialize;
 
-use crate::reno::Interval;
+use crate::interval::{Interval, Pace};
+use crate::variants::{self, Variants};
 
 mod start;
 
@@ -82,8 +83,7 @@ impl Default for Config {
 #[derive(Clone, Debug)]
 pub struct Cubic {
     settings: Settings,
-    full: Program,
-    base: Program,
+    programs: Variants<Program>,
 }
 
 /// [`Config`], checked, as the programs take it.
@@ -105,13 +105,18 @@ struct Program {
     /// or only where it does not.
     segment: Option<ControlField<u64>>,
     ssthresh: ControlField<Bytes>,
-    every: ControlField<Micros>,
-    rounds: ControlField<u64>,
+    pace: Pace,
     beta: ControlField<u64>,
     c: ControlField<u64>,
     alpha: ControlField<u64>,
     shrink: ControlField<u64>,
     start: Start,
+}
+
+impl variants::Program for Program {
+    fn code(&self) -> &CompiledProgram {
+        &self.code
+    }
 }
 
 impl Program {
@@ -122,8 +127,7 @@ impl Program {
             mss: code.report("mss").ok(),
             segment: code.control("segment").ok(),
             ssthresh: code.control("ssthresh")?,
-            every: code.control("every")?,
-            rounds: code.control("rounds")?,
+            pace: Pace::new(&code)?,
             beta: code.control("beta")?,
             c: code.control("c")?,
             alpha: code.control("alpha")?,
@@ -145,16 +149,6 @@ impl Program {
             Start::Program(hystart) => updates.set(hystart, settings.hystart),
             Start::Agent(_) => updates,
         }
-    }
-
-    /// How often to report, as the program knows it.
-    fn interval(&self, updates: Updates, interval: Interval) -> Updates {
-        let (rounds, every) = match interval {
-            Interval::Rtt => (1, Micros::ZERO),
-            Interval::Ack => (0, Micros::ZERO),
-            Interval::Every(time) => (0, time),
-        };
-        updates.set(self.rounds, rounds).set(self.every, every)
     }
 
     fn segment(&self, updates: Updates, mss: u32) -> Updates {
@@ -184,8 +178,10 @@ impl Cubic {
                 shape,
                 hystart: config.hystart,
             },
-            full: compile("cubic", include_str!("cubic/full.ccp"))?,
-            base: compile("cubic_base", include_str!("cubic/base.ccp"))?,
+            programs: Variants {
+                full: compile("cubic", include_str!("cubic/full.ccp"))?,
+                base: compile("cubic_base", include_str!("cubic/base.ccp"))?,
+            },
         })
     }
 
@@ -200,23 +196,17 @@ impl Cubic {
 
 impl CongAlg for Cubic {
     fn programs(&self) -> Vec<CompiledProgram> {
-        vec![self.full.code.clone(), self.base.code.clone()]
+        self.programs.programs()
     }
 
-    /// One of the two programs is enough.
     fn fits(&self, runs: &dyn Fn(&CompiledProgram) -> bool) -> bool {
-        runs(&self.full.code) || runs(&self.base.code)
+        self.programs.fits(runs)
     }
 
     fn new_flow(&self, flow: &NewFlow<'_>) -> Box<dyn Flow> {
-        let program = if flow.runs(&self.full.code) {
-            &self.full
-        } else {
-            &self.base
-        };
         Box::new(CubicFlow {
             settings: self.settings,
-            program: program.clone(),
+            program: self.programs.choose(flow).clone(),
             start: None,
             mss: flow.info.mss,
             state: flow.info.state,
@@ -244,7 +234,7 @@ impl CubicFlow {
             Some(_) => Interval::Every(Micros::from_secs(10)),
             None => self.settings.report,
         };
-        self.program.interval(updates, interval)
+        self.program.pace.set(updates, interval)
     }
 }
 

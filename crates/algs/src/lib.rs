@@ -11,7 +11,11 @@
 
 pub mod constant;
 pub mod cubic;
+mod interval;
 pub mod reno;
+mod variants;
+
+pub use interval::Interval;
 
 use ccp_core::{DuplicateKind, Registry};
 

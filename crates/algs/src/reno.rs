@@ -27,9 +27,8 @@ use ccp_core::{
 use ccp_types::law::reno;
 use serde::Deserialize;
 
-mod interval;
-
-pub use interval::Interval;
+use crate::interval::{Interval, Pace};
+use crate::variants::{self, Variants};
 
 /// The parameters of a [`Reno`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -44,8 +43,7 @@ pub struct Config {
 #[derive(Clone, Debug)]
 pub struct Reno {
     config: Config,
-    full: Program,
-    base: Program,
+    programs: Variants<Program>,
 }
 
 /// A program, and where its fields are.
@@ -58,12 +56,17 @@ struct Program {
     rtt: ReportField<Micros>,
     mss: ReportField<u64>,
     ssthresh: ControlField<Bytes>,
-    every: ControlField<Micros>,
-    rounds: ControlField<u64>,
+    pace: Pace,
     answered: ControlField<u64>,
     target: ControlField<Bytes>,
     /// Only where the datapath does not tell it.
     segment: Option<ControlField<u64>>,
+}
+
+impl variants::Program for Program {
+    fn code(&self) -> &CompiledProgram {
+        &self.code
+    }
 }
 
 impl Program {
@@ -75,23 +78,12 @@ impl Program {
             rtt: code.report("rtt")?,
             mss: code.report("mss")?,
             ssthresh: code.control("ssthresh")?,
-            every: code.control("every")?,
-            rounds: code.control("rounds")?,
+            pace: Pace::new(&code)?,
             answered: code.control("answered")?,
             target: code.control("target")?,
             segment: code.control("segment").ok(),
             code,
         })
-    }
-
-    /// How often to report, as the program knows it.
-    fn interval(&self, updates: Updates, interval: Interval) -> Updates {
-        let (rounds, every) = match interval {
-            Interval::Rtt => (1, Micros::ZERO),
-            Interval::Ack => (0, Micros::ZERO),
-            Interval::Every(time) => (0, time),
-        };
-        updates.set(self.rounds, rounds).set(self.every, every)
     }
 }
 
@@ -104,8 +96,10 @@ impl Reno {
         let compile = |name, source| Program::new(CompiledProgram::compile(name, source)?);
         Ok(Self {
             config,
-            full: compile("reno", include_str!("reno/full.ccp"))?,
-            base: compile("reno_base", include_str!("reno/base.ccp"))?,
+            programs: Variants {
+                full: compile("reno", include_str!("reno/full.ccp"))?,
+                base: compile("reno_base", include_str!("reno/base.ccp"))?,
+            },
         })
     }
 
@@ -120,23 +114,17 @@ impl Reno {
 
 impl CongAlg for Reno {
     fn programs(&self) -> Vec<CompiledProgram> {
-        vec![self.full.code.clone(), self.base.code.clone()]
+        self.programs.programs()
     }
 
-    /// One of the two programs is enough.
     fn fits(&self, runs: &dyn Fn(&CompiledProgram) -> bool) -> bool {
-        runs(&self.full.code) || runs(&self.base.code)
+        self.programs.fits(runs)
     }
 
     fn new_flow(&self, flow: &NewFlow<'_>) -> Box<dyn Flow> {
-        let program = if flow.runs(&self.full.code) {
-            &self.full
-        } else {
-            &self.base
-        };
         Box::new(RenoFlow {
             config: self.config,
-            program: program.clone(),
+            program: self.programs.choose(flow).clone(),
             mss: flow.info.mss,
             event: 0,
             state: flow.info.state,
@@ -162,7 +150,7 @@ impl Flow for RenoFlow {
         self.state = resume.state;
         self.event = 0;
         let p = &self.program;
-        let mut updates = p.interval(Updates::run(&p.code), self.config.report);
+        let mut updates = p.pace.set(Updates::run(&p.code), self.config.report);
         if let Some(segment) = p.segment {
             updates = updates.set(segment, u64::from(self.mss));
         }
@@ -205,7 +193,7 @@ impl Flow for RenoFlow {
     fn reconfigure(&mut self, _now: Timestamp, alg: &dyn CongAlg) -> Option<Updates> {
         let alg: &dyn std::any::Any = alg;
         self.config = alg.downcast_ref::<Reno>()?.config;
-        Some(self.program.interval(Updates::none(), self.config.report))
+        Some(self.program.pace.set(Updates::none(), self.config.report))
     }
 
     fn state(&self) -> Option<FlowState> {

@@ -260,7 +260,7 @@ fn an_answer_that_another_loss_has_overtaken_has_no_effect() {
     let update = flow.take_updates().pop().unwrap();
     let place = |name: &str| {
         let programs = reno(Interval::Rtt);
-        let controls = &programs.full.code.ir().controls;
+        let controls = &programs.programs.full.code.ir().controls;
         let place = controls.iter().position(|v| v.name == name).unwrap();
         Place::Control(u16::try_from(place).unwrap())
     };

@@ -6,7 +6,7 @@ use ccp_types::law::cubic::Shape;
 
 use super::super::{Cubic, Settings};
 use super::{BOTH, Kind, Link, cubic};
-use crate::reno::Interval;
+use crate::Interval;
 
 fn built(text: &str) -> Result<Settings, String> {
     Params::parse_toml("cubic", text)
@@ -66,7 +66,7 @@ fn parameters_in_words() {
 #[test]
 fn a_program_without_an_agent_s_parameters_is_as_the_rfc_recommends() {
     let alg = cubic("");
-    for program in [&alg.full, &alg.base] {
+    for program in [&alg.programs.full, &alg.programs.base] {
         let default = |name: &str| {
             let controls = &program.code.ir().controls;
             controls.iter().find(|v| v.name == name).map(|v| v.default)

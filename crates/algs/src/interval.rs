@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ccp_core::Micros;
+use ccp_core::{CompiledProgram, ControlField, Micros, NoSuchField, Updates};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 /// How often a flow reports.
@@ -16,6 +16,33 @@ pub enum Interval {
     Ack,
     /// At the first acknowledgement after so much time: `"10ms"`; 1 ms to 10 s.
     Every(Micros),
+}
+
+/// Where a program keeps how often it reports: the control variables `rounds` (round-trip times) and
+/// `every` (microseconds), of which the longer counts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    rounds: ControlField<u64>,
+    every: ControlField<Micros>,
+}
+
+impl Pace {
+    pub(crate) fn new(program: &CompiledProgram) -> Result<Self, NoSuchField> {
+        Ok(Self {
+            rounds: program.control("rounds")?,
+            every: program.control("every")?,
+        })
+    }
+
+    /// `updates`, and that the program is to report at `interval`.
+    pub(crate) fn set(self, updates: Updates, interval: Interval) -> Updates {
+        let (rounds, every) = match interval {
+            Interval::Rtt => (1, Micros::ZERO),
+            Interval::Ack => (0, Micros::ZERO),
+            Interval::Every(time) => (0, time),
+        };
+        updates.set(self.rounds, rounds).set(self.every, every)
+    }
 }
 
 /// A text that says nothing about reports.
