@@ -73,7 +73,7 @@ fn beside_portus() {
 #[test]
 fn root_beside_the_kernel() {
     // Before the test's time begins.
-    binaries::ccpd();
+    let _built = binaries::ccpd();
     let Some(_alone) = KernelTest::begin(Duration::from_secs(120)) else {
         return;
     };
