@@ -19,6 +19,7 @@ use crate::datapath::unix::UnixDatapath;
 use crate::error::{RunError, StartError};
 use crate::shared::Shared;
 use crate::socket_file::Directories;
+use crate::turns::Nudge;
 
 /// The daemon.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ struct Parts {
     tasks: JoinSet<Result<(), (String, io::Error)>>,
     names: Vec<(Id, String)>,
     shared: Arc<Shared>,
+    _nudge: Nudge,
 }
 
 impl Handle {
@@ -83,6 +85,7 @@ impl Handle {
             tasks: JoinSet::new(),
             names: Vec::new(),
             shared,
+            _nudge: Nudge::start(),
         };
         parts.spawn("the control socket".to_owned(), async {
             control.run().await;

@@ -16,6 +16,7 @@ use tracing::{error, warn};
 use crate::inbox::{Inbox, Next, Turn};
 use crate::outlet::{Outlet, Sent};
 use crate::shared::Shared;
+use crate::turns::give_way;
 
 /// After so many reports in a row, others get their turn.
 const BATCH: usize = 32;
@@ -143,7 +144,7 @@ impl FlowTask {
             let wake_at = match work.step() {
                 Step::Ended => break,
                 Step::More => {
-                    tokio::task::yield_now().await;
+                    give_way().await;
                     continue;
                 }
                 Step::Idle(wake_at) => wake_at,
@@ -312,6 +313,15 @@ impl Work<'_> {
                     panic = message,
                     now,
                     "an algorithm panicked"
+                );
+            }
+            RunnerNotice::TakenOver { algorithm, now } => {
+                let now = now.as_deref().unwrap_or("its datapath");
+                error!(
+                    flow,
+                    algorithm,
+                    now,
+                    "an algorithm's program faults again and again: it is given up for this flow"
                 );
             }
             RunnerNotice::Refused { algorithm, error } => {

@@ -41,6 +41,7 @@ mod inbox;
 mod outlet;
 mod shared;
 mod socket_file;
+mod turns;
 
 pub use builder::Builder;
 pub use config::{Config, ConfigError};

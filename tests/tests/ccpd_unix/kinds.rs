@@ -9,6 +9,9 @@ use ccp_core::{
     ReportField, Resume, Timestamp, Updates,
 };
 
+/// How long an algorithm that hangs does so.
+pub(crate) const HANG: Duration = Duration::from_secs(4);
+
 /// What its flows do with a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Manner {
@@ -18,6 +21,8 @@ pub(crate) enum Manner {
     PanicsAtTheThird,
     /// The same, but they take their time.
     Slow,
+    /// The same, but each report keeps them busy for [`HANG`].
+    Hangs,
     /// They set the window by themselves every millisecond, one byte more each time.
     Ticks,
 }
@@ -90,6 +95,7 @@ impl Flow for TestFlow {
         match self.alg.manner {
             Manner::PanicsAtTheThird if self.reports == 3 => panic!("three is too many"),
             Manner::Slow => std::thread::sleep(Duration::from_millis(1)),
+            Manner::Hangs => std::thread::sleep(HANG),
             _ => {}
         }
         Updates::none().cwnd(Bytes(report.get(self.alg.value)))

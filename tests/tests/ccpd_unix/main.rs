@@ -13,11 +13,11 @@ use ccp_control::{Client, FlowMode, FlowStatus};
 use ccp_wire::Encode as _;
 use ccpd::{Ccpd, Config, Handle};
 use fake::{Fake, Told, local, measure, together};
-use kinds::{Manner, Missed, Test};
+use kinds::{HANG, Manner, Missed, Test};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 /// One for each algorithm, and the one that steers a libccp flow which nobody else does.
-const PROGRAMS: usize = 5;
+const PROGRAMS: usize = 6;
 
 /// A daemon within this process, and its files.
 struct Daemon {
@@ -40,6 +40,7 @@ impl Daemon {
              [algorithms.fragile]
              [algorithms.slow]
              [algorithms.ticks]
+             [algorithms.hangs]
              [policy]
              default = 'echo'
              [[policy.rule]]
@@ -50,7 +51,10 @@ impl Daemon {
              algorithm = 'slow'
              [[policy.rule]]
              match = {{ dst_port = 1005 }}
-             algorithm = 'ticks'",
+             algorithm = 'ticks'
+             [[policy.rule]]
+             match = {{ dst_port = 1006 }}
+             algorithm = 'hangs'",
             dir = dir.path().display()
         );
         let config: Config = text.parse().unwrap();
@@ -61,6 +65,7 @@ impl Daemon {
             ("fragile", Manner::PanicsAtTheThird),
             ("slow", Manner::Slow),
             ("ticks", Manner::Ticks),
+            ("hangs", Manner::Hangs),
         ] {
             let missed = missed.clone();
             builder = builder.kind(kind, move |params| Test::new(manner, &missed, params));
@@ -407,6 +412,28 @@ async fn a_flow_that_lags_behind_hears_how_much_it_missed() {
     assert_eq!(got + missed, LAST);
     assert!(missed > 0, "it got all {got}");
     assert_eq!(daemon.missed.load(Ordering::SeqCst), missed);
+    daemon.stop().await;
+}
+
+/// An algorithm that does not come back holds up one thread, and nobody waits for that one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flow_that_hangs_holds_up_no_other() {
+    let daemon = Daemon::start().await;
+    let mut fake = Fake::ready(&daemon.datapath(), "one");
+    fake.open_to(1, 1, 1006);
+    let (hangs, _) = fake.started(1);
+    fake.open(2, 2);
+    let (echo, _) = fake.started(2);
+    let began = Instant::now();
+    fake.report(1, hangs, &[1]);
+    std::thread::sleep(Duration::from_millis(50));
+    for window in 2..20 {
+        fake.report(2, echo, &[window]);
+        assert_eq!(fake.window(2), window);
+    }
+    assert_eq!(daemon.flows().await.len(), 2);
+    let took = began.elapsed();
+    assert!(took < HANG / 2, "{took:?}");
     daemon.stop().await;
 }
 

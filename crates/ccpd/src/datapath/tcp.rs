@@ -22,6 +22,7 @@ use super::link::Link;
 use crate::config::{Namespaces, TcpConfig};
 use crate::outlet::{Observed, Outlet, Sent};
 use crate::shared::Shared;
+use crate::turns::give_way;
 
 /// After so many frames in a row, others get their turn.
 const BATCH: usize = 256;
@@ -139,13 +140,15 @@ impl TcpPath {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_beat = Instant::now();
         loop {
+            let mut more = false;
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 ready = self.ring.readable_mut() => {
                     let mut ready = ready?;
                     let link = &mut self.link;
                     let read = ready.get_inner_mut().0.consume(BATCH, |frame| link.on_bytes(frame));
-                    if read < BATCH {
+                    more = read >= BATCH;
+                    if !more {
                         ready.clear_ready();
                     }
                 }
@@ -158,7 +161,9 @@ impl TcpPath {
                 last_beat = Instant::now();
             }
             // Others get their turn, however much there is to read.
-            tokio::task::yield_now().await;
+            if more {
+                give_way().await;
+            }
         }
     }
 

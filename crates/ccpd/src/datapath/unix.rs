@@ -24,6 +24,7 @@ use super::log_limit::LogLimit;
 use crate::config::UnixConfig;
 use crate::shared::Shared;
 use crate::socket_file::{Directories, SocketError, SocketFile};
+use crate::turns::give_way;
 use peer::Peer;
 
 mod peer;
@@ -103,9 +104,10 @@ impl UnixDatapath {
                 () = stop.cancelled() => return Ok(()),
                 ready = socket.readable() => {
                     ready?;
-                    self.read(&mut buffer)?;
-                    // Others get their turn, however much there is to read.
-                    tokio::task::yield_now().await;
+                    if self.read(&mut buffer)? {
+                        // Others get their turn, however much there is to read.
+                        give_way().await;
+                    }
                 }
                 _ = probe.tick() => self.probe(),
                 _ = retry.tick(), if backed_up => self.attention.store(true, Ordering::Relaxed),
@@ -116,7 +118,8 @@ impl UnixDatapath {
         }
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+    /// Reads for a while. Returns whether there may be more.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
         let socket = Arc::clone(&self.socket);
         let until = Instant::now() + SLICE;
         for _ in 0..BATCH {
@@ -125,7 +128,7 @@ impl UnixDatapath {
                     let bytes = buffer.get(..len).unwrap_or_default();
                     self.on_datagram(from.as_pathname(), bytes);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -133,7 +136,7 @@ impl UnixDatapath {
                 break;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn on_datagram(&mut self, from: Option<&Path>, bytes: &[u8]) {
