@@ -228,7 +228,7 @@ fn what_is_not_possible_here_exits_with_three() {
 
 #[test]
 fn signals_stop_it_cleanly() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let files = Files::new("");
         let mut running = files.start();
         assert_eq!(running.signal(signal), Some(0));

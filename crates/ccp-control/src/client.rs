@@ -2,14 +2,19 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::UnixStream;
+use tokio::time::timeout;
 
 use crate::frame::{FrameError, Receiver, Sender, split};
 use crate::protocol::{
     ClientHello, FlowStatus, MAGIC, PROTOCOL_VERSION, Refusal, Request, Response, ServerHello,
 };
+
+/// A daemon that does not answer for so long is taken for stopped or hung.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to a running `ccpd`.
 #[derive(Debug)]
@@ -17,6 +22,7 @@ pub struct Client {
     receiver: Receiver<UnixStream>,
     sender: Sender<UnixStream>,
     release: String,
+    path: PathBuf,
 }
 
 /// The daemon could not be asked, or did not answer as it should.
@@ -73,6 +79,16 @@ pub enum ClientError {
         /// The daemon's release.
         release: String,
     },
+    /// The daemon is there, but says nothing.
+    #[error(
+        "ccpd on {} has not answered for {} s: is it stopped, or hung?",
+        path.display(),
+        PATIENCE.as_secs()
+    )]
+    NoAnswer {
+        /// The socket asked.
+        path: PathBuf,
+    },
     /// The connection failed, or a frame was not what it should be.
     #[error(transparent)]
     Frame(#[from] FrameError),
@@ -85,9 +101,14 @@ impl Client {
     /// Connects to the daemon that listens on `path`.
     ///
     /// # Errors
-    /// If nobody listens there, it is not allowed, it is not `ccpd` or of another version.
+    /// If nobody listens there, it is not allowed, it is not `ccpd` or of another version, or it does
+    /// not answer for [`PATIENCE`].
     pub async fn connect(path: impl AsRef<Path>) -> Result<Self, ClientError> {
         let path = path.as_ref();
+        within(path, Self::connect_to(path)).await
+    }
+
+    async fn connect_to(path: &Path) -> Result<Self, ClientError> {
         let stream = UnixStream::connect(path)
             .await
             .map_err(|source| connect_error(path, source))?;
@@ -114,6 +135,7 @@ impl Client {
             receiver,
             sender,
             release: hello.release,
+            path: path.to_owned(),
         })
     }
 
@@ -126,12 +148,18 @@ impl Client {
     /// The flows that the daemon knows, ordered by datapath and socket id.
     ///
     /// # Errors
-    /// If the connection fails or the daemon refuses.
+    /// If the connection fails, the daemon refuses, or does not answer for [`PATIENCE`].
     pub async fn flows(&mut self) -> Result<Vec<FlowStatus>, ClientError> {
-        self.sender.send(&Request::Flows).await?;
+        let Self {
+            receiver,
+            sender,
+            path,
+            ..
+        } = self;
+        within(path, async { Ok(sender.send(&Request::Flows).await?) }).await?;
         let mut all = Vec::new();
         loop {
-            match self.receiver.receive().await? {
+            match within(path, async { Ok(receiver.receive().await?) }).await? {
                 Response::Flows { flows, last } => {
                     all.extend(flows);
                     if last {
@@ -144,6 +172,18 @@ impl Client {
         all.sort_by(|a, b| (&a.datapath, a.sock_id).cmp(&(&b.datapath, b.sock_id)));
         Ok(all)
     }
+}
+
+/// What `asking` gives, if it does so in time.
+async fn within<T>(
+    path: &Path,
+    asking: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
+        Err(ClientError::NoAnswer {
+            path: path.to_owned(),
+        })
+    })
 }
 
 fn connect_error(path: &Path, source: std::io::Error) -> ClientError {

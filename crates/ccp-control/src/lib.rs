@@ -29,7 +29,7 @@ mod client;
 mod frame;
 mod protocol;
 
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, PATIENCE};
 pub use frame::{FrameError, MAX_FRAME, Receiver, Sender, split};
 pub use protocol::{
     ClientHello, FLOWS_PER_RESPONSE, FlowMode, FlowStatus, MAGIC, PROTOCOL_VERSION, Refusal,

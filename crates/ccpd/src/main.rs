@@ -70,12 +70,15 @@ async fn serve(builder: Builder) -> anyhow::Result<()> {
     // Before anything is there that a signal would leave behind.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    // Of a terminal that was closed.
+    let mut hangup = signal(SignalKind::hangup())?;
     let daemon = builder.spawn().await?;
     let stopper = daemon.stopper();
     tokio::spawn(async move {
         let signal = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
+            _ = hangup.recv() => "SIGHUP",
         };
         info!(signal, "stopping");
         stopper.stop();

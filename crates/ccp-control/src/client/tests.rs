@@ -196,3 +196,31 @@ fn every_truncation_of_a_message_is_an_error() {
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_says_nothing_is_not_waited_for_without_end() {
+    // A stopped process: the system takes the connection, and nobody answers.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("control.sock");
+    let _listener = UnixListener::bind(&path).unwrap();
+    let error = Client::connect(&path).await.unwrap_err();
+    assert!(matches!(error, ClientError::NoAnswer { .. }), "{error}");
+    assert!(
+        error.to_string().contains("has not answered for 5 s"),
+        "{error}"
+    );
+
+    // One that is stopped later.
+    let (_dir, path) = daemon(PROTOCOL_VERSION, |ends| async move {
+        std::future::pending::<()>().await;
+        drop(ends);
+    })
+    .await;
+    let error = Client::connect(&path)
+        .await
+        .unwrap()
+        .flows()
+        .await
+        .unwrap_err();
+    assert!(matches!(error, ClientError::NoAnswer { .. }), "{error}");
+}
