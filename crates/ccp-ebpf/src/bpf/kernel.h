@@ -160,7 +160,7 @@ struct tcp_sock {
 	u32 snd_nxt;
 	u32 snd_una;
 	u32 srtt_us;
-	u32 rttvar_us;
+	u32 mdev_us;
 	struct minmax rtt_min;
 	u64 tcp_mstamp;
 	u64 bytes_sent;

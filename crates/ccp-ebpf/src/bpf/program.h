@@ -91,7 +91,7 @@ static __always_inline void load_primitives(struct sock *sk, struct ccp_flow *f,
 	p[CCP_PRIM_RECOVERY_STATE] = ca_state(sk);
 	p[CCP_PRIM_SSTHRESH] = ssthresh >= TCP_INFINITE_SSTHRESH ? ~0ULL : (u64)ssthresh * mss;
 	p[CCP_PRIM_ECE] = ece;
-	p[CCP_PRIM_RTTVAR_US] = tp->rttvar_us >> 2;
+	p[CCP_PRIM_RTTVAR_US] = tp->mdev_us >> 2; /* rttvar_us is never less than what RTO's minimum needs */
 	p[CCP_PRIM_BYTES_RETRANSMITTED] = tp->bytes_retrans;
 	p[CCP_PRIM_PACING_RATE] = sk->sk_pacing_rate;
 	p[CCP_PRIM_TIMEOUTS] = f->timeouts;
