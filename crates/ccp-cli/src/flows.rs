@@ -18,7 +18,7 @@ pub(crate) struct Args {
 /// Asks for the flows and prints them.
 pub(crate) fn run(socket: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     let flows = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
+        .enable_all()
         .build()
         .context("can't start")?
         .block_on(async { Client::connect(socket).await?.flows().await })?;
