@@ -65,6 +65,13 @@ pub struct Config {
     pub fast_convergence: bool,
     /// Whether HyStart++ ends the first slow start before something is lost. True by default.
     pub hystart: bool,
+    /// Whether, besides the round-trip time that HyStart++ looks at, acknowledgements that come in
+    /// one train as long as half of the path end it as well, after which the window grows by a
+    /// twentieth per round trip at least until there is a loss. Linux does that, RFC 9406 does not;
+    /// without it, a sender that does not pace fills a short queue before round-trip times tell.
+    /// True by default; without effect if `hystart` is false, or on datapaths that measure no more
+    /// than libccp does.
+    pub ack_trains: bool,
 }
 
 impl Default for Config {
@@ -75,6 +82,7 @@ impl Default for Config {
             c: 0.4,
             fast_convergence: true,
             hystart: true,
+            ack_trains: true,
         }
     }
 }
@@ -92,6 +100,7 @@ struct Settings {
     report: Interval,
     shape: Shape,
     hystart: bool,
+    ack_trains: bool,
 }
 
 /// A program, and where its fields are.
@@ -146,7 +155,9 @@ impl Program {
             .set(self.alpha, settings.shape.alpha())
             .set(self.shrink, settings.shape.shrink());
         match self.start {
-            Start::Program(hystart) => updates.set(hystart, settings.hystart),
+            Start::Program { hystart, trains } => updates
+                .set(hystart, settings.hystart)
+                .set(trains, settings.ack_trains),
             Start::Agent(_) => updates,
         }
     }
@@ -177,6 +188,7 @@ impl Cubic {
                 report: config.report,
                 shape,
                 hystart: config.hystart,
+                ack_trains: config.ack_trains,
             },
             programs: Variants {
                 full: compile("cubic", include_str!("cubic/full.ccp"))?,

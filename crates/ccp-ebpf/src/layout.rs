@@ -38,7 +38,7 @@ pub const REG_FREE: usize = REG_CONTROL + MAX_CONTROL;
 /// Primitive: time of this ACK in µs, `CLOCK_MONOTONIC`.
 pub const PRIM_NOW: usize = 5;
 /// Number of primitives of the Linux TCP table.
-pub const PRIM_COUNT: usize = 32;
+pub const PRIM_COUNT: usize = 33;
 
 /// Flag of a flow: the glue or a program turned `sk_pacing_status` on.
 pub const F_PACING_SET: u32 = 16;

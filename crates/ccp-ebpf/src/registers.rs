@@ -32,6 +32,7 @@ pub fn register_table() -> RegisterTable {
         RegisterDef::new("Flow.bytes_retransmitted", Type::Num, Unit::Bytes),
         RegisterDef::new("Flow.pacing_rate", Type::Num, Unit::BytesPerSecond),
         RegisterDef::new("Flow.timeouts", Type::Num, Unit::None),
+        RegisterDef::new("Flow.paced", Type::Bool, Unit::None),
     ])
 }
 

@@ -105,7 +105,7 @@ static BASE_PRIMITIVES: [RegisterDef; 15] = [
 ];
 
 /// What datapaths beyond libccp's base set may measure. A transport adds its own names.
-static NEXT_PRIMITIVES: [RegisterDef; 14] = [
+static NEXT_PRIMITIVES: [RegisterDef; 15] = [
     num("Flow.mss", Unit::Bytes),
     num("Flow.srtt_us", Unit::Micros),
     num("Flow.min_rtt_us", Unit::Micros),
@@ -120,6 +120,7 @@ static NEXT_PRIMITIVES: [RegisterDef; 14] = [
     num("Flow.recovery_state", Unit::None),
     num("Flow.ssthresh", Unit::Bytes),
     flag("Ack.ece"),
+    flag("Flow.paced"),
 ];
 
 static BASE_WRITABLE: [RegisterDef; 2] =

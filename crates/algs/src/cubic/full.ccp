@@ -22,7 +22,8 @@
     (c 400)                      # segments per cubic second
     (alpha 529)                  # segments per round trip that make this as fast as Reno
     (shrink 850)                 # what is left of a maximum that is below the one before
-    (hystart true))              # HyStart++ in the first slow start
+    (hystart true)               # HyStart++ in the first slow start,
+    (trains true))               # and HyStart's trains of acknowledgements
 
 # What is seen. `peak` is the most that was outstanding in this round trip and the one before,
 # `used` how much of the window is.
@@ -66,6 +67,7 @@
     (:= elapsed undo_elapsed)
     (:= w_est undo_w_est)
     (:= prior undo_prior)
+    (:= probing undo_probing)
     (:= undo_cwnd 0)
     (:= again 0)
     (fallthrough))
@@ -88,6 +90,8 @@
         (:= undo_prior prior)
         (:= Report.event (+ Report.event 1))
         (:= Report.flight used)
+        (:= undo_probing probing)
+        (:= probing false)
         (:= prior (min used 1099511627776))
         (:= left 1000)
         (if (< prior Report.w_max) (:= left shrink))
@@ -116,18 +120,19 @@
     (fallthrough))
 
 # HyStart++, as long as there was no loss. A round whose round-trip time is clearly above that of the
-# round before begins conservative slow start; five rounds of it end slow start.
+# round before begins conservative slow start; five rounds of it end slow start. So does a round whose
+# acknowledgements come in a train as long as half of the path; all of it if the sender paces.
 (when (&& (&& hystart (== ssthresh +infinity)) (> Ack.bytes_acked 0))
     (if (!= Flow.round_count round)
         (:= round Flow.round_count)
         (:= before 0)
         (if (> samples 0) (:= before least))
         (:= samples 0)
+        (:= train_began Ack.now)
+        (:= train Ack.now)
         (if (> Report.css 0)
             (:= Report.css (- Report.css 1))
-            (if (== Report.css 0)
-                (:= ssthresh Cwnd)
-                (:= prior Cwnd))))
+            (if (== Report.css 0) (:= ssthresh Cwnd))))
     (if (< Flow.rtt_sample_us 60000000)
         (if (== samples 0) (:= least Flow.rtt_sample_us))
         (:= least (min least Flow.rtt_sample_us))
@@ -140,6 +145,16 @@
                 (:= Report.css 5)
                 (:= baseline least)))
         (if (< least baseline) (:= Report.css 0)))
+    (if (&& trains (<= Ack.now (+ train 2000)))
+        (:= train Ack.now)
+        (:= path (+ (min Flow.min_rtt_us 60000000) 1000))
+        (!if Flow.paced (:= path (/ path 2)))
+        (:= filled (&& (> Ack.now (+ train_began path)) (>= Cwnd (* 16 Report.mss))))
+        (if filled (:= ssthresh Cwnd)))
+    (if (< ssthresh +infinity)
+        (:= Report.css 0)
+        (:= prior Cwnd)
+        (:= probing trains))
     (if (> Report.css 0) (:= grow (/ grow 4)))
     (fallthrough))
 
@@ -183,14 +198,17 @@
     (fallthrough))
 
 # Once per millisecond at most: the window that the curve has for a round trip from now, but no more
-# than half as much again as it is, and what each byte acknowledged contributes to get there.
+# than half as much again as it is, and after slow start without a loss a twentieth more at least; and
+# what each byte acknowledged contributes to get there.
 (when (&& (&& (> grow 0) (>= Cwnd ssthresh)) (>= Ack.now again))
     (:= t (/ (+ elapsed Report.rtt) 1000))
     (:= away (min (- (max t Report.k) (min t Report.k)) 262144))
     (:= away (/ (* (/ (* (* away away) away) 1000000) (* Report.mss c)) 1000000))
     (:= target (+ Report.w_max away))
     (if (< t Report.k) (:= target (- Report.w_max (min away Report.w_max))))
-    (:= target (min (max target Cwnd) (+ Cwnd (/ Cwnd 2))))
+    (:= floor Cwnd)
+    (if probing (:= floor (+ Cwnd (/ Cwnd 20))))
+    (:= target (min (max target floor) (+ Cwnd (/ Cwnd 2))))
     (:= gain (/ (* (- target Cwnd) 16777216) Cwnd))
     (:= again (+ Ack.now 1000))
     (fallthrough))

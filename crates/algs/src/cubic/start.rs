@@ -12,8 +12,11 @@ const LONGEST_RTT: Micros = Micros::from_secs(60);
 /// How a program has HyStart++.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Start {
-    /// In itself, if this is true.
-    Program(ControlField<bool>),
+    /// In itself, if these are true: HyStart++, and besides it trains of acknowledgements.
+    Program {
+        hystart: ControlField<bool>,
+        trains: ControlField<bool>,
+    },
     /// From the agent, which sees rounds from outside.
     Agent(Rounds),
 }
@@ -31,7 +34,8 @@ pub(super) struct Rounds {
 impl Start {
     pub(super) fn new(code: &CompiledProgram) -> Result<Self, NoSuchField> {
         if let Ok(hystart) = code.control("hystart") {
-            return Ok(Self::Program(hystart));
+            let trains = code.control("trains")?;
+            return Ok(Self::Program { hystart, trains });
         }
         Ok(Self::Agent(Rounds {
             event: code.report("event")?,

@@ -12,6 +12,9 @@ mod start;
 
 const MSS: u64 = 1_000;
 
+/// What a link holds on which nothing queues; its flow paces.
+const UNLIMITED: u64 = u64::MAX / 4;
+
 fn cubic(text: &str) -> Cubic {
     Cubic::from_params(&Params::parse_toml("cubic", text).unwrap()).unwrap()
 }
@@ -41,7 +44,7 @@ struct Link {
 impl Link {
     /// So long that nothing queues.
     fn long(kind: Kind, text: &str, packets: u64) -> Self {
-        Self::new(kind, text, packets, Origin::Adopted, u64::MAX / 4)
+        Self::new(kind, text, packets, Origin::Adopted, UNLIMITED)
     }
 
     fn new(kind: Kind, text: &str, packets: u64, origin: Origin, holds: u64) -> Self {
@@ -88,6 +91,8 @@ impl Link {
             .rtt(rtt)
             .set("Flow.srtt_us", rtt.0)
             .set("Flow.round_count", self.rounds)
+            .set("Flow.min_rtt_us", self.rtt.0)
+            .set("Flow.paced", u64::from(self.holds == UNLIMITED))
             .in_flight(Bytes((window - 1) * MSS))
     }
 
@@ -98,12 +103,16 @@ impl Link {
             return self.lose();
         }
         self.rounds += 1;
-        let rtt = self
-            .rtt
-            .0
-            .max(self.rtt.0.saturating_mul(window) / self.holds);
+        // A window smaller than the link is acknowledged in a train, and then nothing.
+        let gap = if self.holds == UNLIMITED {
+            self.rtt.0 / window
+        } else {
+            self.rtt.0 / self.holds
+        };
+        let nothing = self.rtt.0.saturating_sub(gap * window);
+        self.flow.pass(Micros(nothing));
         for _ in 0..window {
-            self.flow.pass(Micros(rtt / window));
+            self.flow.pass(Micros(gap));
             let ack = self.ack(1);
             self.flow.ack(&ack);
         }

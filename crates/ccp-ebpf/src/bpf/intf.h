@@ -63,7 +63,8 @@ enum ccp_prim {
 #define CCP_PRIM_BYTES_RETRANSMITTED 29
 #define CCP_PRIM_PACING_RATE 30
 #define CCP_PRIM_TIMEOUTS 31
-#define CCP_PRIM_COUNT 32
+#define CCP_PRIM_PACED 32
+#define CCP_PRIM_COUNT 33
 
 /* ---- modes of a flow ---- */
 #define CCP_MODE_NATIVE 0   /* native CUBIC: announced, no program yet */

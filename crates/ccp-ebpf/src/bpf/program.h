@@ -95,6 +95,7 @@ static __always_inline void load_primitives(struct sock *sk, struct ccp_flow *f,
 	p[CCP_PRIM_BYTES_RETRANSMITTED] = tp->bytes_retrans;
 	p[CCP_PRIM_PACING_RATE] = sk->sk_pacing_rate;
 	p[CCP_PRIM_TIMEOUTS] = f->timeouts;
+	p[CCP_PRIM_PACED] = sk->sk_pacing_status != SK_PACING_NONE;
 
 	f->reg[CCP_REG_MICROS] = now_us - f->micros_base_us;
 

@@ -22,6 +22,9 @@ pub const LONGEST_MS: u64 = 1 << 18;
 /// How often the curve is evaluated at most.
 pub const EVALUATION: Micros = Micros(1_000);
 
+/// The part of the window that [`Cubic::on_slow_start_end`] can have it grow by per round trip.
+pub const PROBE: u64 = 20;
+
 /// The largest segment that is reckoned with; larger ones count as this.
 const MOST_SEGMENT: u64 = 65_535;
 /// What one acknowledgement can make the window grow by, before the factor.
@@ -210,6 +213,8 @@ struct Curve {
     elapsed: Option<Micros>,
     /// What Reno's window would be.
     w_est: Bytes,
+    /// Whether to grow by [`PROBE`] at least.
+    probing: bool,
 }
 
 impl Cubic {
@@ -299,7 +304,12 @@ impl Cubic {
         let Curve { w_max, k_ms, .. } = self.curve;
         let most = Bytes(ack.cwnd.0 + ack.cwnd.0 / 2);
         let curve = self.shape.window(w_max, k_ms, t_ms, ack.mss);
-        self.target = curve.max(ack.cwnd).min(most);
+        let least = if self.curve.probing {
+            ack.cwnd.0 / PROBE
+        } else {
+            0
+        };
+        self.target = curve.max(ack.cwnd + Bytes(least)).min(most);
         self.gain = (self.target - ack.cwnd).0 * GAIN / ack.cwnd.0.max(1);
         self.again = ack.now + EVALUATION;
     }
@@ -321,6 +331,7 @@ impl Cubic {
         self.prior = reduction.used.min(MOST_WINDOW);
         self.curve.w_max = self.shape.w_max(reduction.used, self.curve.w_max);
         self.curve.elapsed = None;
+        self.curve.probing = false;
         self.shape.ssthresh(reduction.used, reduction.mss)
     }
 
@@ -360,9 +371,14 @@ impl Cubic {
     }
 
     /// Slow start has ended without a loss. Source: RFC 9438, section 4.10.
-    pub fn on_slow_start_end(&mut self, cwnd: Bytes) {
+    ///
+    /// Nothing is known then of what the path holds, and the curve, flat where it begins, takes its
+    /// time. With `probe` the window grows by a twentieth per round trip at least until there is a
+    /// loss, as Linux has it; the RFC does not.
+    pub fn on_slow_start_end(&mut self, cwnd: Bytes, probe: bool) {
         self.prior = cwnd;
         self.forget();
+        self.curve.probing = probe;
     }
 }
 

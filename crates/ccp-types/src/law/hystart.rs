@@ -7,7 +7,7 @@
 //! What the RFC calls L, a limit on what one acknowledgement makes the window grow by, is infinite
 //! here, as the RFC has it for senders that pace: limiting bursts is the transport's.
 
-use crate::{Bytes, Micros};
+use crate::{Bytes, Micros, Timestamp};
 
 /// The least increase of the round-trip time that counts.
 pub const MIN_RTT_THRESH: Micros = Micros(4_000);
@@ -118,6 +118,52 @@ impl HyStart {
             Phase::Conservative => Bytes(acked.0 / CSS_GROWTH_DIVISOR),
             Phase::SlowStart | Phase::Over => acked,
         }
+    }
+}
+
+/// Acknowledgements further apart than this are no longer of one train.
+pub const TRAIN_GAP: Micros = Micros(2_000);
+/// What a train may be longer than the path, for segments that are acknowledged in batches.
+pub const TRAIN_SLACK: Micros = Micros(1_000);
+/// The least window, in segments, that is taken to fill a path.
+pub const TRAIN_WINDOW: u64 = 16;
+
+/// The other sign that slow start has gone far enough, from HyStart, the predecessor, and what Linux
+/// has: a round's acknowledgements come in one train, and it is as long as the path. Of a round that
+/// is sent in a burst, half as long is enough: the round after it, of twice the size, fills the
+/// path. Source: S. Ha, I. Rhee, "Taming the elephants: New TCP slow start", 2011, section 4.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Train {
+    began: Timestamp,
+    last: Timestamp,
+}
+
+impl Train {
+    /// A flow that begins.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An acknowledgement of new data: is the path full? `min_rtt` is the least round-trip time of the
+    /// path, `paced` whether what is sent is spread out.
+    pub fn on_ack(
+        &mut self,
+        now: Timestamp,
+        new_round: bool,
+        min_rtt: Micros,
+        paced: bool,
+    ) -> bool {
+        if new_round {
+            (self.began, self.last) = (now, now);
+        }
+        if now.since(self.last) > TRAIN_GAP {
+            return false;
+        }
+        self.last = now;
+        let path = min_rtt + TRAIN_SLACK;
+        let enough = if paced { path } else { Micros(path.0 / 2) };
+        now.since(self.began) > enough
     }
 }
 

@@ -4,7 +4,7 @@ use ccp_core::testkit::{Ack, Setup, TestFlow};
 use ccp_core::{Bytes, Event, Micros, Origin};
 use ccp_program::RegisterTable;
 
-use super::{BOTH, Kind, Link, MSS, cubic};
+use super::{BOTH, Kind, Link, MSS, UNLIMITED, cubic};
 
 #[test]
 fn the_window_is_what_the_curve_says_for_now_not_for_two_round_trips_ago() {
@@ -191,7 +191,7 @@ fn time_without_anything_to_send_does_not_count_on_the_curve() {
         let (steady, idle) = (steady.rounds(30), idle.rounds(30));
         for (s, i) in steady.iter().zip(&idle) {
             // A round trip of the idle time counts.
-            assert!(s.abs_diff(*i) <= 4, "{kind:?}\n{steady:?}\n{idle:?}");
+            assert!(s.abs_diff(*i) <= 6, "{kind:?}\n{steady:?}\n{idle:?}");
         }
     }
 }
@@ -204,7 +204,7 @@ fn a_window_that_is_not_used_does_not_grow_and_the_curve_waits() {
         let mut link = Link::long(kind, "", 1_000);
         link.lose();
         let before = link.rounds(30)[29];
-        for _ in 0..6_000 {
+        for _ in 0..1_000 {
             link.flow.pass(Micros(100_000));
             let ack = link.ack(1).app_limited().in_flight(Bytes(20_000));
             link.flow.ack(&ack);
@@ -266,7 +266,7 @@ fn a_spurious_reduction_that_the_datapath_undoes_is_undone_with_its_curve() {
 
 #[test]
 fn a_spurious_first_reduction_leads_back_to_slow_start() {
-    let mut link = Link::new(Kind::Full, "", 10, Origin::New, u64::MAX / 4);
+    let mut link = Link::new(Kind::Full, "", 10, Origin::New, UNLIMITED);
     assert_eq!(link.rounds(2), [20, 40]);
     let before = link.flow.cwnd();
     assert_eq!(link.lose(), 28);
@@ -290,7 +290,7 @@ fn a_window_raised_by_hand_is_no_undone_reduction() {
 fn a_flow_that_comes_back_begins_where_its_window_is() {
     for origin in [Origin::Adopted, Origin::Resumed] {
         for kind in BOTH {
-            let mut link = Link::new(kind, "", 30, origin, u64::MAX / 4);
+            let mut link = Link::new(kind, "", 30, origin, UNLIMITED);
             let curve = link.rounds(5);
             assert!(curve[4] <= 35, "{kind:?} {curve:?}");
             link.flow.resume(origin, Bytes(50_000));

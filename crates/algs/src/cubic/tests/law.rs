@@ -3,7 +3,7 @@
 use ccp_core::testkit::{Ack, Setup, TestFlow};
 use ccp_core::{Bytes, Micros, Origin, Timestamp};
 use ccp_types::law::cubic::{Acked, Cubic, Reduction, Shape};
-use ccp_types::law::hystart::{HyStart, Phase};
+use ccp_types::law::hystart::{HyStart, Phase, TRAIN_WINDOW, Train};
 use ccp_types::law::reno;
 use proptest::prelude::*;
 
@@ -13,6 +13,8 @@ use super::cubic;
 struct Model {
     cubic: Cubic,
     hystart: HyStart,
+    /// Unless trains are left out.
+    train: Option<Train>,
     round: u64,
     cwnd: Bytes,
     ssthresh: Bytes,
@@ -33,11 +35,19 @@ impl Model {
         let mut grow = if used { bytes } else { Bytes::ZERO };
         if self.ssthresh == Bytes::MAX {
             let new_round = std::mem::replace(&mut self.round, round) != round;
-            if self.hystart.on_ack(Some(rtt), new_round) == Phase::Over {
-                self.ssthresh = self.cwnd;
-                self.cubic.on_slow_start_end(self.cwnd);
+            let mut over = self.hystart.on_ack(Some(rtt), new_round) == Phase::Over;
+            if let Some(train) = &mut self.train {
+                let filled = train.on_ack(now, new_round, MIN_RTT, false);
+                over |= filled && self.cwnd >= Bytes::from_packets(TRAIN_WINDOW, self.mss);
             }
-            grow = self.hystart.growth(grow);
+            if over {
+                self.ssthresh = self.cwnd;
+                self.cubic
+                    .on_slow_start_end(self.cwnd, self.train.is_some());
+            }
+            if !over {
+                grow = self.hystart.growth(grow);
+            }
         }
         let (cwnd, left) = reno::slow_start(self.cwnd, self.ssthresh, grow);
         self.cwnd = cwnd;
@@ -61,6 +71,8 @@ impl Model {
         }
     }
 }
+
+const MIN_RTT: Micros = Micros(20_000);
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -104,7 +116,7 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(text: &str, shape: Shape, mss: u32, packets: u64) -> Self {
+    fn new(text: &str, shape: Shape, trains: bool, mss: u32, packets: u64) -> Self {
         let setup = Setup {
             mss,
             cwnd: Bytes::from_packets(packets, mss),
@@ -114,6 +126,7 @@ impl Pair {
         let model = Model {
             cubic: Cubic::new(shape),
             hystart: HyStart::new(),
+            train: trains.then(Train::new),
             round: 0,
             cwnd: setup.cwnd,
             ssthresh: Bytes::MAX,
@@ -137,6 +150,7 @@ impl Pair {
             .rtt(self.rtt)
             .set("Flow.srtt_us", self.rtt.0)
             .set("Flow.round_count", self.rounds)
+            .set("Flow.min_rtt_us", MIN_RTT.0)
             .in_flight(Bytes(1 << 30))
     }
 
@@ -249,15 +263,15 @@ proptest! {
     #[test]
     fn the_program_does_what_the_law_says(
         ops in prop::collection::vec(op(), 1..25),
-        beta in 500..=900_u32, c in 40..=4_000_u32, fast_convergence: bool,
+        beta in 500..=900_u32, c in 40..=4_000_u32, fast_convergence: bool, trains: bool,
         mss in prop_oneof![Just(1_448_u32), Just(65_483), 100..65_535_u32], packets in 2..3_000_u64,
     ) {
         let shape = Shape { beta, c, fast_convergence };
         let text = format!(
-            "beta = {}\nc = {}\nfast_convergence = {fast_convergence}",
+            "beta = {}\nc = {}\nfast_convergence = {fast_convergence}\nack_trains = {trains}",
             f64::from(beta) / 1_000.0, f64::from(c) / 1_000.0,
         );
-        let mut pair = Pair::new(&text, shape, mss, packets);
+        let mut pair = Pair::new(&text, shape, trains, mss, packets);
         for op in &ops {
             pair.run(op)?;
         }

@@ -22,10 +22,10 @@ fn parameters_in_words() {
         report: Interval::Rtt,
         shape: Shape::default(),
         hystart: true,
+        ack_trains: true,
     };
     assert_eq!(built(""), Ok(default));
-    let all =
-        "report = \"10ms\"\nbeta = 0.85\nc = 0.041\nfast_convergence = false\nhystart = false";
+    let all = "report = \"10ms\"\nbeta = 0.85\nc = 0.041\nfast_convergence = false\nhystart = false\nack_trains = false";
     let expected = Settings {
         report: Interval::Every(Micros(10_000)),
         shape: Shape {
@@ -34,6 +34,7 @@ fn parameters_in_words() {
             fast_convergence: false,
         },
         hystart: false,
+        ack_trains: false,
     };
     assert_eq!(built(all), Ok(expected));
     for ok in ["beta = 0.5", "beta = 0.9", "c = 0.04", "c = 4"] {

@@ -2,7 +2,7 @@
 
 use ccp_core::{Bytes, Micros, Origin};
 
-use super::{BOTH, Kind, Link, MSS};
+use super::{BOTH, Kind, Link, MSS, UNLIMITED};
 
 #[test]
 fn slow_start_doubles_in_every_round_whatever_the_interval_of_reports() {
@@ -11,7 +11,7 @@ fn slow_start_doubles_in_every_round_whatever_the_interval_of_reports() {
     for report in ["ack", "rtt", "500ms"] {
         for kind in BOTH {
             let text = format!("report = \"{report}\"");
-            let mut link = Link::new(kind, &text, 10, Origin::New, u64::MAX / 4);
+            let mut link = Link::new(kind, &text, 10, Origin::New, UNLIMITED);
             assert_eq!(
                 link.rounds(6),
                 [20, 40, 80, 160, 320, 640],
@@ -31,7 +31,7 @@ fn short(kind: Kind, text: &str) -> Link {
 #[test]
 fn it_ends_before_the_queue_is_full() {
     for kind in BOTH {
-        let mut with = short(kind, "");
+        let mut with = short(kind, "ack_trains = false");
         let curve = with.rounds(12);
         assert!(curve.iter().all(|w| *w < 2_000), "{kind:?} {curve:?}");
         assert_eq!(with.reported("event"), 0, "{kind:?} {curve:?}");
@@ -46,7 +46,7 @@ fn it_ends_before_the_queue_is_full() {
 
 #[test]
 fn rounds_of_conservative_slow_start_grow_by_a_quarter() {
-    let mut link = short(Kind::Full, "");
+    let mut link = short(Kind::Full, "ack_trains = false");
     // 10, 20, 40, 80 without a queue; in the round of 160 the round-trip time rises.
     let curve = link.rounds(8);
     assert_eq!(curve[..3], [20, 40, 80]);
@@ -58,7 +58,7 @@ fn rounds_of_conservative_slow_start_grow_by_a_quarter() {
 #[test]
 fn a_false_alarm_is_taken_back() {
     for kind in BOTH {
-        let mut link = Link::new(kind, "", 10, Origin::New, u64::MAX / 4);
+        let mut link = Link::new(kind, "", 10, Origin::New, UNLIMITED);
         assert_eq!(link.rounds(2), [20, 40]);
         // For a round and the one after it something else is in the way.
         link.rtt = Micros::from_millis(120);
@@ -78,7 +78,7 @@ fn a_false_alarm_is_taken_back() {
 fn it_is_for_the_first_slow_start_only() {
     // RFC 9406: later ones have a threshold that says something.
     for kind in BOTH {
-        let mut link = Link::new(kind, "", 100, Origin::New, u64::MAX / 4);
+        let mut link = Link::new(kind, "", 100, Origin::New, UNLIMITED);
         link.round();
         link.time_out();
         link.repair(5);
@@ -93,7 +93,7 @@ fn it_is_for_the_first_slow_start_only() {
 #[test]
 fn the_agent_asks_for_a_report_per_round_as_long_as_it_needs_them() {
     let reports = |text: &str| {
-        let mut link = Link::new(Kind::Base, text, 10, Origin::New, u64::MAX / 4);
+        let mut link = Link::new(Kind::Base, text, 10, Origin::New, UNLIMITED);
         link.rounds(4);
         let first = link.flow.reports();
         link.lose();
@@ -113,7 +113,7 @@ fn the_agent_asks_for_a_report_per_round_as_long_as_it_needs_them() {
 
 #[test]
 fn an_end_of_slow_start_that_a_loss_has_overtaken_has_no_effect() {
-    let mut link = Link::new(Kind::Base, "", 10, Origin::New, u64::MAX / 4);
+    let mut link = Link::new(Kind::Base, "", 10, Origin::New, UNLIMITED);
     link.rounds(3);
     link.lose();
     let window = link.flow.cwnd();
@@ -133,7 +133,7 @@ fn an_end_of_slow_start_that_a_loss_has_overtaken_has_no_effect() {
 #[test]
 fn hystart_can_be_turned_off_under_way() {
     for kind in BOTH {
-        let mut link = Link::new(kind, "", 10, Origin::New, u64::MAX / 4);
+        let mut link = Link::new(kind, "", 10, Origin::New, UNLIMITED);
         link.rounds(2);
         link.rtt = Micros::from_millis(150);
         let slower = link.rounds(2);
@@ -143,4 +143,48 @@ fn hystart_can_be_turned_off_under_way() {
         let after = link.round();
         assert!(after >= 2 * before - 1, "{kind:?}: {before} {after}");
     }
+}
+
+#[test]
+fn a_train_of_acknowledgements_as_long_as_half_of_the_path_ends_slow_start() {
+    // A queue that is full before round-trip times tell.
+    let short_queue = |text: &str| {
+        let mut link = Link::new(Kind::Full, text, 10, Origin::New, 100);
+        link.queue = 70;
+        let curve = link.rounds(8);
+        (link.reported("event"), curve)
+    };
+    let (losses, curve) = short_queue("");
+    assert_eq!(losses, 0, "{curve:?}");
+    // The path holds 100: the train of the round that begins with 80 is long enough in its middle.
+    assert_eq!(curve[..3], [20, 40, 80]);
+    assert!((125..=140).contains(&curve[3]), "{curve:?}");
+    // And a twentieth per round from there.
+    assert!((140..=165).contains(&curve[6]), "{curve:?}");
+    let (losses, curve) = short_queue("ack_trains = false");
+    assert_eq!(losses, 1, "{curve:?}");
+}
+
+#[test]
+fn a_small_window_or_one_that_is_paced_is_no_full_path() {
+    // A path that holds eight packets: the first round's train is longer than that already.
+    let mut link = Link::new(Kind::Full, "", 10, Origin::New, 8).with_rtt(Micros(8_000));
+    link.queue = 100;
+    assert_eq!(link.round(), 16);
+    assert!((16..=18).contains(&link.round()));
+    // Acknowledgements over the whole of the round trip, since so it was sent.
+    let mut paced = Link::new(Kind::Full, "", 10, Origin::New, UNLIMITED);
+    paced.rtt = Micros(10_000);
+    assert_eq!(paced.rounds(5), [20, 40, 80, 160, 320]);
+}
+
+#[test]
+fn after_a_loss_a_window_does_not_probe() {
+    let mut link = Link::new(Kind::Full, "", 10, Origin::New, 100);
+    link.queue = 70;
+    let curve = link.rounds(11);
+    assert!(curve[10] < curve[9], "{curve:?}");
+    // 0.5 segments per round or what the curve has, not a twentieth.
+    let after = link.rounds(10);
+    assert!(after[9] - after[8] <= 3, "{after:?}");
 }

@@ -99,7 +99,7 @@ proptest! {
                 2 => cubic.on_timeout_again(),
                 3 => cubic.advance(Micros(a)),
                 4 => drop(cubic.undo(Bytes(a))),
-                5 => cubic.on_slow_start_end(Bytes(a)),
+                5 => cubic.on_slow_start_end(Bytes(a), fast_convergence),
                 _ => {
                     for shift in [0, 20, 40] {
                         let cwnd = Bytes(b >> shift);
@@ -171,7 +171,7 @@ proptest! {
         let rtt = Micros(rtt_us);
         let mut cubic = Cubic::new(shape);
         let mut cwnd = Bytes::from_packets(start, mss);
-        cubic.on_slow_start_end(cwnd);
+        cubic.on_slow_start_end(cwnd, false);
         let mut now = Timestamp(1_000_000);
         let (mut before, mut began) = (now, now);
         let start = start as f64;
@@ -222,7 +222,7 @@ impl Flow {
     fn new(packets: u64) -> Self {
         let cwnd = Bytes::from_packets(packets, MSS);
         let mut cubic = Cubic::new(Shape::default());
-        cubic.on_slow_start_end(cwnd);
+        cubic.on_slow_start_end(cwnd, false);
         Self {
             cubic,
             cwnd,
@@ -388,4 +388,19 @@ fn no_window_grows_by_more_than_half_in_a_round_trip() {
         (before + 3..=before * 3 / 2 + 1).contains(&after),
         "{before} to {after}"
     );
+}
+
+#[test]
+fn a_window_that_probes_grows_by_a_twentieth_per_round_trip_until_a_loss() {
+    let mut flow = Flow::new(200);
+    flow.cubic.on_slow_start_end(flow.cwnd, true);
+    let curve = flow.rounds(5);
+    for (before, after) in [200, 210, 220, 231].iter().zip(&curve[1..]) {
+        assert!(after.abs_diff(before * 21 / 20) <= 12, "{curve:?}");
+    }
+    assert!((250..=258).contains(&curve[4]), "{curve:?}");
+    flow.lose();
+    // Concave: slower and slower, and never by as much.
+    let after = flow.rounds(20);
+    assert!(after[19] - after[18] <= 2, "{after:?}");
 }

@@ -1,5 +1,5 @@
-use super::{HyStart, Phase};
-use crate::{Bytes, Micros};
+use super::{HyStart, Phase, Train};
+use crate::{Bytes, Micros, Timestamp};
 
 const MS: u64 = 1_000;
 
@@ -96,4 +96,43 @@ fn a_false_alarm_is_taken_back() {
         assert_eq!(phase, Phase::Conservative);
     }
     assert_eq!(hystart.on_ack(None, true), Phase::Over);
+}
+
+/// How long a train of acknowledgements, `gap` apart, is when the path is said to be full.
+fn full_after(gap: u64, min_rtt: Micros, paced: bool) -> Option<u64> {
+    let mut train = Train::new();
+    let start = 5_000_000;
+    (0..2_000)
+        .map(|nth| nth * gap)
+        .find(|at| train.on_ack(Timestamp(start + at), *at == 0, min_rtt, paced))
+}
+
+#[test]
+fn a_train_half_as_long_as_the_path_fills_it_or_a_whole_one_if_it_is_paced() {
+    let rtt = Micros(100 * MS);
+    assert_eq!(full_after(100, rtt, false), Some(50_600));
+    assert_eq!(full_after(100, rtt, true), Some(101_100));
+    assert_eq!(full_after(100, Micros(0), false), Some(600));
+    assert_eq!(full_after(2_000, rtt, false), Some(52_000));
+    // That is no train.
+    assert_eq!(full_after(2_001, rtt, false), None);
+    // A path without a round-trip time yet is not full.
+    assert_eq!(full_after(100, Micros::MAX, false), None);
+}
+
+#[test]
+fn a_train_that_was_interrupted_counts_no_more_until_the_next_round() {
+    let rtt = Micros(10 * MS);
+    let mut train = Train::new();
+    train.on_ack(Timestamp(1), true, rtt, false);
+    for at in (3_000..100_000).step_by(100) {
+        assert!(!train.on_ack(Timestamp(at), false, rtt, false));
+    }
+    train.on_ack(Timestamp(100_000), true, rtt, false);
+    assert!((100_100..110_000).step_by(100).any(|at| train.on_ack(
+        Timestamp(at),
+        false,
+        rtt,
+        false
+    )));
 }
