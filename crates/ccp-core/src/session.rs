@@ -137,6 +137,23 @@ impl Session {
         self.hello();
     }
 
+    /// Ends the flows that are not there any more, for a datapath whose messages of their end may have
+    /// been lost: `is_there` looks. Returns how many there were.
+    ///
+    /// Whatever the datapath has sent until now has to have been given before, or else an announcement
+    /// that is still to come brings back a flow that is gone.
+    pub fn end_missing(&mut self, is_there: impl Fn(SockId) -> bool) -> usize {
+        let known = self.flows.keys().copied();
+        let mut missing: Vec<SockId> = known.filter(|sock_id| !is_there(*sock_id)).collect();
+        // The order of a hash table is nobody's business.
+        missing.sort_unstable();
+        for sock_id in &missing {
+            self.stats.ends_unheard += 1;
+            self.end(*sock_id, None);
+        }
+        missing.len()
+    }
+
     /// The datapath has gone: all its flows end.
     pub fn disconnect(&mut self) {
         self.end_all();

@@ -14,6 +14,8 @@ pub struct SessionStats {
     pub flows_resumed: u64,
     /// Flows whose name another flow took before their end was heard of. Also counted as closed.
     pub flows_replaced: u64,
+    /// Flows that were found gone without having said so. Also counted as closed.
+    pub ends_unheard: u64,
     /// Flows that were not taken because there were as many as may be.
     pub flows_refused: u64,
     /// Flows that got the default, or nothing, because the datapath does not run what the

@@ -225,6 +225,40 @@ fn a_socket_id_that_another_flow_took_is_another_flow() {
 }
 
 #[test]
+fn flows_that_went_without_a_word_are_found_and_make_room() {
+    let options = SessionOptions {
+        max_flows: 3,
+        ..SessionOptions::default()
+    };
+    let mut session = session_of(plan(), options);
+    say(&mut session, &ready(Some(capabilities())));
+    for sock_id in 1..=3 {
+        say(&mut session, &create(sock_id, 5_000, 1, Origin::New));
+    }
+    assert_eq!(session.end_missing(|_| true), 0);
+    assert_eq!(poll(&mut session).len(), 0);
+    assert_eq!(session.end_missing(|sock_id| sock_id.0 == 2), 2);
+    let ended = poll(&mut session);
+    assert!(
+        matches!(
+            &ended[..],
+            [
+                Output::Closed { totals: None, .. },
+                Output::Closed { totals: None, .. }
+            ]
+        ),
+        "{ended:?}"
+    );
+    assert_eq!(session.flow_count(), 1);
+    let stats = session.stats();
+    assert_eq!((stats.ends_unheard, stats.flows_closed), (2, 2));
+    // There is room again, and the one that stayed is as it was.
+    say(&mut session, &create(4, 5_000, 1, Origin::New));
+    assert_eq!(session.flow_count(), 2);
+    assert_eq!(session.stats().flows_refused, 0);
+}
+
+#[test]
 fn a_flow_that_is_announced_again_is_the_same_flow() {
     let mut session = session();
     say(&mut session, &ready(Some(capabilities())));
