@@ -7,7 +7,7 @@ use ccp_core::{FlowIds, Plan};
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::board::Board;
 use crate::builder::Builder;
@@ -113,7 +113,9 @@ impl Handle {
         Stopper(self.stop.clone())
     }
 
-    /// Waits until the daemon has stopped and has left nothing behind.
+    /// Waits until the daemon has stopped and has left nothing behind. It does not wait for an
+    /// algorithm that hangs: the thread that this holds up is the runtime's, which a program then
+    /// ends with [`shutdown_timeout`](tokio::runtime::Runtime::shutdown_timeout).
     ///
     /// # Errors
     /// If it stopped because a part of it failed; the first failure is told.
@@ -140,8 +142,13 @@ impl Handle {
             // No part ends by itself: if one has, the others follow.
             self.stop.cancel();
         }
-        self.parts.shared.flows.close();
-        self.parts.shared.flows.wait().await;
+        let hanging = self.parts.shared.flows_ended().await;
+        if hanging > 0 {
+            warn!(
+                flows = hanging,
+                "algorithms do not come back: stopping without their flows"
+            );
+        }
         info!("ccpd has stopped");
         result
     }

@@ -6,12 +6,18 @@
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
-use ccpd::{Builder, Ccpd, Config, StartError};
+use ccpd::{Builder, Ccpd, Config, StartError, Stopper};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tokio::sync::oneshot;
+use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
+
+/// A clean stop that takes longer does not come to an end.
+const STOP_WITHIN: Duration = Duration::from_secs(20);
 
 /// The daemon of the congestion control plane: steers the flows of its datapaths.
 #[derive(Debug, Parser)]
@@ -56,34 +62,66 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         }
         return Ok(());
     }
-    tokio::runtime::Builder::new_multi_thread()
+    // Before anything is there that a signal would leave behind.
+    let stopper = obey_signals()?;
+    // At least two: one goes on while an algorithm holds up the other.
+    let threads = thread::available_parallelism().map_or(2, |n| n.get().max(2));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
         .enable_all()
-        .build()?
-        .block_on(serve(builder))
+        .build()?;
+    let ended = runtime.block_on(serve(builder, stopper));
+    // Does not wait for an algorithm that never comes back.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
 }
 
 fn load(path: Option<&Path>) -> Result<Config, StartError> {
     Ok(path.map(Config::load).transpose()?.unwrap_or_default())
 }
 
-async fn serve(builder: Builder) -> anyhow::Result<()> {
-    // Before anything is there that a signal would leave behind.
+async fn serve(builder: Builder, stopper: oneshot::Sender<Stopper>) -> anyhow::Result<()> {
+    let daemon = builder.spawn().await?;
+    // Who listens to signals does so as long as the process lives.
+    let _ = stopper.send(daemon.stopper());
+    Ok(daemon.wait().await?)
+}
+
+/// From now on signals stop the daemon whose stopper is given. On a thread of their own: algorithms
+/// can hold up all of the daemon's.
+fn obey_signals() -> io::Result<oneshot::Sender<Stopper>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let within = runtime.enter();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     // Of a terminal that was closed.
     let mut hangup = signal(SignalKind::hangup())?;
-    let daemon = builder.spawn().await?;
-    let stopper = daemon.stopper();
-    tokio::spawn(async move {
+    drop(within);
+    let (give, stopper) = oneshot::channel::<Stopper>();
+    let obey = async move {
         let signal = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
             _ = hangup.recv() => "SIGHUP",
         };
         info!(signal, "stopping");
-        stopper.stop();
-    });
-    Ok(daemon.wait().await?)
+        // None is given if the daemon does not start.
+        if let Ok(stopper) = stopper.await {
+            stopper.stop();
+            tokio::time::sleep(STOP_WITHIN).await;
+            error!(
+                "algorithms that do not come back hold up every thread: ending without a clean \
+                 stop; flows go on natively, `--cleanup` or the next start finds what is left"
+            );
+            std::process::exit(1);
+        }
+    };
+    thread::Builder::new()
+        .name("ccpd-signals".to_owned())
+        .spawn(move || runtime.block_on(obey))?;
+    Ok(give)
 }
 
 /// Human-readable lines; `RUST_LOG` says which, by default those of weight `info` and more.

@@ -10,7 +10,7 @@ use ccp_core::{
 };
 
 /// How long an algorithm that hangs does so.
-pub(crate) const HANG: Duration = Duration::from_secs(4);
+pub(crate) const HANG: Duration = Duration::from_secs(6);
 
 /// What its flows do with a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -434,7 +434,11 @@ async fn a_flow_that_hangs_holds_up_no_other() {
     assert_eq!(daemon.flows().await.len(), 2);
     let took = began.elapsed();
     assert!(took < HANG / 2, "{took:?}");
+    // Nor does a stop wait for it.
+    let began = Instant::now();
     daemon.stop().await;
+    let took = began.elapsed();
+    assert!(took < HANG / 2, "{took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

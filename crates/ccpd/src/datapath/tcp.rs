@@ -26,6 +26,8 @@ use crate::turns::give_way;
 
 /// After so many frames in a row, others get their turn.
 const BATCH: usize = 256;
+/// How often it is looked whether ends of flows were lost.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// So many signs of life within the time after which flows would fall back.
 const BEATS: u32 = 4;
 
@@ -78,6 +80,8 @@ pub(crate) struct TcpPath {
     shared: Arc<Shared>,
     fallback_after: Duration,
     name: String,
+    /// How many ends of flows were lost when the flows that are missing were last looked for.
+    lost_ends: u64,
 }
 
 impl TcpPath {
@@ -111,6 +115,7 @@ impl TcpPath {
             shared,
             fallback_after: config.fallback_after,
             name: config.name,
+            lost_ends: 0,
         })
     }
 
@@ -126,8 +131,7 @@ impl TcpPath {
         // Nothing is to be written to flows that are being handed over.
         self.shared.stop.cancel();
         self.link.stop();
-        self.shared.flows.close();
-        self.shared.flows.wait().await;
+        self.shared.flows_ended().await;
         drop(self.ring);
         self.kernel.detach().await;
         served
@@ -138,6 +142,8 @@ impl TcpPath {
         let beat_every = self.fallback_after / BEATS;
         let mut beat = interval(beat_every);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look = interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_beat = Instant::now();
         loop {
             let mut more = false;
@@ -153,6 +159,7 @@ impl TcpPath {
                     }
                 }
                 _ = beat.tick() => {}
+                _ = look.tick() => self.end_missing(),
             }
             // After reading, so that it proves that reports are read.
             let since = last_beat.elapsed();
@@ -186,6 +193,35 @@ impl TcpPath {
             );
         }
         tcp.beat();
+    }
+
+    /// A flow that ends while the ring is full can't say so. Such flows are found by looking.
+    fn end_missing(&mut self) {
+        let kernel = Arc::clone(&self.kernel);
+        let tcp = kernel.tcp.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(tcp) = &*tcp else {
+            return;
+        };
+        let lost = tcp.counters().map_or(self.lost_ends, |c| c.close_full);
+        if lost == self.lost_ends {
+            return;
+        }
+        // In the ring may be announcements of flows that have ended since.
+        let link = &mut self.link;
+        let read = self
+            .ring
+            .get_mut()
+            .0
+            .consume(BATCH, |frame| link.on_bytes(frame));
+        if read >= BATCH {
+            return;
+        }
+        self.lost_ends = lost;
+        let flows = link
+            .session()
+            .end_missing(|sock_id| tcp.flow(sock_id.0).is_some());
+        link.drain();
+        info!(datapath = %self.name, flows, "flows ended whose messages of it were lost");
     }
 }
 
