@@ -4,6 +4,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::system::uname;
 
+/// How busy the machine is, before anything is measured: the load average of the last minute.
+pub(crate) fn load() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = text.split(' ').next().filter(|load| !load.is_empty());
+    load.unwrap_or("unknown").to_owned()
+}
+
 /// One line: processors, kernel, date.
 pub(crate) fn describe() -> String {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();

@@ -154,6 +154,7 @@ fn measure(cli: &Cli) -> Result<()> {
     } else {
         String::new()
     };
+    let load = machine::load();
     interrupt::listen()?;
     // What else runs on the machine shall not be seen in what is measured; children inherit it. Not
     // possible without rights, and then not needed.
@@ -176,7 +177,7 @@ fn measure(cli: &Cli) -> Result<()> {
         println!();
     }
     if write {
-        rewrite(&cli.docs, &file, document, &outcomes)?;
+        rewrite(&cli.docs, &file, document, &load, &outcomes)?;
         let seconds = started.elapsed().as_secs_f64();
         eprintln!(
             "ccp-bench: rewrote the tables of {} after {seconds:.0} s",
@@ -187,8 +188,17 @@ fn measure(cli: &Cli) -> Result<()> {
 }
 
 /// All or nothing, so that what stands side by side comes from the same run.
-fn rewrite(docs: &Path, file: &Path, mut document: String, outcomes: &[Outcome]) -> Result<()> {
-    let machine = format!("Measured by `make bench` on a {}.", machine::describe());
+fn rewrite(
+    docs: &Path,
+    file: &Path,
+    mut document: String,
+    load: &str,
+    outcomes: &[Outcome],
+) -> Result<()> {
+    let machine = format!(
+        "Measured by `make bench` on a {}. What else ran there before the run: a load average of {load}.",
+        machine::describe()
+    );
     document = document::replace(&document, "machine", &machine)?;
     for outcome in outcomes {
         document = document::replace(&document, outcome.section, &outcome.markdown())?;
