@@ -13,7 +13,7 @@ use ring::{Head, Ring};
 
 mod ring;
 
-/// At most so many updates of other flows of the group wait; more are dropped and counted.
+/// At most so many updates of other flows of the group wait; more are dropped, and their sender says so.
 const MOST_FROM_GROUP: usize = 64;
 
 /// What waits for a flow's task.
