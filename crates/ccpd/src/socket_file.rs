@@ -60,20 +60,36 @@ pub(crate) struct Directories(Vec<Arc<Directory>>);
 
 /// A directory that was made for a socket.
 #[derive(Debug)]
-struct Directory(PathBuf);
+struct Directory {
+    path: PathBuf,
+    /// The one that it lies in, if that was made as well. Dropped after this one was removed.
+    _above: Option<Arc<Self>>,
+}
 
 impl Directories {
     /// Makes `directory` if it is missing. Gives what keeps it, unless it was there before all this.
     fn make(&mut self, directory: &Path) -> io::Result<Option<Arc<Directory>>> {
-        if let Some(made) = self.0.iter().find(|made| made.0 == directory) {
+        if let Some(made) = self.0.iter().find(|made| made.path == directory) {
             return Ok(Some(Arc::clone(made)));
         }
         if directory.is_dir() {
             return Ok(None);
         }
-        let mut builder = DirBuilder::new();
-        builder.recursive(true).mode(0o755).create(directory)?;
-        let made = Arc::new(Directory(directory.to_owned()));
+        let above = match directory.parent() {
+            Some(above) => self.make(above)?,
+            None => None,
+        };
+        match DirBuilder::new().mode(0o755).create(directory) {
+            // Somebody else was faster: it is theirs.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && directory.is_dir() => {
+                return Ok(None);
+            }
+            other => other?,
+        }
+        let made = Arc::new(Directory {
+            path: directory.to_owned(),
+            _above: above,
+        });
         self.0.push(Arc::clone(&made));
         Ok(Some(made))
     }
@@ -82,7 +98,7 @@ impl Directories {
 impl Drop for Directory {
     fn drop(&mut self) {
         // Not empty: others use it as well.
-        let _ = fs::remove_dir(&self.0);
+        let _ = fs::remove_dir(&self.path);
     }
 }
 

@@ -112,3 +112,20 @@ fn a_directory_goes_with_the_last_of_its_sockets() {
     drop(second);
     assert!(!made.exists());
 }
+
+/// All that was made goes, and nothing else: neither what was there nor what others put there.
+#[test]
+fn directories_within_each_other_go_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (dir.path().join("one"), dir.path().join("one/two/three"));
+    let mut directories = Directories::default();
+    let (deep, _socket) = SocketFile::listen(&two.join("a"), 0o600, &mut directories).unwrap();
+    let (flat, _socket) = SocketFile::listen(&one.join("b"), 0o600, &mut directories).unwrap();
+    drop(directories);
+    drop(deep);
+    assert!(!one.join("two").exists());
+    assert!(one.join("b").exists());
+    drop(flat);
+    assert!(!one.exists());
+    assert!(dir.path().exists());
+}
