@@ -142,18 +142,21 @@ impl Pins {
         }
     }
 
-    /// Removes everything, also the directories above if they are empty, and the mount if this
+    /// Removes everything that is still there, also the directories above if they are empty, and the mount if this
     /// process made it and nothing else is in it.
     pub(crate) fn remove(self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.dir)? {
-            let path = entry?.path();
-            if path.is_dir() {
-                remove_dir(&path)?;
-            } else {
-                fs::remove_file(&path)?;
+        // If not, somebody removed it by hand: what may be there now is another process'.
+        if still_there(&self._lock, &self.dir) {
+            for entry in fs::read_dir(&self.dir)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    remove_dir(&path)?;
+                } else {
+                    fs::remove_file(&path)?;
+                }
             }
+            fs::remove_dir(&self.dir)?;
         }
-        fs::remove_dir(&self.dir)?;
         let Self {
             name,
             root,

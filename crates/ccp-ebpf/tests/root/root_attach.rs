@@ -256,3 +256,22 @@ fn root_pins_without_a_name_are_thrown_away() {
     assert!(!attached.adopted());
     assert!(is_registered(attached.name()));
 }
+
+/// Whoever removed the pins by hand did part of a clean stop; the rest is done all the same.
+#[test]
+fn root_a_stop_bears_pins_that_were_removed_by_hand() {
+    if skipped() {
+        return;
+    }
+    let attached = Attached::new();
+    let name = attached.name().to_owned();
+    let dir = attached.options().pin_root.join(&name);
+    fs::remove_file(dir.join("link")).unwrap();
+    for entry in fs::read_dir(dir.join("v1")).unwrap() {
+        fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    fs::remove_dir(dir.join("v1")).unwrap();
+    fs::remove_dir(&dir).unwrap();
+    attached.detach();
+    assert!(!is_registered(&name));
+}
