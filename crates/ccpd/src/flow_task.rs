@@ -276,13 +276,13 @@ impl Work<'_> {
                 None => break,
                 Some(RunnerOutput::Command(command)) => self.tell(runner, command),
                 Some(RunnerOutput::Forward { to, updates }) => {
-                    if let Some(other) = self.shared.board.flow(to) {
-                        if !other.inbox.group(updates) {
-                            warn!(
-                                flow = to.0,
-                                "too much waits for this flow: an update of its group was dropped"
-                            );
-                        }
+                    if let Some(other) = self.shared.board.flow(to)
+                        && !other.inbox.group(updates)
+                    {
+                        warn!(
+                            flow = to.0,
+                            "too much waits for this flow: an update of its group was dropped"
+                        );
                     }
                 }
                 Some(RunnerOutput::Notice(notice)) => self.log(&notice),
