@@ -23,7 +23,7 @@ demo: build
 
 test:
 	@scripts/setup test
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --no-fail-fast
 
 lint:
 	@scripts/setup test
