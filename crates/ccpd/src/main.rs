@@ -43,11 +43,23 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where and what comes first: each line of a wrong configuration stands by itself.
-            eprintln!("{error:#}");
+            eprintln!("{}", in_full(&error));
             let started = error.downcast_ref::<StartError>();
             ExitCode::from(started.map_or(1, StartError::exit_code))
         }
     }
+}
+
+/// The error with its causes, each said once: some errors name theirs themselves.
+fn in_full(error: &anyhow::Error) -> String {
+    let mut said = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.contains(&cause) {
+            said.push_str(": ");
+            said.push_str(&cause);
+        }
+    }
+    said
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
@@ -132,4 +144,15 @@ fn log_to_standard_error() {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn an_error_says_each_cause_once() {
+        let error = anyhow::anyhow!("no such thing").context("cannot read x");
+        assert_eq!(super::in_full(&error), "cannot read x: no such thing");
+        let error = anyhow::anyhow!("no such thing").context("cannot read x (no such thing)");
+        assert_eq!(super::in_full(&error), "cannot read x (no such thing)");
+    }
 }
