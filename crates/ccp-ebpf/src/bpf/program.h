@@ -133,7 +133,7 @@ static __always_inline void start_program(struct sock *sk, struct ccp_flow *f, s
 		if (!(f->flags & CCP_F_CWND_PENDING))
 			f->reg[CCP_REG_CWND] = (u64)cwnd * f->mss;
 		account(tp, f, &delivered, &ce, &lost);
-		f->last_bytes_acked = tp->bytes_acked;
+		/* last_bytes_acked stays at the ACK before: nobody has grown the window by this one yet. */
 		f->last_sacked_out = tp->sacked_out;
 		f->round_delivered = tp->delivered;
 		f->prim[CCP_PRIM_RTT_SAMPLE_US] = tp->srtt_us ? tp->srtt_us >> 3 : ~0ULL;
