@@ -136,6 +136,38 @@ fn published_programs() {
     }
 }
 
+/// What algorithms install on libccp datapaths, with the segment size that they tell it.
+#[test]
+fn programs_of_algorithms() {
+    for (name, source) in [
+        (
+            "cubic",
+            include_str!("../../../crates/algs/src/cubic/base.ccp"),
+        ),
+        (
+            "reno",
+            include_str!("../../../crates/algs/src/reno/base.ccp"),
+        ),
+    ] {
+        let told = source.replace("(segment 1)", "(segment 1448)");
+        assert_ne!(told, source);
+        let program = program(name, &told);
+        // From a loss at every eighth acknowledgement to one in a hundred: small windows and large.
+        for (seed, calm) in (0..20).zip([1, 2, 4, 12].into_iter().cycle()) {
+            let mut acks = acks(&mut Dice::new(seed), 1200);
+            for (nth, (_, prims)) in acks.iter_mut().enumerate() {
+                if nth % calm != 0 {
+                    prims.lost_pkts_sample = 0;
+                    prims.ecn_packets = 0;
+                }
+                prims.was_timeout &= nth % (calm * 5) == 0;
+            }
+            let reports = same(name, &program, &acks);
+            assert!(reports > 100, "{name}: {reports} reports");
+        }
+    }
+}
+
 #[test]
 fn random_programs() {
     let mut fitting = 0;
