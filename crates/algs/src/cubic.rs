@@ -21,7 +21,14 @@
 //! instructions. It answers losses alone; spurious ones it does not hear of. K it finds in as many
 //! acknowledgements as the cube root takes, fifteen or so. HyStart++ is the agent's there: in the
 //! first slow start such a flow reports once per round-trip time, and what follows from a round is
-//! known in the next.
+//! known in the next; trains are not looked at.
+//!
+//! # What is added
+//!
+//! As Linux has it: the first slow start also ends when the acknowledgements of a round come in one
+//! train as long as half of the path, or all of it if the sender paces; and after a slow start
+//! that ended without a loss the window grows by a twentieth per round trip at least until there is
+//! one. [`Config::ack_trains`] leaves both out.
 //!
 //! # What is left out
 //!
