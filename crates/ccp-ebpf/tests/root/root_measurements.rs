@@ -84,8 +84,8 @@ impl Seen {
     }
 }
 
-/// A flow through a full link, with one packet lost on the way.
-fn run(mtu: u16, v6: bool) -> (Seen, FlowReport) {
+/// A flow through a full link, with one packet lost on the way. `rate` in bytes per second; 0: none is set.
+fn run(mtu: u16, v6: bool, rate: u64) -> (Seen, FlowReport) {
     let (client, server) = (
         Namespace::new("client").unwrap(),
         Namespace::new("server").unwrap(),
@@ -97,7 +97,7 @@ fn run(mtu: u16, v6: bool) -> (Seen, FlowReport) {
     let link = EmulatedLink::new(&client, &server, EmulatedSpec::from(pipe).mtu(mtu)).unwrap();
     let to: IpAddr = if v6 { link.b_v6() } else { link.b_v4() };
     let program = compile(&everything());
-    let mut daemon = Daemon::running(Attached::new(), &program, &[(0, WINDOW)]);
+    let mut daemon = Daemon::running(Attached::new(), &program, &[(0, WINDOW), (1, rate)]);
     let flow = Bulk::new(Until::Bytes(BYTES))
         .congestion(daemon.datapath.name())
         .start(&client, &server, to)
@@ -125,7 +125,7 @@ fn root_every_measurement_is_what_the_kernel_and_the_link_say() {
         return;
     }
     for (mtu, v6) in [(1500, false), (1280, true), (9000, false)] {
-        let (seen, report) = run(mtu, v6);
+        let (seen, report) = run(mtu, v6, 0);
         let (last, mss) = (&report.last, u64::from(report.last.mss_bytes));
         let micros = |time: Duration| time.as_micros() as u64;
         println!("MTU {mtu}: MSS {mss}, {} reports, {last:?}", seen.0.len());
@@ -215,5 +215,19 @@ fn root_every_measurement_is_what_the_kernel_and_the_link_say() {
         let pace = WINDOW * 1_000_000 / seen.median("Flow.srtt_us");
         let paced = seen.median("Flow.pacing_rate");
         assert!((pace..=2 * pace + pace / 4).contains(&paced), "{paced}");
+        assert_eq!(seen.sum("Flow.paced"), 0);
     }
+}
+
+#[test]
+fn root_a_flow_with_a_rate_is_paced() {
+    if skipped() || skip_without(&[Need::Namespaces, Need::Tun]) {
+        return;
+    }
+    let rate = RATE / 8 * 9 / 10;
+    let (seen, _) = run(1500, false, rate);
+    assert_eq!(seen.median("Flow.pacing_rate"), rate);
+    // From the acknowledgement on at which it was set.
+    let paced = seen.of("Flow.paced");
+    assert_eq!((paced[0], seen.sum("Flow.paced")), (0, paced.len() as u64 - 1));
 }
