@@ -2,4 +2,5 @@
 
 pub mod cubic;
 pub mod hystart;
+pub mod prr;
 pub mod reno;
