@@ -82,11 +82,40 @@ impl Diagnostics {
         self.0.is_empty()
     }
 
-    /// Their text for a terminal or log without colours: message, place, line and marks.
-    /// `name` is what the source is called, such as its file's name.
+    /// Their text, without colours: message, place, the lines with marks, what to do. `name` is
+    /// what the source is called, such as its file's name.
     #[must_use]
     pub fn render(&self, source: &str, name: &str) -> String {
-        crate::render::render(&self.0, source, name)
+        crate::render::plain(&self.0, source, name)
+    }
+
+    /// The same with the escape sequences for colours, for a terminal of `width` columns.
+    #[must_use]
+    pub fn render_coloured(&self, source: &str, name: &str, width: usize) -> String {
+        crate::render::coloured(&self.0, source, name, width)
+    }
+
+    /// One line for each, as editors read them: `name:line:column: error[code]: message: label`.
+    #[must_use]
+    pub fn render_short(&self, name: &str) -> String {
+        crate::render::short(&self.0, name)
+    }
+
+    /// One line with a JSON object for each. Its fields, always present:
+    ///
+    /// | field | |
+    /// |---|---|
+    /// | `severity` | `"error"` or `"warning"` |
+    /// | `code` | lasting name of this kind of mistake ([`Diagnostic::code`]) |
+    /// | `message` | what is wrong |
+    /// | `label` | what to say beside the place, or `null` |
+    /// | `hint` | what to do, or `null` |
+    /// | `file` | `name` |
+    /// | `span` | `{"start": …, "end": …}`: bytes of the source, `end` not included |
+    /// | `line`, `column` | where it begins, both from 1; columns count characters |
+    #[must_use]
+    pub fn render_json(&self, name: &str) -> String {
+        crate::render::json(&self.0, name)
     }
 }
 

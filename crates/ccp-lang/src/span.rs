@@ -1,5 +1,7 @@
 //! Places in the source text.
 
+use std::ops::Range;
+
 /// A range of bytes of the source, `start` included, `end` not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Span {
@@ -68,12 +70,13 @@ impl<'s> Lines<'s> {
         }
     }
 
-    /// The text of a line, counted from 1, without its end.
-    pub(crate) fn text(&self, line: u32) -> &'s str {
-        let line = line as usize;
-        let rest = self.source.get(self.start(line)..).unwrap_or_default();
+    /// The bytes of a line, counted from 1, without its end.
+    pub(crate) fn bounds(&self, line: u32) -> Range<usize> {
+        let start = self.start(line as usize);
+        let rest = self.source.get(start..).unwrap_or_default();
         let text = rest.split('\n').next().unwrap_or_default();
-        text.strip_suffix('\r').unwrap_or(text)
+        let text = text.strip_suffix('\r').unwrap_or(text);
+        start..start + text.len()
     }
 
     fn start(&self, line: usize) -> usize {
