@@ -22,6 +22,7 @@
 
 mod alg;
 mod command;
+pub mod keys;
 mod near;
 mod params;
 mod policy;

@@ -6,7 +6,7 @@ use ccp_core::{
     Algorithm, BuildError, CongAlg, DuplicateKind, Params, Plan, Policy, Registry, Rule,
 };
 
-use crate::config::{Config, ConfigError, DatapathConfig, Problem};
+use crate::config::{Config, ConfigError, DatapathConfig, Problem, Problems};
 use crate::daemon::Handle;
 use crate::datapath::tcp;
 use crate::error::StartError;
@@ -108,7 +108,7 @@ impl Builder {
             }
         }
         if !problems.is_empty() {
-            return Err(ConfigError::Wrong(problems).into());
+            return Err(ConfigError::Wrong(Problems(problems)).into());
         }
         // A configuration that was read names only algorithms that it has; one that was put together
         // in a program may not.
@@ -116,7 +116,7 @@ impl Builder {
             let found = algorithms.iter().find(|a| a.name() == name);
             found.cloned().ok_or_else(|| {
                 let text = format!("the policy names the algorithm `{name}`, which is not there");
-                StartError::from(ConfigError::Wrong(vec![Problem::nowhere(text)]))
+                StartError::from(ConfigError::from(Problem::nowhere(text)))
             })
         };
         let policy = &self.config.policy;

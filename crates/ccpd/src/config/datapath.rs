@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::raw::Section;
+use ccp_core::keys::Section;
+
 use super::valid;
 
 /// One transport whose flows are steered.

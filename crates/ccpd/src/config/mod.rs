@@ -5,19 +5,18 @@
 mod datapath;
 mod policy;
 mod problem;
-mod raw;
 mod valid;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use ccp_core::keys::{Section, Source};
 use ccp_core::{Params, SourceText};
-use toml::de::DeTable;
 
+pub use ccp_core::keys::{Problem, Problems};
 pub use datapath::{DatapathConfig, Namespaces, TcpConfig, UnixConfig};
 pub use policy::{PolicyConfig, RuleConfig};
-pub use problem::{ConfigError, Problem};
-use raw::{Section, Source};
+pub use problem::ConfigError;
 
 /// Everything that a configuration file says.
 #[derive(Clone, Debug)]
@@ -72,23 +71,9 @@ impl Config {
     /// # Errors
     /// If something in it is wrong: with all that is.
     pub fn parse(text: &str, file: &str) -> Result<Self, ConfigError> {
-        let source = Source::new(SourceText::new(file, text));
-        let (table, errors) = DeTable::parse_recoverable(text);
-        for error in &errors {
-            let span = error.span().unwrap_or(0..0);
-            source.problem(&span, format_args!("not TOML: {}", error.message()));
-        }
-        // After a slip in the notation what was read is a guess: say nothing more about it.
-        let config = if errors.is_empty() {
-            Some(Self::read(Section::root(&source, &table), &source))
-        } else {
-            None
-        };
-        let problems = source.into_problems();
-        match config {
-            Some(config) if problems.is_empty() => Ok(config),
-            _ => Err(ConfigError::Wrong(problems)),
-        }
+        let text = SourceText::new(file, text);
+        let config = ccp_core::keys::read(&text, |root, source| Some(Self::read(root, source)));
+        config.map_err(ConfigError::Wrong)
     }
 
     /// Whether `other` says the same. Algorithms are compared by name and kind: what their parameters

@@ -4,8 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use ccp_core::Match;
-
-use super::raw::Section;
+use ccp_core::keys::Section;
 
 /// Which flow runs which algorithm: the first rule that matches, else the default.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::raw::Section;
+use ccp_core::keys::Section;
 
 /// `sockaddr_un` holds 108 bytes, the last of which is a zero.
 const LONGEST_SOCKET_PATH: usize = 107;

@@ -1,5 +1,29 @@
-//! The file as it is written: keys looked up one by one, everything that is wrong collected with
-//! its place. What nobody asked for is unknown, and refused.
+//! A TOML file as it is written: keys looked up one by one, everything that is wrong collected with
+//! its place. What nobody asked for is unknown, and refused. The daemon's configuration and the
+//! simulator's scenarios are read with it.
+//!
+//! ```
+//! use ccp_core::SourceText;
+//! use ccp_core::keys::{Source, read};
+//!
+//! let text = SourceText::new("a.toml", "[pond]\ndepth = 12\nducks = 0\nfrogz = 1");
+//! let wrong = read(&text, |root, _| {
+//!     let pond = root.section("pond")?;
+//!     let ducks = pond.integer("ducks", 1..=9, "ducks").map(|found| found.value);
+//!     let _frogs = pond.integer("frogs", 0..=9, "frogs");
+//!     let _depth = pond.number("depth", 0.5..=2.0, "metres");
+//!     pond.finish();
+//!     root.finish();
+//!     ducks
+//! })
+//! .unwrap_err();
+//! assert_eq!(
+//!     wrong.to_string(),
+//!     "a.toml:2:9: pond.depth = 12: must be a number of metres from 0.5 to 2\n\
+//!      a.toml:3:9: pond.ducks = 0: must be a whole number of ducks from 1 to 9\n\
+//!      a.toml:4:1: pond.frogz: there is no key `frogz`; did you mean `frogs`?"
+//! );
+//! ```
 
 use std::cell::RefCell;
 use std::fmt;
@@ -8,42 +32,78 @@ use std::ops::{Range, RangeInclusive};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use ccp_core::SourceText;
+use crate::near::near;
+use crate::source::SourceText;
 
-use super::Problem;
+mod problem;
+
+pub use problem::{Problem, Problems};
+
+/// Reads `text` with `read`, which gets the file's root and says what it means.
+///
+/// # Errors
+/// With everything that is wrong, in the order of the file: that it is not TOML, or what `read` found.
+/// Also if `read` gives nothing, which it must not without having found something wrong.
+pub fn read<T>(
+    text: &SourceText,
+    read: impl FnOnce(Section<'_>, &Source) -> Option<T>,
+) -> Result<T, Problems> {
+    let source = Source::new(text.clone());
+    let (table, errors) = DeTable::parse_recoverable(text.text());
+    for error in &errors {
+        let span = error.span().unwrap_or(0..0);
+        source.problem(&span, format_args!("not TOML: {}", error.message()));
+    }
+    // After a slip in the notation what was read is a guess: say nothing more about it.
+    let meaning = if errors.is_empty() {
+        read(Section::root(&source, &table), &source)
+    } else {
+        None
+    };
+    let problems = source.into_problems();
+    match meaning {
+        Some(meaning) if problems.is_empty() => Ok(meaning),
+        _ => Err(Problems(problems)),
+    }
+}
 
 /// The text of a file and what was found wrong with it so far.
 #[derive(Debug)]
-pub(super) struct Source {
+pub struct Source {
     text: SourceText,
     problems: RefCell<Vec<Problem>>,
 }
 
 impl Source {
-    pub(super) const fn new(text: SourceText) -> Self {
+    /// `text`, with nothing wrong so far.
+    #[must_use]
+    pub const fn new(text: SourceText) -> Self {
         Self {
             text,
             problems: RefCell::new(Vec::new()),
         }
     }
 
-    pub(super) const fn text(&self) -> &SourceText {
+    /// The text.
+    #[must_use]
+    pub const fn text(&self) -> &SourceText {
         &self.text
     }
 
     /// Notes that what is written at `span` is wrong.
-    pub(super) fn problem(&self, span: &Range<usize>, text: impl fmt::Display) {
+    pub fn problem(&self, span: &Range<usize>, text: impl fmt::Display) {
         let position = self.text.position(span.start);
         self.note(Problem::new(&self.text, position, text));
     }
 
     /// Notes a problem that was found elsewhere.
-    pub(super) fn note(&self, problem: Problem) {
+    pub fn note(&self, problem: Problem) {
         self.problems.borrow_mut().push(problem);
     }
 
     /// Everything found, in the order of the file.
-    pub(super) fn into_problems(self) -> Vec<Problem> {
+    #[must_use]
+    pub fn into_problems(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(Problem::place);
         problems
@@ -63,7 +123,8 @@ impl Source {
 }
 
 /// A table: reads its keys and knows which were asked for.
-pub(super) struct Section<'d> {
+#[derive(Debug)]
+pub struct Section<'d> {
     source: &'d Source,
     /// Its name in messages, such as `policy.rule[0]`; empty for the whole file.
     path: String,
@@ -73,15 +134,20 @@ pub(super) struct Section<'d> {
 }
 
 /// A value with its name and place.
-pub(super) struct Found<'d, T> {
+#[derive(Debug)]
+pub struct Found<'d, T> {
     source: &'d Source,
     path: String,
-    pub(super) span: Range<usize>,
-    pub(super) value: T,
+    /// Where the value stands.
+    pub span: Range<usize>,
+    /// The value.
+    pub value: T,
 }
 
 impl<'d> Section<'d> {
-    pub(super) fn root(source: &'d Source, table: &'d Spanned<DeTable<'d>>) -> Self {
+    /// The whole file.
+    #[must_use]
+    pub fn root(source: &'d Source, table: &'d Spanned<DeTable<'d>>) -> Self {
         Self::new(source, String::new(), table.span(), table.get_ref())
     }
 
@@ -101,12 +167,14 @@ impl<'d> Section<'d> {
     }
 
     /// Where the value of `key` stands; the table itself if it is not there.
-    pub(super) fn span_of(&self, key: &str) -> Range<usize> {
+    pub fn span_of(&self, key: &str) -> Range<usize> {
         let value = self.table.iter().find(|(k, _)| k.get_ref() == key);
         value.map_or_else(|| self.span.clone(), |(_, value)| value.span())
     }
 
-    pub(super) fn path(&self) -> &str {
+    /// Its name in messages.
+    #[must_use]
+    pub fn path(&self) -> &str {
         &self.path
     }
 
@@ -120,7 +188,7 @@ impl<'d> Section<'d> {
     }
 
     /// Whether `key` is there.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.table.iter().any(|(k, _)| k.get_ref() == key)
     }
 
@@ -137,11 +205,7 @@ impl<'d> Section<'d> {
     }
 
     /// A text.
-    pub(super) fn text(
-        &self,
-        key: &str,
-        expected: impl fmt::Display,
-    ) -> Option<Found<'d, &'d str>> {
+    pub fn text(&self, key: &str, expected: impl fmt::Display) -> Option<Found<'d, &'d str>> {
         let found = self.find(key)?;
         match found.value {
             DeValue::String(text) => Some(found.with(text.as_ref())),
@@ -150,7 +214,7 @@ impl<'d> Section<'d> {
     }
 
     /// A text that has to be one of `choices`.
-    pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
+    pub fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
         let names: Vec<String> = choices.iter().map(|(n, _)| format!("\"{n}\"")).collect();
         let expected = format!("one of {}", names.join(", "));
         let found = self.text(key, &expected)?;
@@ -161,7 +225,7 @@ impl<'d> Section<'d> {
     }
 
     /// A whole number within `range`, counting `unit`.
-    pub(super) fn integer(
+    pub fn integer(
         &self,
         key: &str,
         range: RangeInclusive<u64>,
@@ -178,11 +242,7 @@ impl<'d> Section<'d> {
     }
 
     /// A whole number.
-    pub(super) fn whole_number(
-        &self,
-        key: &str,
-        expected: impl fmt::Display,
-    ) -> Option<Found<'d, u64>> {
+    pub fn whole_number(&self, key: &str, expected: impl fmt::Display) -> Option<Found<'d, u64>> {
         let found = self.find(key)?;
         let number = found.value.as_integer();
         match number.and_then(|n| u64::from_str_radix(n.as_str(), n.radix()).ok()) {
@@ -191,8 +251,59 @@ impl<'d> Section<'d> {
         }
     }
 
+    /// A number within `range`, whole or not, counting `unit`.
+    pub fn number(
+        &self,
+        key: &str,
+        range: RangeInclusive<f64>,
+        unit: &str,
+    ) -> Option<Found<'d, f64>> {
+        let (least, most) = (range.start(), range.end());
+        let expected = format!("a number of {unit} from {least} to {most}");
+        let found = self.find(key)?;
+        let number = match found.value {
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
+            _ => None,
+        };
+        match number.filter(|number| range.contains(number)) {
+            Some(value) => Some(found.with(value)),
+            None => found.wrong(expected),
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&self, key: &str) -> Option<Found<'d, bool>> {
+        let found = self.find(key)?;
+        match found.value {
+            DeValue::Boolean(value) => Some(found.with(*value)),
+            _ => found.wrong("true or false"),
+        }
+    }
+
+    /// Texts in a list.
+    pub fn texts(&self, key: &str, expected: impl fmt::Display) -> Option<Vec<Found<'d, &'d str>>> {
+        let found = self.find(key)?;
+        let DeValue::Array(array) = found.value else {
+            return found.wrong(expected);
+        };
+        let item = |(index, item): (usize, &'d Spanned<DeValue<'d>>)| {
+            let item = Found {
+                source: self.source,
+                path: format!("{}[{index}]", found.path),
+                span: item.span(),
+                value: item.get_ref(),
+            };
+            match item.value {
+                DeValue::String(text) => Some(item.with(text.as_ref())),
+                _ => item.wrong("a text"),
+            }
+        };
+        array.iter().enumerate().map(item).collect()
+    }
+
     /// A text, or a whole number as it is written: what can be given either way.
-    pub(super) fn text_or_integer(
+    pub fn text_or_integer(
         &self,
         key: &str,
         expected: impl fmt::Display,
@@ -209,7 +320,7 @@ impl<'d> Section<'d> {
     }
 
     /// A table within this one.
-    pub(super) fn section(&self, key: &str) -> Option<Self> {
+    pub fn section(&self, key: &str) -> Option<Self> {
         let found = self.find(key)?;
         match found.value {
             DeValue::Table(table) => Some(Self::new(found.source, found.path, found.span, table)),
@@ -218,7 +329,7 @@ impl<'d> Section<'d> {
     }
 
     /// Tables written as `[[key]]`. `None` if there is not one.
-    pub(super) fn sections(&self, key: &str) -> Option<Vec<Self>> {
+    pub fn sections(&self, key: &str) -> Option<Vec<Self>> {
         let found = self.find(key)?;
         let expected = format!("given as [[{}]]", self.name_of(key));
         let DeValue::Array(array) = found.value else {
@@ -247,7 +358,7 @@ impl<'d> Section<'d> {
     }
 
     /// The names of what is in it, in the order of the file.
-    pub(super) fn names(&self) -> Vec<&'d str> {
+    pub fn names(&self) -> Vec<&'d str> {
         let mut names: Vec<_> = self.table.keys().collect();
         names.sort_by_key(|name| name.span().start);
         names
@@ -257,7 +368,7 @@ impl<'d> Section<'d> {
     }
 
     /// Something that has to be there is not.
-    pub(super) fn missing(&self, key: &str, what: impl fmt::Display) {
+    pub fn missing(&self, key: &str, what: impl fmt::Display) {
         self.source.problem(
             &self.span,
             format!("{} is missing: {what}", self.name_of(key)),
@@ -265,7 +376,7 @@ impl<'d> Section<'d> {
     }
 
     /// All is read: what was not asked for is unknown.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
         let asked = self.asked.borrow();
         for (key, _) in self.table {
             let name = key.get_ref().as_ref();
@@ -291,19 +402,19 @@ impl<'d, T> Found<'d, T> {
     }
 
     /// The value is not what it has to be. Always `None`, so that it can be returned.
-    pub(super) fn wrong<U>(&self, expected: impl fmt::Display) -> Option<U> {
+    pub fn wrong<U>(&self, expected: impl fmt::Display) -> Option<U> {
         self.refused(format_args!("must be {expected}"))
     }
 
     /// The value is wrong for the reason `why`. Always `None`, so that it can be returned.
-    pub(super) fn refused<U>(&self, why: impl fmt::Display) -> Option<U> {
+    pub fn refused<U>(&self, why: impl fmt::Display) -> Option<U> {
         let written = self.source.written(&self.span);
         self.problem(format!("{} = {written}: {why}", self.path));
         None
     }
 
     /// The value stands for something that does not exist. Always `None`.
-    pub(super) fn no_such<U>(&self, what: &str, name: &str, known: &[&str]) -> Option<U> {
+    pub fn no_such<U>(&self, what: &str, name: &str, known: &[&str]) -> Option<U> {
         let written = self.source.written(&self.span);
         let text = unknown(&format!("{} = {written}", self.path), name, what, known);
         self.problem(text);
@@ -318,7 +429,7 @@ impl<'d, T> Found<'d, T> {
 /// `place: there is no such key; did you mean ...`.
 fn unknown(place: &str, name: &str, what: &str, known: &[&str]) -> String {
     let mut text = format!("{place}: there is no {what} `{name}`");
-    if let Some(near) = nearest(name, known) {
+    if let Some(near) = near(name, known.iter().copied()) {
         text.push_str(&format!("; did you mean `{near}`?"));
     } else if known.is_empty() {
         text.push_str(" here");
@@ -327,46 +438,4 @@ fn unknown(place: &str, name: &str, what: &str, known: &[&str]) -> String {
         text.push_str(&format!("; there is {}", list.join(", ")));
     }
     text
-}
-
-/// The name in `known` that differs from `name` by at most a third of its letters.
-fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    let best = known
-        .iter()
-        .map(|k| (distance(name, k), *k))
-        .min_by_key(|(distance, _)| *distance)?;
-    (best.0 <= name.chars().count().max(3) / 3).then_some(best.1)
-}
-
-/// How many letters have to be put in, taken out or replaced to turn `a` into `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = i;
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{distance, nearest};
-
-    #[test]
-    fn names_are_near_if_a_third_of_their_letters_differ() {
-        assert_eq!(distance("control", "control"), 0);
-        assert_eq!(distance("contrl", "control"), 1);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(nearest("pth", &["kind", "path"]), Some("path"));
-        assert_eq!(nearest("xyz", &["kind", "path"]), None);
-        assert_eq!(nearest("anything", &[]), None);
-    }
 }
