@@ -1,4 +1,4 @@
-//! The crate in `examples/out-of-tree`: an algorithm and a daemon of one's own, in under 60 lines.
+//! The crate in `examples/out-of-tree`: an algorithm and a daemon of one's own, in under 70 lines.
 
 #[path = "ccpd_unix/fake.rs"]
 #[allow(

@@ -4,8 +4,8 @@
 //! losses: on a shared link it takes what it was given from everybody else.
 
 use ccp_core::{
-    BuildError, Bytes, CompiledProgram, CongAlg, ControlField, Event, Flow, FlowState, Micros,
-    NewFlow, Params, Rate, Report, ReportField, Resume, Timestamp, Updates,
+    BuildError, Bytes, CompiledProgram, CongAlg, ControlField, Controls, Event, Flow, FlowState,
+    Micros, NewFlow, Params, Rate, Report, Reports, Resume, Timestamp, Updates,
 };
 use serde::Deserialize;
 
@@ -37,8 +37,21 @@ pub struct Constant {
 #[derive(Clone, Debug)]
 struct Program {
     code: CompiledProgram,
-    cwnd: ReportField<Bytes>,
-    rtt: ReportField<Micros>,
+    seen: Reports<Seen>,
+    knobs: Knobs,
+}
+
+/// What the agent needs of a report; the rest is for whoever watches the flow.
+#[derive(Debug, Report)]
+#[ccp(partial)]
+struct Seen {
+    cwnd: Bytes,
+    rtt: Micros,
+}
+
+/// What the agent sets.
+#[derive(Clone, Copy, Debug, Controls)]
+struct Knobs {
     packets: ControlField<u64>,
     pace: ControlField<Rate>,
     /// Only where the datapath does not tell it.
@@ -54,11 +67,8 @@ impl variants::Program for Program {
 impl Program {
     fn new(code: CompiledProgram) -> Result<Self, BuildError> {
         Ok(Self {
-            cwnd: code.report("cwnd")?,
-            rtt: code.report("rtt")?,
-            packets: code.control("packets")?,
-            pace: code.control("pace")?,
-            segment: code.control("segment").ok(),
+            seen: code.reports()?,
+            knobs: code.controls()?,
             code,
         })
     }
@@ -145,14 +155,14 @@ struct ConstantFlow {
 impl ConstantFlow {
     /// Window and rate as they are to be.
     fn set(&mut self, updates: Updates, mss: Option<u32>) -> Updates {
-        let p = &self.program;
+        let knobs = &self.program.knobs;
         let mut updates = updates
-            .set(p.packets, self.packets)
-            .set(p.pace, self.rate)
+            .set(knobs.packets, self.packets)
+            .set(knobs.pace, self.rate)
             .rate(self.rate);
         self.state.rate = self.rate;
         if let Some(mss) = mss {
-            if let Some(segment) = p.segment {
+            if let Some(segment) = knobs.segment {
                 updates = updates.set(segment, u64::from(mss));
             }
             if self.packets > 0 {
@@ -173,13 +183,14 @@ impl Flow for ConstantFlow {
     }
 
     fn on_report(&mut self, _now: Timestamp, report: &Report<'_>) -> Updates {
-        self.state.cwnd = report.get(self.program.cwnd);
-        self.state.srtt = report.get(self.program.rtt);
+        let seen = report.read(self.program.seen);
+        self.state.cwnd = seen.cwnd;
+        self.state.srtt = seen.rtt;
         Updates::none()
     }
 
     fn on_event(&mut self, _now: Timestamp, event: &Event) -> Updates {
-        match (event, self.program.segment) {
+        match (event, self.program.knobs.segment) {
             (Event::MssChanged { mss }, Some(segment)) => {
                 Updates::none().set(segment, u64::from((*mss).max(1)))
             }

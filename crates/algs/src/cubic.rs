@@ -40,8 +40,8 @@
 //!   the window allows.
 
 use ccp_core::{
-    BuildError, Bytes, CompiledProgram, CongAlg, ControlField, Event, Flow, FlowState, Micros,
-    NewFlow, Origin, Params, Rate, Report, ReportField, Resume, Timestamp, Updates,
+    BuildError, Bytes, CompiledProgram, CongAlg, ControlField, Controls, Event, Flow, FlowState,
+    Micros, NewFlow, Origin, Params, Rate, Report, Reports, Resume, Timestamp, Updates,
 };
 use ccp_types::law::cubic::{MIN_SSTHRESH_SEGMENTS, Shape};
 use ccp_types::law::hystart::HyStart;
@@ -114,19 +114,33 @@ struct Settings {
 #[derive(Clone, Debug)]
 struct Program {
     code: CompiledProgram,
-    cwnd: ReportField<Bytes>,
-    rtt: ReportField<Micros>,
-    /// Only where the datapath tells it,
-    mss: Option<ReportField<u64>>,
-    /// or only where it does not.
+    seen: Reports<Seen>,
+    knobs: Knobs,
+    start: Start,
+}
+
+/// What the agent needs of a report; the rest is for whoever watches the flow.
+#[derive(Debug, Report)]
+#[ccp(partial)]
+struct Seen {
+    cwnd: Bytes,
+    rtt: Micros,
+    /// Only where the datapath tells it.
+    mss: Option<u64>,
+}
+
+/// What the agent sets.
+#[derive(Clone, Copy, Debug, Controls)]
+struct Knobs {
+    /// Only where the datapath does not tell it.
     segment: Option<ControlField<u64>>,
     ssthresh: ControlField<Bytes>,
-    pace: Pace,
     beta: ControlField<u64>,
     c: ControlField<u64>,
     alpha: ControlField<u64>,
     shrink: ControlField<u64>,
-    start: Start,
+    #[ccp(flatten)]
+    pace: Pace,
 }
 
 impl variants::Program for Program {
@@ -138,16 +152,8 @@ impl variants::Program for Program {
 impl Program {
     fn new(code: CompiledProgram) -> Result<Self, BuildError> {
         Ok(Self {
-            cwnd: code.report("cwnd")?,
-            rtt: code.report("rtt")?,
-            mss: code.report("mss").ok(),
-            segment: code.control("segment").ok(),
-            ssthresh: code.control("ssthresh")?,
-            pace: Pace::new(&code)?,
-            beta: code.control("beta")?,
-            c: code.control("c")?,
-            alpha: code.control("alpha")?,
-            shrink: code.control("shrink")?,
+            seen: code.reports()?,
+            knobs: code.controls()?,
             start: Start::new(&code)?,
             code,
         })
@@ -157,20 +163,20 @@ impl Program {
     fn set(&self, updates: Updates, settings: &Settings) -> Updates {
         let Shape { beta, c, .. } = settings.shape;
         let updates = updates
-            .set(self.beta, u64::from(beta))
-            .set(self.c, u64::from(c))
-            .set(self.alpha, settings.shape.alpha())
-            .set(self.shrink, settings.shape.shrink());
+            .set(self.knobs.beta, u64::from(beta))
+            .set(self.knobs.c, u64::from(c))
+            .set(self.knobs.alpha, settings.shape.alpha())
+            .set(self.knobs.shrink, settings.shape.shrink());
         match self.start {
-            Start::Program { hystart, trains } => updates
-                .set(hystart, settings.hystart)
-                .set(trains, settings.ack_trains),
+            Start::Program(own) => updates
+                .set(own.hystart, settings.hystart)
+                .set(own.trains, settings.ack_trains),
             Start::Agent(_) => updates,
         }
     }
 
     fn segment(&self, updates: Updates, mss: u32) -> Updates {
-        match self.segment {
+        match self.knobs.segment {
             Some(segment) => updates.set(segment, u64::from(mss.clamp(1, MOST_SEGMENT))),
             None => updates,
         }
@@ -253,7 +259,7 @@ impl CubicFlow {
             Some(_) => Interval::Every(Micros::from_secs(10)),
             None => self.settings.report,
         };
-        self.program.pace.set(updates, interval)
+        self.program.knobs.pace.set(updates, interval)
     }
 }
 
@@ -270,7 +276,7 @@ impl Flow for CubicFlow {
         if !new {
             // It has found its window already: to double it again would flood the path.
             let two = Bytes::from_packets(MIN_SSTHRESH_SEGMENTS, self.mss);
-            updates = updates.set(p.ssthresh, self.state.cwnd.max(two));
+            updates = updates.set(p.knobs.ssthresh, self.state.cwnd.max(two));
             // An algorithm before this one may have set a rate.
             updates = updates.rate(Rate::ZERO);
         }
@@ -279,10 +285,11 @@ impl Flow for CubicFlow {
 
     fn on_report(&mut self, _now: Timestamp, report: &Report<'_>) -> Updates {
         let p = &self.program;
-        self.state.cwnd = report.get(p.cwnd);
-        self.state.srtt = report.get(p.rtt);
-        if let Some(mss) = p.mss {
-            self.mss = u32::try_from(report.get(mss)).map_or(self.mss, |mss| mss.max(1));
+        let seen = report.read(p.seen);
+        self.state.cwnd = seen.cwnd;
+        self.state.srtt = seen.rtt;
+        if let Some(mss) = seen.mss {
+            self.mss = u32::try_from(mss).map_or(self.mss, |mss| mss.max(1));
         }
         let (Some(hystart), Start::Agent(rounds)) = (&mut self.start, p.start) else {
             return Updates::none();

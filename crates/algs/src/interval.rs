@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ccp_core::{CompiledProgram, ControlField, Micros, NoSuchField, Updates};
+use ccp_core::{ControlField, Controls, Micros, Updates};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 /// How often a flow reports.
@@ -20,20 +20,13 @@ pub enum Interval {
 
 /// Where a program keeps how often it reports: the control variables `rounds` (round-trip times) and
 /// `every` (microseconds), of which the longer counts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Controls)]
 pub(crate) struct Pace {
     rounds: ControlField<u64>,
     every: ControlField<Micros>,
 }
 
 impl Pace {
-    pub(crate) fn new(program: &CompiledProgram) -> Result<Self, NoSuchField> {
-        Ok(Self {
-            rounds: program.control("rounds")?,
-            every: program.control("every")?,
-        })
-    }
-
     /// `updates`, and that the program is to report at `interval`.
     pub(crate) fn set(self, updates: Updates, interval: Interval) -> Updates {
         let (rounds, every) = match interval {

@@ -21,8 +21,8 @@
 //! flow is idle.
 
 use ccp_core::{
-    BuildError, Bytes, CompiledProgram, CongAlg, ControlField, Event, Flow, FlowState, Micros,
-    NewFlow, Origin, Params, Rate, Report, ReportField, Resume, Timestamp, Updates,
+    BuildError, Bytes, CompiledProgram, CongAlg, ControlField, Controls, Event, Flow, FlowState,
+    Micros, NewFlow, Origin, Params, Rate, Report, Reports, Resume, Timestamp, Updates,
 };
 use ccp_types::law::reno;
 use serde::Deserialize;
@@ -50,17 +50,31 @@ pub struct Reno {
 #[derive(Clone, Debug)]
 struct Program {
     code: CompiledProgram,
-    event: ReportField<u64>,
-    flight: ReportField<Bytes>,
-    cwnd: ReportField<Bytes>,
-    rtt: ReportField<Micros>,
-    mss: ReportField<u64>,
+    seen: Reports<Seen>,
+    knobs: Knobs,
+}
+
+/// What the agent needs of a report; the rest is for whoever watches the flow.
+#[derive(Debug, Report)]
+#[ccp(partial)]
+struct Seen {
+    event: u64,
+    flight: Bytes,
+    cwnd: Bytes,
+    rtt: Micros,
+    mss: u64,
+}
+
+/// What the agent sets.
+#[derive(Clone, Copy, Debug, Controls)]
+struct Knobs {
     ssthresh: ControlField<Bytes>,
-    pace: Pace,
     answered: ControlField<u64>,
     target: ControlField<Bytes>,
     /// Only where the datapath does not tell it.
     segment: Option<ControlField<u64>>,
+    #[ccp(flatten)]
+    pace: Pace,
 }
 
 impl variants::Program for Program {
@@ -72,16 +86,8 @@ impl variants::Program for Program {
 impl Program {
     fn new(code: CompiledProgram) -> Result<Self, BuildError> {
         Ok(Self {
-            event: code.report("event")?,
-            flight: code.report("flight")?,
-            cwnd: code.report("cwnd")?,
-            rtt: code.report("rtt")?,
-            mss: code.report("mss")?,
-            ssthresh: code.control("ssthresh")?,
-            pace: Pace::new(&code)?,
-            answered: code.control("answered")?,
-            target: code.control("target")?,
-            segment: code.control("segment").ok(),
+            seen: code.reports()?,
+            knobs: code.controls()?,
             code,
         })
     }
@@ -149,15 +155,16 @@ impl Flow for RenoFlow {
         self.mss = resume.mss;
         self.state = resume.state;
         self.event = 0;
-        let p = &self.program;
-        let mut updates = p.pace.set(Updates::run(&p.code), self.config.report);
-        if let Some(segment) = p.segment {
+        let knobs = &self.program.knobs;
+        let run = Updates::run(&self.program.code);
+        let mut updates = knobs.pace.set(run, self.config.report);
+        if let Some(segment) = knobs.segment {
             updates = updates.set(segment, u64::from(self.mss));
         }
         if resume.origin != Origin::New {
             // It has found its window already: to double it again would flood the path.
             let two = Bytes::from_packets(reno::MIN_SSTHRESH_SEGMENTS, self.mss);
-            updates = updates.set(p.ssthresh, self.state.cwnd.max(two));
+            updates = updates.set(knobs.ssthresh, self.state.cwnd.max(two));
             // An algorithm before this one may have set a rate.
             updates = updates.rate(Rate::ZERO);
         }
@@ -165,23 +172,23 @@ impl Flow for RenoFlow {
     }
 
     fn on_report(&mut self, _now: Timestamp, report: &Report<'_>) -> Updates {
-        let p = &self.program;
-        self.state.cwnd = report.get(p.cwnd);
-        self.state.srtt = report.get(p.rtt);
-        self.mss = u32::try_from(report.get(p.mss)).map_or(self.mss, |mss| mss.max(1));
-        let event = report.get(p.event);
-        if event == self.event {
+        let seen = report.read(self.program.seen);
+        self.state.cwnd = seen.cwnd;
+        self.state.srtt = seen.rtt;
+        self.mss = u32::try_from(seen.mss).map_or(self.mss, |mss| mss.max(1));
+        if seen.event == self.event {
             return Updates::none();
         }
-        self.event = event;
-        let ssthresh = reno::ssthresh_after_loss(report.get(p.flight), self.mss);
-        Updates::none()
-            .set(p.answered, event)
-            .set(p.target, ssthresh)
+        self.event = seen.event;
+        let knobs = &self.program.knobs;
+        Updates::none().set(knobs.answered, seen.event).set(
+            knobs.target,
+            reno::ssthresh_after_loss(seen.flight, self.mss),
+        )
     }
 
     fn on_event(&mut self, _now: Timestamp, event: &Event) -> Updates {
-        match (event, self.program.segment) {
+        match (event, self.program.knobs.segment) {
             (Event::MssChanged { mss }, Some(segment)) => {
                 self.mss = *mss;
                 Updates::none().set(segment, u64::from(*mss))
@@ -193,7 +200,8 @@ impl Flow for RenoFlow {
     fn reconfigure(&mut self, _now: Timestamp, alg: &dyn CongAlg) -> Option<Updates> {
         let alg: &dyn std::any::Any = alg;
         self.config = alg.downcast_ref::<Reno>()?.config;
-        Some(self.program.pace.set(Updates::none(), self.config.report))
+        let pace = self.program.knobs.pace;
+        Some(pace.set(Updates::none(), self.config.report))
     }
 
     fn state(&self) -> Option<FlowState> {

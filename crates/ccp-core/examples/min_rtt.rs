@@ -1,6 +1,6 @@
 //! Reports the minimum round-trip time of every 42 ms and leaves the window alone.
 
-use ccp_core::{CompiledProgram, CongAlg, Flow, Micros, NewFlow, Report, ReportField, Resume};
+use ccp_core::{CompiledProgram, CongAlg, Flow, Micros, NewFlow, Report, Reports, Resume};
 use ccp_core::{Timestamp, Updates};
 
 const PROGRAM: &str = "
@@ -13,17 +13,22 @@ const PROGRAM: &str = "
         (reset))
 ";
 
+#[derive(Report)]
+struct Seen {
+    minrtt: Micros,
+}
+
 #[derive(Clone)]
 struct MinRtt {
     program: CompiledProgram,
-    minrtt: ReportField<Micros>,
+    seen: Reports<Seen>,
 }
 
 impl MinRtt {
     fn new() -> Result<Self, Box<dyn std::error::Error>> {
         let program = CompiledProgram::compile("min_rtt", PROGRAM)?;
-        let minrtt = program.report("minrtt")?;
-        Ok(Self { program, minrtt })
+        let seen = program.reports()?;
+        Ok(Self { program, seen })
     }
 }
 
@@ -43,7 +48,8 @@ impl Flow for MinRtt {
     }
 
     fn on_report(&mut self, now: Timestamp, report: &Report<'_>) -> Updates {
-        println!("{now} minimum RTT {}", report.get(self.minrtt));
+        let Seen { minrtt } = report.read(self.seen);
+        println!("{now} minimum RTT {minrtt}");
         Updates::none()
     }
 }

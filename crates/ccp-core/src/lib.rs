@@ -20,8 +20,12 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
 
+// What the derives make names this crate.
+extern crate self as ccp_core;
+
 mod alg;
 mod command;
+mod fields;
 pub mod keys;
 mod near;
 mod params;
@@ -40,7 +44,13 @@ mod update;
 mod testing;
 
 pub use alg::{CongAlg, Event, Flow, FlowId, NewFlow, Resume, Totals};
+pub use ccp_derive::{Controls, Report};
 pub use command::{Command, FlowUpdate, Place};
+pub use fields::{
+    ControlPlace, ControlStruct, FieldErrors, FieldProblem, ReportStruct, ReportValue, Reports,
+};
+#[doc(hidden)]
+pub use fields::{FindControls, FindReports};
 pub use params::{ParamError, ParamProblem, Params};
 pub use policy::{Choice, Match, MatchError, Policy, PortRange, Prefix, Rule};
 pub use program::{

@@ -8,6 +8,8 @@ use ccp_program::{Program, RegisterTable, Type, Variable};
 use ccp_types::{Bytes, Micros, Rate};
 use thiserror::Error;
 
+use crate::fields::{self, ControlStruct, FieldErrors, ReportStruct, Reports};
+
 /// A program that has been compiled. Cheap to clone.
 #[derive(Clone)]
 pub struct CompiledProgram(Arc<Inner>);
@@ -106,6 +108,24 @@ impl CompiledProgram {
         Arc::ptr_eq(&self.0, &other.0) || self.0.program == other.0.program
     }
 
+    /// Where the fields of `T` are in this program's reports, for [`Report::read`].
+    ///
+    /// # Errors
+    /// If `T` and the report variables do not agree: everything in which they differ.
+    ///
+    /// [`Report::read`]: crate::Report::read
+    pub fn reports<T: ReportStruct>(&self) -> Result<Reports<T>, FieldErrors> {
+        fields::reports(self)
+    }
+
+    /// The places of the control variables that `T` names.
+    ///
+    /// # Errors
+    /// If one is missing or has another type: all that do.
+    pub fn controls<T: ControlStruct>(&self) -> Result<T, FieldErrors> {
+        fields::controls(self)
+    }
+
     /// The report variable `name` (without `Report.`).
     ///
     /// # Errors
@@ -124,10 +144,7 @@ impl CompiledProgram {
     /// If there is none of this name and type.
     pub fn control<T: FieldValue>(&self, name: &str) -> Result<ControlField<T>, NoSuchField> {
         let index = self.find::<T>("control variable", &self.0.program.controls, name)?;
-        Ok(ControlField {
-            index,
-            value: PhantomData,
-        })
+        Ok(ControlField::new(index))
     }
 
     fn find<T: FieldValue>(
@@ -158,6 +175,10 @@ impl fmt::Debug for CompiledProgram {
 }
 
 /// A value that a program's variable can hold.
+#[diagnostic::on_unimplemented(
+    message = "no variable of a program can hold a `{Self}`",
+    note = "numbers are `u64`, `Bytes`, `Micros` or `Rate`, booleans are `bool`"
+)]
 pub trait FieldValue: Copy {
     /// The variable's type in the program.
     const TYPE: Type;
@@ -215,6 +236,15 @@ pub struct ReportField<T> {
 pub struct ControlField<T> {
     pub(crate) index: u16,
     value: PhantomData<fn(T)>,
+}
+
+impl<T> ControlField<T> {
+    pub(crate) const fn new(index: u16) -> Self {
+        Self {
+            index,
+            value: PhantomData,
+        }
+    }
 }
 
 impl<T> Clone for ReportField<T> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::alg::CongAlg;
+use crate::fields::FieldErrors;
 use crate::near::near;
 use crate::params::{ParamError, Params};
 use crate::program::{CompileError, CompiledProgram, NoSuchField};
@@ -89,6 +90,9 @@ pub enum BuildError {
     /// The algorithm asks for a field that its program does not have.
     #[error(transparent)]
     Field(#[from] NoSuchField),
+    /// A struct of the algorithm does not fit its program.
+    #[error(transparent)]
+    Fields(#[from] FieldErrors),
     /// The algorithm panicked while it was made.
     #[error("algorithm `{name}` of kind `{kind}` panicked while it was made: {message}")]
     Panicked {

@@ -1,5 +1,6 @@
 //! What a program reported.
 
+use crate::fields::{ReportStruct, Reports};
 use crate::program::{CompiledProgram, FieldValue, ReportField};
 
 /// One report: the values of its program's report variables.
@@ -28,6 +29,17 @@ impl<'a> Report<'a> {
     #[must_use]
     pub const fn program(&self) -> &'a CompiledProgram {
         self.program
+    }
+
+    /// The values as a struct, whose places [`CompiledProgram::reports`] found. Nothing is looked
+    /// up, nothing allocated.
+    ///
+    /// # Panics
+    /// If `reports` belongs to another program and this one has fewer variables. A flow that runs
+    /// several programs looks at [`Report::program`] first.
+    #[must_use]
+    pub fn read<T: ReportStruct>(&self, reports: Reports<T>) -> T {
+        T::read(self.fields, &reports.0)
     }
 
     /// The value of one report variable.

@@ -4,8 +4,8 @@
 //! 1995. Slow start grows by half per round trip where Vegas doubles every other one.
 
 use ccp_core::{
-    BuildError, Bytes, CompiledProgram, CongAlg, ControlField, Flow, Micros, NewFlow, Origin,
-    Params, Report, ReportField, Resume, Timestamp, Updates,
+    BuildError, Bytes, CompiledProgram, CongAlg, ControlField, Controls, Flow, Micros, NewFlow,
+    Origin, Params, Report, Reports, Resume, Timestamp, Updates,
 };
 
 /// `[algorithms.NAME]` with `kind = "vegas"`.
@@ -27,17 +27,29 @@ impl Default for Config {
     }
 }
 
-/// The algorithm: parameters, program, and where the program's fields are.
+/// What the program reports.
+#[derive(Debug, Report)]
+struct Seen {
+    rtt: Micros,
+    lost: u64,
+    limited: bool,
+    cwnd: Bytes,
+    mss: Bytes,
+}
+
+/// What the flow sets.
+#[derive(Clone, Copy, Debug, Controls)]
+struct Knobs {
+    slow_start: ControlField<bool>,
+}
+
+/// The algorithm: parameters, program, and where the program's variables are.
 #[derive(Clone, Debug)]
 pub struct Vegas {
     config: Config,
     program: CompiledProgram,
-    rtt: ReportField<Micros>,
-    lost: ReportField<u64>,
-    limited: ReportField<bool>,
-    cwnd: ReportField<Bytes>,
-    mss: ReportField<Bytes>,
-    slow_start: ControlField<bool>,
+    seen: Reports<Seen>,
+    knobs: Knobs,
 }
 
 impl Vegas {
@@ -53,12 +65,8 @@ impl Vegas {
         let program = CompiledProgram::compile("vegas", include_str!("vegas.ccp"))?;
         Ok(Self {
             config,
-            rtt: program.report("rtt")?,
-            lost: program.report("lost")?,
-            limited: program.report("limited")?,
-            cwnd: program.report("cwnd")?,
-            mss: program.report("mss")?,
-            slow_start: program.control("slow_start")?,
+            seen: program.reports()?,
+            knobs: program.controls()?,
             program,
         })
     }
@@ -93,28 +101,28 @@ impl Flow for VegasFlow {
         if resume.state.min_rtt > Micros::ZERO {
             self.base_rtt = self.base_rtt.min(resume.state.min_rtt);
         }
-        Updates::run(&self.alg.program).set(self.alg.slow_start, self.slow_start)
+        Updates::run(&self.alg.program).set(self.alg.knobs.slow_start, self.slow_start)
     }
 
     fn on_report(&mut self, _now: Timestamp, report: &Report<'_>) -> Updates {
-        let (rtt, cwnd) = (report.get(self.alg.rtt), report.get(self.alg.cwnd));
-        let packet = report.get(self.alg.mss);
+        let seen = report.read(self.alg.seen);
+        let (rtt, packet) = (seen.rtt, seen.mss);
         self.base_rtt = self.base_rtt.min(rtt);
-        if report.get(self.alg.lost) > 0 {
+        if seen.lost > 0 {
             // The datapath has halved the window.
             return self.leave_slow_start(Updates::none());
         }
         if rtt == Micros::MAX || rtt == Micros::ZERO || packet == Bytes::ZERO {
             return Updates::none();
         }
-        let queued = u128::from(cwnd.0) * u128::from((rtt - self.base_rtt).0);
+        let queued = u128::from(seen.cwnd.0) * u128::from((rtt - self.base_rtt).0);
         let queued = queued / u128::from(rtt.0) / u128::from(packet.0);
         let (alpha, beta) = (self.alg.config.alpha_packets, self.alg.config.beta_packets);
         if queued > u128::from(beta) {
-            let less = (cwnd - packet).max(packet + packet);
+            let less = (seen.cwnd - packet).max(packet + packet);
             self.leave_slow_start(Updates::none().cwnd(less))
-        } else if !self.slow_start && queued < u128::from(alpha) && report.get(self.alg.limited) {
-            Updates::none().cwnd(cwnd + packet)
+        } else if !self.slow_start && queued < u128::from(alpha) && seen.limited {
+            Updates::none().cwnd(seen.cwnd + packet)
         } else {
             Updates::none()
         }
@@ -126,7 +134,7 @@ impl VegasFlow {
         if !std::mem::take(&mut self.slow_start) {
             return updates;
         }
-        updates.set(self.alg.slow_start, false)
+        updates.set(self.alg.knobs.slow_start, false)
     }
 }
 

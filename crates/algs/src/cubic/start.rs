@@ -2,7 +2,7 @@
 //! for it.
 
 use ccp_core::{
-    Bytes, CompiledProgram, ControlField, Micros, NoSuchField, Report, ReportField, Updates,
+    BuildError, Bytes, CompiledProgram, ControlField, Controls, Micros, Report, Reports, Updates,
 };
 use ccp_types::law::hystart::{CSS_GROWTH_DIVISOR, HyStart, N_RTT_SAMPLE, Phase};
 
@@ -12,37 +12,49 @@ const LONGEST_RTT: Micros = Micros::from_secs(60);
 /// How a program has HyStart++.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Start {
-    /// In itself, if these are true: HyStart++, and besides it trains of acknowledgements.
-    Program {
-        hystart: ControlField<bool>,
-        trains: ControlField<bool>,
-    },
+    /// In itself.
+    Program(Own),
     /// From the agent, which sees rounds from outside.
     Agent(Rounds),
+}
+
+/// What a program does by itself if these are true: HyStart++, and besides it trains of
+/// acknowledgements.
+#[derive(Clone, Copy, Debug, Controls)]
+pub(super) struct Own {
+    pub(super) hystart: ControlField<bool>,
+    pub(super) trains: ControlField<bool>,
 }
 
 /// What the agent sees of a round of slow start, and what it answers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rounds {
-    event: ReportField<u64>,
-    least: ReportField<Micros>,
-    samples: ReportField<u64>,
+    round: Reports<Round>,
+    answer: Answer,
+}
+
+#[derive(Debug, Report)]
+#[ccp(partial)]
+struct Round {
+    event: u64,
+    least: Micros,
+    samples: u64,
+}
+
+#[derive(Clone, Copy, Debug, Controls)]
+struct Answer {
     slower: ControlField<u64>,
     limit: ControlField<Bytes>,
 }
 
 impl Start {
-    pub(super) fn new(code: &CompiledProgram) -> Result<Self, NoSuchField> {
-        if let Ok(hystart) = code.control("hystart") {
-            let trains = code.control("trains")?;
-            return Ok(Self::Program { hystart, trains });
+    pub(super) fn new(code: &CompiledProgram) -> Result<Self, BuildError> {
+        if let Ok(own) = code.controls() {
+            return Ok(Self::Program(own));
         }
         Ok(Self::Agent(Rounds {
-            event: code.report("event")?,
-            least: code.report("least")?,
-            samples: code.report("samples")?,
-            slower: code.control("slower")?,
-            limit: code.control("limit")?,
+            round: code.reports()?,
+            answer: code.controls()?,
         }))
     }
 }
@@ -64,14 +76,14 @@ pub(super) enum Heard {
 impl Rounds {
     /// A report of one round: what it says, with `cwnd` the window at its end.
     pub(super) fn hear(self, hystart: &mut HyStart, report: &Report<'_>, cwnd: Bytes) -> Heard {
-        if report.get(self.event) > 0 {
+        let round = report.read(self.round);
+        if round.event > 0 {
             return Heard::Over { limit: None };
         }
-        let least = report.get(self.least);
-        let rtt = (least < LONGEST_RTT).then_some(least);
+        let rtt = (round.least < LONGEST_RTT).then_some(round.least);
         let before = hystart.phase();
         // More of them than are needed say no more.
-        for nth in 0..report.get(self.samples).min(N_RTT_SAMPLE) {
+        for nth in 0..round.samples.min(N_RTT_SAMPLE) {
             hystart.on_ack(rtt, nth == 0);
         }
         match hystart.phase() {
@@ -85,13 +97,13 @@ impl Rounds {
     pub(super) fn answer(self, updates: Updates, heard: Heard) -> Updates {
         match heard {
             Heard::Nothing | Heard::Over { limit: None } => updates,
-            Heard::Slower(factor) => updates.set(self.slower, factor),
-            Heard::Over { limit: Some(limit) } => updates.set(self.limit, limit),
+            Heard::Slower(factor) => updates.set(self.answer.slower, factor),
+            Heard::Over { limit: Some(limit) } => updates.set(self.answer.limit, limit),
         }
     }
 
     /// HyStart++ is given up.
     pub(super) fn forget(self, updates: Updates) -> Updates {
-        updates.set(self.slower, 1)
+        updates.set(self.answer.slower, 1)
     }
 }
