@@ -61,28 +61,81 @@ pub(crate) enum Kind<'s> {
     Broken,
     Literal(Literal),
     Name(&'s str),
-    Binary {
-        op: BinaryOp,
+    /// `(operator operand…)`: one operand for `!`, two, or more where [`Operator::takes_many`].
+    Operation {
+        op: Operator,
         /// The operator as it was written.
         sign: Name<'s>,
-        a: Box<Expr<'s>>,
-        b: Box<Expr<'s>>,
+        operands: Vec<Expr<'s>>,
     },
     Assign {
         target: Name<'s>,
         value: Box<Expr<'s>>,
     },
-    /// `(if condition body…)`, or `(!if …)` if `negated`.
+    /// `(if condition body… (else otherwise…))`, or `(!if …)` if `negated`. As a statement, `body`
+    /// are the statements. As a value, `body` is one value or two, the second for the other case.
     If {
         negated: bool,
         condition: Box<Expr<'s>>,
         body: Vec<Expr<'s>>,
+        otherwise: Option<Else<'s>>,
     },
     Ewma {
         weight: Box<Expr<'s>>,
         sample: Box<Expr<'s>>,
     },
+    /// `(cycle base (rtt round_trip) (gain length)…)`.
+    Cycle {
+        base: Box<Expr<'s>>,
+        /// How long a round trip is, if that is said.
+        round_trip: Option<Box<Expr<'s>>>,
+        /// At least one.
+        phases: Vec<Phase>,
+    },
     Command(Command),
+}
+
+/// `(else statement…)`.
+#[derive(Debug)]
+pub(crate) struct Else<'s> {
+    pub(crate) span: Span,
+    pub(crate) body: Vec<Expr<'s>>,
+}
+
+/// An operator that computes a value from values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Operator {
+    /// With more than two operands, from the left: the result of the first two with the third,
+    /// and so on. `And` and `Or` compute no operand that cannot change the result.
+    Binary(BinaryOp),
+    /// The difference, or zero if it would be negative.
+    SaturatingSub,
+    Not,
+}
+
+impl Operator {
+    /// Whether it takes more than two operands.
+    pub(crate) fn takes_many(self) -> bool {
+        use BinaryOp::{Add, And, Max, Min, Mul, Or};
+        matches!(self, Self::Binary(Add | Mul | And | Or | Min | Max))
+    }
+}
+
+/// One phase of a cycle.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Phase {
+    /// What the base is multiplied by: a fraction in lowest terms.
+    pub(crate) numerator: u64,
+    /// Not zero.
+    pub(crate) denominator: u64,
+    pub(crate) length: Length,
+}
+
+/// How long a phase lasts; not zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    Micros(u64),
+    RoundTrips(u64),
 }
 
 /// A statement without operands.

@@ -1,12 +1,14 @@
 //! AST → checked program: names, types, and what may stand where.
 
-use ccp_program::{BinaryOp, Limits, Operand, Reg, RegisterTable, Type};
+use ccp_program::{Limits, Reg, RegisterTable, Type};
 
-use crate::ast::{Clause, Command, Expr, Kind, Literal, Name, Program};
+use crate::ast::{Clause, Command, Else, Expr, Kind, Name, Program};
 use crate::error::{Errors, Problem, short};
-use crate::hir::{self, Assign, Source, Stmt, StmtKind, Value, ValueKind};
-use crate::scope::{Meaning, Scope, result};
-use crate::span::Span;
+use crate::hir::{self, Assign, Source, Stmt, StmtKind, Value};
+use crate::scope::{Meaning, Scope};
+
+mod cycle;
+mod value;
 
 /// Checks `program` against the registers of `table`. What comes back is whole only if `errors`
 /// holds no error.
@@ -69,18 +71,15 @@ impl<'s> Checker<'s, '_, '_> {
                 stopped = false;
             }
             self.in_condition = true;
-            let condition = self.value(&clause.condition);
+            let condition = self.condition(&clause.condition, false);
             self.in_condition = false;
-            let body: Vec<Stmt> = clause.body.iter().filter_map(|s| self.stmt(s)).collect();
-            let Some((condition, _)) = condition else {
+            let body = self.block(&clause.body);
+            let Some(condition) = condition else {
                 continue;
             };
-            if let ValueKind::Operand(Operand::Imm(constant)) = condition.kind {
+            if let Some(constant) = condition.constant() {
                 let goes_on = body.iter().any(says_fallthrough);
                 stopped = constant != 0 && !goes_on;
-                if constant == 0 {
-                    self.errors.push(condition.span, Problem::NeverTrue);
-                }
             }
             checked.push(hir::Clause {
                 span: clause.span,
@@ -114,6 +113,10 @@ impl<'s> Checker<'s, '_, '_> {
         }
     }
 
+    fn block(&mut self, body: &[Expr<'s>]) -> Vec<Stmt> {
+        body.iter().filter_map(|stmt| self.stmt(stmt)).collect()
+    }
+
     fn stmt(&mut self, expr: &Expr<'s>) -> Option<Stmt> {
         let span = expr.span;
         let kind = match &expr.kind {
@@ -123,13 +126,18 @@ impl<'s> Checker<'s, '_, '_> {
                 negated,
                 condition,
                 body,
+                otherwise,
             } => {
-                let condition = self.value(condition);
-                let body = body.iter().filter_map(|s| self.stmt(s)).collect();
+                let condition = self.condition(condition, *negated);
+                let body = self.block(body);
+                let otherwise = match otherwise {
+                    Some(Else { body, .. }) => self.block(body),
+                    None => Vec::new(),
+                };
                 StmtKind::If {
-                    negated: *negated,
-                    condition: condition?.0,
+                    condition: condition?,
                     body,
+                    otherwise,
                 }
             }
             Kind::Command(Command::Report) => {
@@ -142,11 +150,15 @@ impl<'s> Checker<'s, '_, '_> {
             Kind::Command(Command::Fallthrough) => StmtKind::Fallthrough,
             Kind::Command(Command::Reset) => StmtKind::Assign(Assign {
                 target: Reg::Micros,
-                source: Source::Value(immediate(0, span)),
+                source: Source::constant(0, span),
             }),
-            Kind::Literal(_) | Kind::Name(_) | Kind::Binary { .. } | Kind::Ewma { .. } => {
+            Kind::Literal(_)
+            | Kind::Name(_)
+            | Kind::Operation { .. }
+            | Kind::Cycle { .. }
+            | Kind::Ewma { .. } => {
                 let (value, _) = self.value(expr)?;
-                if !value.assigns() {
+                if !value.assigns {
                     self.errors.push(span, Problem::NoEffect);
                 }
                 StmtKind::Evaluate(value)
@@ -195,30 +207,43 @@ impl<'s> Checker<'s, '_, '_> {
                 negated,
                 condition,
                 body,
+                otherwise,
             } => {
-                let condition = self.value(condition);
-                let [value] = body.as_slice() else {
-                    let got = body.len();
-                    self.errors
-                        .push(expr.span, Problem::IfTakesOneValue { got });
-                    return None;
+                let otherwise = otherwise.as_ref();
+                let branches = self.branches(*negated, body, otherwise, expr.span);
+                let condition = self.condition(condition, *negated);
+                let (then, other) = branches?;
+                let then = self.source(then);
+                let other = other.map(|other| self.source(other));
+                let (condition, (then, ty)) = (condition?, then?);
+                let otherwise = match other {
+                    None => None,
+                    Some(other) => {
+                        let (other, other_ty) = other?;
+                        if ty != other_ty {
+                            let problem = Problem::Branches {
+                                then: ty,
+                                otherwise: other_ty,
+                            };
+                            self.errors.push(expr.span, problem);
+                            return None;
+                        }
+                        Some(Box::new(other))
+                    }
                 };
-                let (then, ty) = self.source(value)?;
                 let source = Source::If {
-                    negated: *negated,
-                    condition: condition?.0,
+                    condition,
                     then: Box::new(then),
+                    otherwise,
                     span: expr.span,
                 };
                 Some((source, ty))
             }
             Kind::Ewma { weight, sample } => {
-                let weight = self.number("ewma", weight);
-                let sample = self.number("ewma", sample);
+                let weight = self.typed("ewma", weight, Type::Num);
+                let sample = self.typed("ewma", sample, Type::Num);
                 let (weight, sample) = (weight?, sample?);
-                if let ValueKind::Operand(Operand::Imm(tenths)) = weight.kind
-                    && tenths > 10
-                {
+                if let Some(tenths) = weight.constant().filter(|tenths| *tenths > 10) {
                     self.errors
                         .push(weight.span, Problem::EwmaWeight { weight: tenths });
                     return None;
@@ -236,127 +261,15 @@ impl<'s> Checker<'s, '_, '_> {
             }
         }
     }
-
-    fn value(&mut self, expr: &Expr<'s>) -> Typed {
-        let span = expr.span;
-        let operand = |operand, ty| {
-            let kind = ValueKind::Operand(operand);
-            Some((Value { span, kind }, ty))
-        };
-        match &expr.kind {
-            Kind::Broken => None,
-            Kind::Literal(Literal::Number(n)) => operand(Operand::Imm(*n), Type::Num),
-            Kind::Literal(Literal::Bool(b)) => operand(Operand::Imm(u64::from(*b)), Type::Bool),
-            Kind::Name(name) => {
-                let Some(meaning) = self.scope.lookup(name) else {
-                    let near = self.nearest(name, false);
-                    let name = short(name);
-                    self.errors.push(span, Problem::UnknownName { name, near });
-                    return None;
-                };
-                operand(self.scope.operand(meaning), meaning.ty())
-            }
-            Kind::Binary { op, sign, a, b } => self.binary(*op, sign.text, a, b, span),
-            Kind::Assign { .. } if self.in_condition => {
-                let what = "an assignment";
-                self.errors.push(span, Problem::EffectInCondition { what });
-                None
-            }
-            Kind::Assign { target, value } => {
-                let assign = self.assign(*target, value)?;
-                let meaning = self.scope.lookup(target.text)?;
-                let kind = ValueKind::Assign(Box::new(assign));
-                Some((Value { span, kind }, meaning.ty()))
-            }
-            Kind::If { negated, .. } => {
-                let sign = if *negated { "!if" } else { "if" };
-                self.errors.push(span, Problem::NoValue { sign });
-                None
-            }
-            Kind::Ewma { .. } => {
-                self.errors.push(span, Problem::NoValue { sign: "ewma" });
-                None
-            }
-            Kind::Command(command) => {
-                let sign = match command {
-                    Command::Report => "report",
-                    Command::Fallthrough => "fallthrough",
-                    Command::Reset => "reset",
-                };
-                self.errors.push(span, Problem::NoValue { sign });
-                None
-            }
-        }
-    }
-
-    fn binary(
-        &mut self,
-        op: BinaryOp,
-        sign: &str,
-        a: &Expr<'s>,
-        b: &Expr<'s>,
-        span: Span,
-    ) -> Typed {
-        let (left, right) = (self.value(a), self.value(b));
-        let ((left, left_ty), (right, right_ty)) = (left?, right?);
-        let wanted = match op {
-            BinaryOp::Eq | BinaryOp::Ne if left_ty != right_ty => {
-                let problem = Problem::Comparison {
-                    sign: sign.to_owned(),
-                    left: left_ty,
-                    right: right_ty,
-                };
-                self.errors.push(span, problem);
-                return None;
-            }
-            BinaryOp::Eq | BinaryOp::Ne => left_ty,
-            BinaryOp::And | BinaryOp::Or => Type::Bool,
-            _ => Type::Num,
-        };
-        let mut good = true;
-        for (operand, got) in [(&left, left_ty), (&right, right_ty)] {
-            if got != wanted {
-                let sign = sign.to_owned();
-                self.errors
-                    .push(operand.span, Problem::Operand { sign, wanted, got });
-                good = false;
-            }
-        }
-        let kind = ValueKind::Binary {
-            op,
-            a: Box::new(left),
-            b: Box::new(right),
-        };
-        good.then_some((Value { span, kind }, result(op)))
-    }
-
-    fn number(&mut self, sign: &str, expr: &Expr<'s>) -> Option<Value> {
-        let (value, got) = self.value(expr)?;
-        if got != Type::Num {
-            let problem = Problem::Operand {
-                sign: sign.to_owned(),
-                wanted: Type::Num,
-                got,
-            };
-            self.errors.push(expr.span, problem);
-            return None;
-        }
-        Some(value)
-    }
-}
-
-fn immediate(value: u64, span: Span) -> Value {
-    Value {
-        span,
-        kind: ValueKind::Operand(Operand::Imm(value)),
-    }
 }
 
 /// Whether `stmt` may let the next clause be looked at.
 fn says_fallthrough(stmt: &Stmt) -> bool {
     match &stmt.kind {
         StmtKind::Fallthrough => true,
-        StmtKind::If { body, .. } => body.iter().any(says_fallthrough),
+        StmtKind::If {
+            body, otherwise, ..
+        } => body.iter().chain(otherwise).any(says_fallthrough),
         _ => false,
     }
 }

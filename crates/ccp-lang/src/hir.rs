@@ -30,18 +30,37 @@ pub(crate) struct Clause {
 pub(crate) struct Value {
     pub(crate) span: Span,
     pub(crate) kind: ValueKind,
+    /// Whether computing it may fault.
+    pub(crate) faults: bool,
+    /// Whether computing it writes a register that a program can name.
+    pub(crate) assigns: bool,
 }
 
 #[derive(Debug)]
 pub(crate) enum ValueKind {
     Operand(Operand),
-    Binary {
+    /// From the left; at least two. `And` and `Or` compute no operand that may fault or assign
+    /// and cannot change the result.
+    Operation {
         op: BinaryOp,
-        a: Box<Value>,
-        b: Box<Value>,
+        operands: Vec<Value>,
     },
+    /// The difference, or zero.
+    SaturatingSub(Box<(Value, Value)>),
+    Not(Box<Value>),
+    Choice(Box<Choice>),
     /// The value of the target afterwards.
     Assign(Box<Assign>),
+    /// The value after the statements.
+    After(Vec<Stmt>, Box<Value>),
+}
+
+/// One of two values; the other is not computed.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) condition: Value,
+    pub(crate) then: Value,
+    pub(crate) otherwise: Value,
 }
 
 /// Something with an effect.
@@ -55,9 +74,9 @@ pub(crate) struct Stmt {
 pub(crate) enum StmtKind {
     Assign(Assign),
     If {
-        negated: bool,
         condition: Value,
         body: Vec<Stmt>,
+        otherwise: Vec<Stmt>,
     },
     Report,
     Fallthrough,
@@ -77,9 +96,10 @@ pub(crate) struct Assign {
 pub(crate) enum Source {
     Value(Value),
     If {
-        negated: bool,
         condition: Value,
         then: Box<Self>,
+        /// Without it, the target stays as it is.
+        otherwise: Option<Box<Self>>,
         span: Span,
     },
     Ewma {
@@ -90,12 +110,98 @@ pub(crate) enum Source {
 }
 
 impl Value {
-    /// Whether computing it writes a register.
-    pub(crate) fn assigns(&self) -> bool {
-        match &self.kind {
-            ValueKind::Operand(_) => false,
-            ValueKind::Binary { a, b, .. } => a.assigns() || b.assigns(),
-            ValueKind::Assign(_) => true,
+    pub(crate) fn operand(operand: Operand, span: Span) -> Self {
+        Self {
+            span,
+            kind: ValueKind::Operand(operand),
+            faults: false,
+            assigns: false,
         }
+    }
+
+    pub(crate) fn number(value: u64, span: Span) -> Self {
+        Self::operand(Operand::Imm(value), span)
+    }
+
+    /// The constant that it is.
+    pub(crate) fn constant(&self) -> Option<u64> {
+        match self.kind {
+            ValueKind::Operand(Operand::Imm(value)) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Whether nobody can tell if it was computed or not.
+    pub(crate) fn quiet(&self) -> bool {
+        !self.faults && !self.assigns
+    }
+
+    /// `op` of `operands`, of which there are at least two, without folding.
+    pub(crate) fn operation(op: BinaryOp, operands: Vec<Self>, span: Span) -> Self {
+        Self {
+            span,
+            faults: op.can_fault() || operands.iter().any(|o| o.faults),
+            assigns: operands.iter().any(|o| o.assigns),
+            kind: ValueKind::Operation { op, operands },
+        }
+    }
+
+    pub(crate) fn saturating_sub(a: Self, b: Self, span: Span) -> Self {
+        Self {
+            span,
+            faults: a.faults || b.faults,
+            assigns: a.assigns || b.assigns,
+            kind: ValueKind::SaturatingSub(Box::new((a, b))),
+        }
+    }
+
+    pub(crate) fn choice(condition: Self, then: Self, otherwise: Self, span: Span) -> Self {
+        let all = [&condition, &then, &otherwise];
+        Self {
+            span,
+            faults: all.iter().any(|v| v.faults),
+            assigns: all.iter().any(|v| v.assigns),
+            kind: ValueKind::Choice(Box::new(Choice {
+                condition,
+                then,
+                otherwise,
+            })),
+        }
+    }
+
+    /// `!value`: comparisons turn round.
+    pub(crate) fn not(mut value: Self, span: Span) -> Self {
+        use BinaryOp::{Eq, Ge, Gt, Le, Lt, Ne};
+        if let Some(constant) = value.constant() {
+            return Self::number(u64::from(constant == 0), span);
+        }
+        if let ValueKind::Operation { op, .. } = &mut value.kind {
+            let turned = match op {
+                Eq => Some(Ne),
+                Ne => Some(Eq),
+                Lt => Some(Ge),
+                Ge => Some(Lt),
+                Gt => Some(Le),
+                Le => Some(Gt),
+                _ => None,
+            };
+            if let Some(turned) = turned {
+                *op = turned;
+                value.span = span;
+                return value;
+            }
+        }
+        Self {
+            span,
+            faults: value.faults,
+            assigns: value.assigns,
+            kind: ValueKind::Not(Box::new(value)),
+        }
+    }
+}
+
+impl Source {
+    pub(crate) fn constant(value: u64, span: Span) -> Self {
+        Self::Value(Value::number(value, span))
     }
 }

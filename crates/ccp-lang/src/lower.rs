@@ -1,8 +1,8 @@
 //! Checked program → IR.
 
-use ccp_program::{Clause, Inst, Operand, Program, Reg};
+use ccp_program::{BinaryOp, Clause, Inst, Operand, Program, Reg};
 
-use crate::hir::{self, Assign, Source, Stmt, StmtKind, Value, ValueKind};
+use crate::hir::{self, Assign, Choice, Source, Stmt, StmtKind, Value, ValueKind};
 use crate::span::Span;
 
 /// Where in the source each clause and each instruction comes from.
@@ -119,13 +119,13 @@ impl Code {
         match &stmt.kind {
             StmtKind::Assign(assign) => self.assign(assign, stmt.span),
             StmtKind::If {
-                negated,
                 condition,
                 body,
+                otherwise,
             } => {
-                let skip = self.skip(*negated, condition, stmt.span);
-                self.block(body);
-                self.land(skip);
+                let then = |code: &mut Self| code.block(body);
+                let other = |code: &mut Self| code.block(otherwise);
+                self.either(condition, stmt.span, then, !otherwise.is_empty(), other);
             }
             StmtKind::Report => self.emit(stmt.span, Inst::Report),
             StmtKind::Fallthrough => self.emit(stmt.span, Inst::Fallthrough),
@@ -142,24 +142,29 @@ impl Code {
     fn source(&mut self, dst: Reg, source: &Source, span: Span) {
         let mark = self.used;
         match source {
-            Source::Value(value) => {
-                if let ValueKind::Binary { op, a, b } = &value.kind {
-                    let (a, b) = self.operands(a, b);
-                    self.emit(value.span, Inst::Binary { op: *op, dst, a, b });
-                } else {
-                    let src = self.value(value);
-                    self.emit(span, Inst::Move { dst, src });
-                }
-            }
+            Source::Value(value) => self.put(dst, value, span),
             Source::If {
-                negated,
                 condition,
                 then,
+                otherwise: None,
                 span,
             } => {
-                let skip = self.skip(*negated, condition, *span);
-                self.source(dst, then, *span);
-                self.land(skip);
+                let then = |code: &mut Self| code.source(dst, then, *span);
+                self.either(condition, *span, then, false, |_| {});
+            }
+            Source::If {
+                condition,
+                then,
+                otherwise: Some(otherwise),
+                span,
+            } => {
+                if let (Source::Value(then), Source::Value(otherwise)) = (&**then, &**otherwise) {
+                    self.choice(Some(dst), condition, then, otherwise, *span);
+                } else {
+                    let then = |code: &mut Self| code.source(dst, then, *span);
+                    let other = |code: &mut Self| code.source(dst, otherwise, *span);
+                    self.either(condition, *span, then, true, other);
+                }
             }
             Source::Ewma {
                 weight,
@@ -178,46 +183,248 @@ impl Code {
         self.free(mark);
     }
 
+    /// `dst = value`: `dst` is written by the last instruction, after everything is read.
+    fn put(&mut self, dst: Reg, value: &Value, span: Span) {
+        let src = match self.compute(Some(dst), value) {
+            Operand::Reg(reg) if reg == dst => return,
+            src => src,
+        };
+        self.emit(span, Inst::Move { dst, src });
+    }
+
+    /// The value as something that can be read. If that is a temporary, it is the last in use.
     fn value(&mut self, value: &Value) -> Operand {
+        self.compute(None, value)
+    }
+
+    /// The value, in `dst` if it has to be put somewhere and can be put there.
+    fn compute(&mut self, dst: Option<Reg>, value: &Value) -> Operand {
+        let span = value.span;
         match &value.kind {
             ValueKind::Operand(operand) => *operand,
-            ValueKind::Binary { op, a, b } => {
+            ValueKind::Operation { op, operands } => {
+                let mut later = operands.iter().skip(1);
+                let strict = !matches!(op, BinaryOp::And | BinaryOp::Or) || later.all(Value::quiet);
+                if strict {
+                    self.operation(dst, *op, operands, span)
+                } else {
+                    self.logic(*op, operands, span)
+                }
+            }
+            ValueKind::SaturatingSub(operands) => {
                 let mark = self.used;
-                let (a, b) = self.operands(a, b);
+                // Not max(a, b) - b: if b were a clock that is read twice, it may have gone on.
+                let (a, b) = self.operands(&operands.0, &operands.1);
+                let smaller = self.temp();
+                self.binary(BinaryOp::Min, smaller, a, b, span);
                 self.free(mark);
-                let dst = self.temp();
-                self.emit(value.span, Inst::Binary { op: *op, dst, a, b });
+                let dst = dst.unwrap_or_else(|| self.temp());
+                self.binary(BinaryOp::Sub, dst, a, smaller.into(), span);
                 dst.into()
             }
+            ValueKind::Not(value) => {
+                let mark = self.used;
+                let value = self.value(value);
+                self.free(mark);
+                let dst = dst.unwrap_or_else(|| self.temp());
+                self.binary(BinaryOp::Eq, dst, value, Operand::Imm(0), span);
+                dst.into()
+            }
+            ValueKind::Choice(choice) => {
+                let Choice {
+                    condition,
+                    then,
+                    otherwise,
+                } = &**choice;
+                self.choice(dst, condition, then, otherwise, span)
+            }
             ValueKind::Assign(assign) => {
-                self.assign(assign, value.span);
+                self.assign(assign, span);
                 assign.target.into()
             }
+            ValueKind::After(stmts, value) => {
+                self.block(stmts);
+                self.compute(dst, value)
+            }
         }
+    }
+
+    fn binary(&mut self, op: BinaryOp, dst: Reg, a: Operand, b: Operand, span: Span) {
+        self.emit(span, Inst::Binary { op, dst, a, b });
+    }
+
+    /// All operands, one after the other.
+    fn operation(
+        &mut self,
+        dst: Option<Reg>,
+        op: BinaryOp,
+        operands: &[Value],
+        span: Span,
+    ) -> Operand {
+        let mark = self.used;
+        let Some((first, later)) = operands.split_first() else {
+            return Operand::Imm(0);
+        };
+        let mut so_far = self.first(first, later);
+        for (left, operand) in (1..later.len() + 1).rev().zip(later) {
+            let operand = self.value(operand);
+            self.free(mark);
+            let dst = match dst {
+                Some(dst) if left == 1 => dst,
+                _ => self.temp(),
+            };
+            self.binary(op, dst, so_far, operand, span);
+            so_far = dst.into();
+        }
+        so_far
+    }
+
+    /// `&&` or `||` of operands that may fault or assign: each is passed over if those before it
+    /// decide.
+    fn logic(&mut self, op: BinaryOp, operands: &[Value], span: Span) -> Operand {
+        let mark = self.used;
+        let Some((first, later)) = operands.split_first() else {
+            return Operand::Imm(0);
+        };
+        let first = self.value(first);
+        self.free(mark);
+        let so_far = self.temp();
+        match first {
+            Operand::Reg(reg) if reg == so_far => {}
+            // The agent may have given it any value.
+            Operand::Reg(Reg::Control(_)) => {
+                self.binary(BinaryOp::Ne, so_far, first, Operand::Imm(0), span);
+            }
+            src => self.emit(span, Inst::Move { dst: so_far, src }),
+        }
+        for operand in later {
+            let mark = self.used;
+            if operand.quiet() {
+                let operand = self.value(operand);
+                self.binary(op, so_far, so_far.into(), operand, span);
+            } else {
+                let skip = self.skip(so_far.into(), op == BinaryOp::And, span);
+                self.put(so_far, operand, span);
+                self.land(skip);
+            }
+            self.free(mark);
+        }
+        so_far.into()
+    }
+
+    /// One of two values.
+    fn choice(
+        &mut self,
+        dst: Option<Reg>,
+        condition: &Value,
+        then: &Value,
+        otherwise: &Value,
+        span: Span,
+    ) -> Operand {
+        let mark = self.used;
+        let (test, if_not_zero) = self.test(condition);
+        let reads = |operand: Operand, reg: Option<Reg>| reg.is_some_and(|r| operand == r.into());
+        if let (ValueKind::Operand(a), ValueKind::Operand(b)) = (&then.kind, &otherwise.kind)
+            && !reads(test, dst)
+            && !reads(*a, dst)
+        {
+            // The one, and the other over it.
+            let dst = dst.unwrap_or_else(|| self.result(mark, test));
+            let src = *b;
+            self.emit(span, Inst::Move { dst, src });
+            let skip = self.skip(test, if_not_zero, span);
+            let src = *a;
+            self.emit(span, Inst::Move { dst, src });
+            self.land(skip);
+            return dst.into();
+        }
+        let dst = dst.unwrap_or_else(|| self.result(mark, test));
+        let to_other = self.skip(test, if_not_zero, span);
+        let mark = self.used;
+        self.put(dst, then, span);
+        self.free(mark);
+        let to_end = self.insts.len();
+        self.emit(span, Inst::Skip { count: 0 });
+        self.land(to_other);
+        self.put(dst, otherwise, span);
+        self.free(mark);
+        self.land(to_end);
+        dst.into()
+    }
+
+    /// A temporary that is not `test`, and the last in use.
+    fn result(&mut self, mark: u16, test: Operand) -> Reg {
+        self.free(mark);
+        let dst = self.temp();
+        if test == dst.into() { self.temp() } else { dst }
+    }
+
+    /// `then` if `condition` holds, `otherwise` if not and there is something to do then.
+    fn either(
+        &mut self,
+        condition: &Value,
+        span: Span,
+        then: impl FnOnce(&mut Self),
+        two: bool,
+        otherwise: impl FnOnce(&mut Self),
+    ) {
+        match condition.constant() {
+            Some(0) => return otherwise(self),
+            Some(_) => return then(self),
+            None => {}
+        }
+        let mark = self.used;
+        let (test, if_not_zero) = self.test(condition);
+        self.free(mark);
+        let skip = self.skip(test, if_not_zero, span);
+        then(self);
+        if two {
+            let to_end = self.insts.len();
+            self.emit(span, Inst::Skip { count: 0 });
+            self.land(skip);
+            otherwise(self);
+            self.land(to_end);
+        } else {
+            self.land(skip);
+        }
+    }
+
+    /// What to look at for a condition, and whether it holds if that is not zero, or if it is.
+    fn test(&mut self, condition: &Value) -> (Operand, bool) {
+        match &condition.kind {
+            ValueKind::Not(value) => {
+                let (test, if_not_zero) = self.test(value);
+                (test, !if_not_zero)
+            }
+            _ => (self.value(condition), true),
+        }
+    }
+
+    /// The first operand, kept as it is now if the later ones may write it.
+    fn first(&mut self, first: &Value, later: &[Value]) -> Operand {
+        let src = self.value(first);
+        let register = matches!(src, Operand::Reg(reg) if !matches!(reg, Reg::Temp(_)));
+        if register && later.iter().any(|value| value.assigns) {
+            let dst = self.temp();
+            self.emit(first.span, Inst::Move { dst, src });
+            return dst.into();
+        }
+        src
     }
 
     /// Both operands, from left to right.
     fn operands(&mut self, a: &Value, b: &Value) -> (Operand, Operand) {
-        let mut left = self.value(a);
-        let register = matches!(left, Operand::Reg(reg) if !matches!(reg, Reg::Temp(_)));
-        if register && b.assigns() {
-            // The right side may write it: keep what it is now.
-            let dst = self.temp();
-            self.emit(a.span, Inst::Move { dst, src: left });
-            left = dst.into();
-        }
+        let left = self.first(a, std::slice::from_ref(b));
         (left, self.value(b))
     }
 
-    /// A skip over what is to happen only if `condition` is true (`negated`: not true).
-    fn skip(&mut self, negated: bool, condition: &Value, span: Span) -> usize {
-        let mark = self.used;
-        let cond = self.value(condition);
-        self.free(mark);
-        let inst = if negated {
-            Inst::SkipIf { cond, count: 0 }
+    /// A skip over what is to happen only if `test` is not zero (`if_not_zero`), or only if it is.
+    fn skip(&mut self, test: Operand, if_not_zero: bool, span: Span) -> usize {
+        let (cond, count) = (test, 0);
+        let inst = if if_not_zero {
+            Inst::SkipUnless { cond, count }
         } else {
-            Inst::SkipUnless { cond, count: 0 }
+            Inst::SkipIf { cond, count }
         };
         self.emit(span, inst);
         self.insts.len() - 1
@@ -227,8 +434,9 @@ impl Code {
     fn land(&mut self, skip: usize) {
         // A block longer than this has too many instructions for any program.
         let distance = u16::try_from(self.insts.len() - skip - 1).unwrap_or(u16::MAX);
-        if let Some(Inst::SkipIf { count, .. } | Inst::SkipUnless { count, .. }) =
-            self.insts.get_mut(skip)
+        if let Some(
+            Inst::Skip { count } | Inst::SkipIf { count, .. } | Inst::SkipUnless { count, .. },
+        ) = self.insts.get_mut(skip)
         {
             *count = distance;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ccp_program::{Limits, Operand, Reg, RegisterDef, RegisterTable, Type, Variable};
 
-use crate::ast::{Clause, Decl, Expr, Kind, Literal, Name};
+use crate::ast::{Clause, Decl, Expr, Kind, Literal, Name, Operator};
 use crate::error::{Errors, Problem, short};
 use crate::near;
 use crate::span::Span;
@@ -44,6 +44,8 @@ pub(crate) struct Scope<'s, 't> {
     pub(crate) reports: Vec<Variable>,
     pub(crate) places: Vec<(String, Span)>,
     locals: Vec<Local<'s>>,
+    /// Local variables without a name, after those.
+    hidden: u16,
     /// The primitives in use, in the order of their first use, by their place in the table.
     used: Vec<u16>,
     writables: Vec<u16>,
@@ -65,6 +67,7 @@ impl<'s, 't> Scope<'s, 't> {
             reports: Vec::new(),
             places: Vec::new(),
             locals: Vec::new(),
+            hidden: 0,
             used: Vec::new(),
             // `Cwnd` and `Rate`, whether in use or not.
             writables: vec![0, 1],
@@ -236,9 +239,16 @@ impl<'s, 't> Scope<'s, 't> {
         match &expr.kind {
             Kind::Literal(Literal::Bool(_)) => Some(Type::Bool),
             Kind::Name(name) => of_name(name),
-            Kind::Binary { op, .. } => Some(result(*op)),
+            Kind::Operation { op, .. } => Some(match op {
+                Operator::Binary(op) => result(*op),
+                Operator::SaturatingSub => Type::Num,
+                Operator::Not => Type::Bool,
+            }),
             Kind::Assign { target, .. } => of_name(target.text),
-            Kind::If { body, .. } => self.type_of(body.last()?, places, types),
+            Kind::If { body, .. } => {
+                let mut types = body.iter().map(|value| self.type_of(value, places, types));
+                types.find_map(|ty| ty)
+            }
             _ => Some(Type::Num),
         }
     }
@@ -311,8 +321,16 @@ impl<'s, 't> Scope<'s, 't> {
         self.locals.iter().filter(|l| !l.read).map(|l| l.name)
     }
 
+    /// A local variable that no program can name.
+    pub(crate) fn hidden_local(&mut self) -> Reg {
+        let place = self.local_count();
+        self.hidden = self.hidden.saturating_add(1);
+        Reg::Local(place)
+    }
+
     pub(crate) fn local_count(&self) -> u16 {
-        u16::try_from(self.locals.len()).unwrap_or(u16::MAX)
+        let named = u16::try_from(self.locals.len()).unwrap_or(u16::MAX);
+        named.saturating_add(self.hidden)
     }
 
     pub(crate) fn primitives(&self) -> Vec<RegisterDef> {
@@ -351,17 +369,30 @@ fn index_of(places: &mut Vec<u16>, wanted: u16) -> u16 {
 fn visit<'e, 's>(expr: &'e Expr<'s>, f: &mut impl FnMut(&'e Expr<'s>)) {
     f(expr);
     match &expr.kind {
-        Kind::Binary { a, b, .. } => {
-            visit(a, f);
-            visit(b, f);
+        Kind::Operation { operands, .. } => {
+            for expr in operands {
+                visit(expr, f);
+            }
         }
         Kind::Assign { value, .. } => visit(value, f),
         Kind::If {
-            condition, body, ..
+            condition,
+            body,
+            otherwise,
+            ..
         } => {
             visit(condition, f);
-            for expr in body {
+            let otherwise = otherwise.iter().flat_map(|otherwise| &otherwise.body);
+            for expr in body.iter().chain(otherwise) {
                 visit(expr, f);
+            }
+        }
+        Kind::Cycle {
+            base, round_trip, ..
+        } => {
+            visit(base, f);
+            if let Some(round_trip) = round_trip {
+                visit(round_trip, f);
             }
         }
         Kind::Ewma { weight, sample } => {

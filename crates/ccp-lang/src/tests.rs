@@ -2,6 +2,7 @@ use ccp_program::{Limits, RegisterTable, verify};
 
 use crate::{Compiled, Diagnostics, compile};
 
+mod cycle;
 mod limits;
 mod semantics;
 

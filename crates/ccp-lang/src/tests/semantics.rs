@@ -121,6 +121,175 @@ fn comparisons_and_logic() {
 }
 
 #[test]
+fn operators_take_as_many_operands_as_they_like() {
+    for (expr, value) in [
+        ("(+ 1 2 3)", 6),
+        ("(+ a 2 a 3)", 15),
+        ("(add 1 a 2)", 8),
+        ("(* 2 a 3 a)", 150),
+        ("(min 7 a 6)", 5),
+        ("(max 3 a 9 4)", 9),
+        ("(-| a 3)", 2),
+        ("(-| 3 a)", 0),
+        ("(sat_sub a 5)", 0),
+        ("(sat_sub 7 3)", 4),
+        ("(-|(+ a a)a)", 5),
+        ("1_000_000", 1_000_000),
+        ("(+ 10us 42ms 1s)", 1_042_010),
+        ("(+ a 1_000us)", 1005),
+    ] {
+        assert_eq!(number("(a 5)", expr), value, "{expr}");
+    }
+    for (expr, value) in [
+        ("(&& yes yes yes)", true),
+        ("(&& yes false yes)", false),
+        ("(and yes (not no) (! no))", true),
+        ("(|| no no yes no)", true),
+        ("(or no no no)", false),
+        ("(! (> three 2))", false),
+        ("(! (< three 2))", true),
+        ("(! (== three 3))", false),
+        ("(! (&& yes yes))", false),
+        ("(! (! yes))", true),
+        ("(ne three 3)", false),
+        ("(ge three 3)", true),
+        ("(le three 2)", false),
+    ] {
+        assert_eq!(
+            boolean("(yes true) (no false) (three 3)", expr),
+            value,
+            "{expr}"
+        );
+    }
+}
+
+#[test]
+fn what_need_not_be_evaluated_cannot_fault() {
+    for (expr, value) in [
+        ("(&& no (> (/ 1 zero) 0))", false),
+        ("(&& no no (> (/ 1 zero) 0))", false),
+        ("(&& (> zero 0) (> (/ 1 zero) 0) yes)", false),
+        ("(|| yes (> (/ 1 zero) 0))", true),
+        ("(|| no yes (> (/ 1 zero) 0) no)", true),
+        ("(|| no (&& no (> (- zero 1) 0)) yes)", true),
+        ("(! (|| yes (> (/ 1 zero) 0)))", false),
+        ("(if no (> (/ 1 zero) 0) true)", true),
+        ("(&& (|| no (> (+ 1 zero) 0)) (> (+ 2 zero) 1))", true),
+        ("(&& (|| no (> (+ 1 zero) 1)) (> (/ 2 zero) 1))", false),
+    ] {
+        assert_eq!(
+            boolean("(yes true) (no false) (zero 0)", expr),
+            value,
+            "{expr}"
+        );
+        // As a condition, too.
+        let mut flow = Flow::new(&format!(
+            "(def (Report (x 0)) (yes true) (no false) (zero 0))
+             (when {expr} (:= Report.x 1) (if {expr} (:= Report.x 2)) (report))"
+        ));
+        assert_eq!(flow.run().report("x"), 2 * u64::from(value), "{expr}");
+    }
+    // What must be evaluated does.
+    let mut flow = Flow::new(
+        "(def (Report (x 0)) (yes true) (zero 0))
+         (when (&& yes (> (/ 1 zero) 0)) (report))",
+    );
+    assert_eq!(flow.ack(0), Err(Fault::DivisionByZero));
+}
+
+#[test]
+fn an_assignment_behind_a_short_circuit_may_not_happen() {
+    let mut flow = Flow::new(
+        "(def (Report (x 0) (r false)) (c false))
+         (when true (:= Report.r (&& c (== (:= Report.x 5) 5))) (report))",
+    );
+    flow.run();
+    assert_eq!((flow.report("x"), flow.report("r")), (0, 0));
+    flow.control("c", 1);
+    flow.run();
+    assert_eq!((flow.report("x"), flow.report("r")), (5, 1));
+    // An agent may call anything but zero true; a result is 0 or 1.
+    flow.control("c", 7);
+    flow.run();
+    assert_eq!(flow.report("r"), 1);
+}
+
+#[test]
+fn if_is_a_value() {
+    for (expr, value) in [
+        ("(if yes 1 2)", 1),
+        ("(if no 1 2)", 2),
+        ("(!if yes 1 2)", 2),
+        ("(!if no 1 2)", 1),
+        ("(+ 1 (if no 10 20))", 21),
+        ("(if (> a 3) (+ a 1) (- 0 a))", 6),
+        ("(if (> a 30) (- 0 a) (+ a 1))", 6),
+        ("(if zero (/ 1 zero) (if yes a 2))", 5),
+        ("(* (if yes a 1) (if no 1 a) 2)", 50),
+        ("(if (if no yes no) 1 (if yes 2 3))", 2),
+        ("(if (! yes) 1 2)", 2),
+        ("(if yes (if no 1))", 99),
+        ("(if yes (if no 1) 2)", 99),
+        ("(if no (if no 1) 2)", 2),
+        ("(if yes (ewma 5 1) 2)", 50),
+        ("(if no (ewma 5 1) (ewma 10 5))", 99),
+        ("(if Report.x Report.x 2)", 99),
+        ("(if Report.x (+ Report.x 1) Report.x)", 100),
+        ("(if a a Report.x)", 5),
+        ("(if (> Report.x 1) (if (> a 9) 1 Report.x) 3)", 99),
+    ] {
+        let decls = "(yes true) (no false) (a 5) (zero 0)";
+        assert_eq!(number(decls, expr), value, "{expr}");
+    }
+    assert!(boolean("(a 5)", "(if (> a 3) true false)"));
+    assert!(boolean("(a 5)", "(! (if (> a 3) false (> a 2)))"));
+}
+
+#[test]
+fn else_is_for_the_other_case() {
+    let mut flow = Flow::new(
+        "(def (Report (x 0) (y 0)) (c false) (d false))
+         (when true
+             (if c
+                 (:= Report.x 1)
+                 (if d (:= Report.y 1) (else (:= Report.y 2)))
+                 (else (:= Report.x 2) (!if d (:= Report.y 3) (else (:= Report.y 4)))))
+             (report))",
+    );
+    for (c, d, x, y) in [(0, 0, 2, 3), (0, 1, 2, 4), (1, 0, 1, 2), (1, 1, 1, 1)] {
+        flow.control("c", c);
+        flow.control("d", d);
+        flow.run();
+        assert_eq!((flow.report("x"), flow.report("y")), (x, y), "{c} {d}");
+    }
+    // `(fallthrough)` in the other case.
+    let mut flow = Flow::new(
+        "(def (Report (x 0)) (c false))
+         (when true (if c (report) (else (fallthrough))))
+         (when true (:= Report.x (+ Report.x 1)))",
+    );
+    assert_eq!(flow.run().report("x"), 1);
+    flow.control("c", 1);
+    assert_eq!(flow.run().report("x"), 1);
+}
+
+#[test]
+fn a_branch_not_taken_has_no_effect_and_cannot_fault() {
+    let mut flow = Flow::new(
+        "(def (Report (x 1)) (c false))
+         (when true
+             (if c (:= Report.x (/ 1 0)) (:= Cwnd 5) (report) (else (:= Rate 7)))
+             (if (:= c c) (:= Cwnd (/ 1 0)))
+             (report))",
+    );
+    flow.run();
+    assert_eq!(flow.report("x"), 1);
+    assert_eq!(flow.registers.writable[..2], [0, 7]);
+    flow.control("c", 1);
+    assert_eq!(flow.ack(0), Err(Fault::DivisionByZero));
+}
+
+#[test]
 fn the_first_true_clause_ends_the_run_unless_it_falls_through() {
     let mut flow = Flow::new(
         "(def (Report (a 0) (b 0) (c 0)) (go true))
@@ -404,8 +573,8 @@ fn results_go_straight_to_their_targets() {
     assert_eq!(program.clauses[0].body.len(), 2);
     assert_eq!(program.temps, 0);
     let deep = good(
-        "(def (Report (x 0)))
-         (when true (:= Report.x (+ (+ (+ 1 2) (+ 3 4)) (+ (+ 5 6) (+ 7 8)))) (report))",
+        "(def (Report (x 0)) (a 1))
+         (when true (:= Report.x (+ (+ (+ a 2) (+ a 4)) (+ (+ a 6) (+ a 8)))) (report))",
     );
     assert_eq!(deep.program.temps, 3);
     assert!(matches!(

@@ -66,20 +66,33 @@ fn number(dice: &mut Dice, depth: u32) -> String {
             ])
             .to_owned();
     }
-    let op = dice.one(&[
-        "+",
-        "+",
-        "max",
-        "min",
-        "min",
-        "/",
-        "-",
-        "*",
-        "wrapped_max",
-        "add",
-    ]);
     let (a, b) = (number(dice, depth - 1), number(dice, depth - 1));
-    format!("({op} {a} {b})")
+    match dice.below(8) {
+        0 => {
+            let op = dice.one(&["+", "max", "min"]);
+            format!("({op} {a} {b} {})", number(dice, depth - 1))
+        }
+        1 => {
+            let word = dice.one(&["if", "!if"]);
+            format!("({word} {} {a} {b})", truth(dice, depth - 1))
+        }
+        _ => {
+            let op = dice.one(&[
+                "+",
+                "+",
+                "max",
+                "min",
+                "min",
+                "/",
+                "-",
+                "-|",
+                "*",
+                "wrapped_max",
+                "add",
+            ]);
+            format!("({op} {a} {b})")
+        }
+    }
 }
 
 fn truth(dice: &mut Dice, depth: u32) -> String {
@@ -88,8 +101,14 @@ fn truth(dice: &mut Dice, depth: u32) -> String {
             .one(&["true", "false", "Report.flag", "e", "h", "Flow.was_timeout"])
             .to_owned();
     }
-    match dice.below(3) {
-        0 => {
+    match dice.below(6) {
+        0 => format!("(! {})", truth(dice, depth - 1)),
+        1 => {
+            let op = dice.one(&["&&", "||"]);
+            let [a, b, c] = [(); 3].map(|()| truth(dice, depth - 1));
+            format!("({op} {a} {b} {c})")
+        }
+        2 => {
             let op = dice.one(&["&&", "||", "and", "or", "==", "!="]);
             format!(
                 "({op} {} {})",
@@ -110,7 +129,7 @@ fn truth(dice: &mut Dice, depth: u32) -> String {
 
 fn statement(dice: &mut Dice, depth: u32) -> String {
     let target = |dice: &mut Dice| dice.one(&["Report.a", "Cwnd", "Rate", "d", "g"]);
-    match dice.below(9) {
+    match dice.below(11) {
         0..=2 => format!("(:= {} {})", target(dice), number(dice, 3)),
         3 => {
             let flag = dice.one(&["Report.flag", "e", "h"]);
@@ -134,13 +153,28 @@ fn statement(dice: &mut Dice, depth: u32) -> String {
         6 => dice
             .one(&["(report)", "(fallthrough)", "(reset)"])
             .to_owned(),
-        7 if depth > 0 => {
+        7 | 8 if depth > 0 => {
             let word = dice.one(&["if", "!if"]);
-            let body: Vec<String> = (0..1 + dice.below(3))
-                .map(|_| statement(dice, depth - 1))
-                .collect();
-            format!("({word} {} {})", truth(dice, 2), body.join(" "))
+            let body = block(dice, depth - 1);
+            let otherwise = match dice.below(2) {
+                0 => String::new(),
+                _ => format!(" (else {})", block(dice, depth - 1)),
+            };
+            format!("({word} {} {body}{otherwise})", truth(dice, 2))
         }
+        9 => format!(
+            "(:= {} (cycle {} (5/4 {}ms) (0.5 1rtt)))",
+            target(dice),
+            number(dice, 1),
+            1 + dice.below(20)
+        ),
         _ => format!("(:= Report.a (+ Report.a {}))", number(dice, 1)),
     }
+}
+
+fn block(dice: &mut Dice, depth: u32) -> String {
+    let statements: Vec<String> = (0..1 + dice.below(3))
+        .map(|_| statement(dice, depth))
+        .collect();
+    statements.join(" ")
 }

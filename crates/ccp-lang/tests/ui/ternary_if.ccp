@@ -1,2 +1,0 @@
-(def (Report (volatile acked 0) (timeout false)) (gain 2) (on true))
-(when true (:= gain (if on 1 2)) (report))
