@@ -6,6 +6,7 @@
 
 mod demo;
 mod flows;
+mod lang;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ struct Cli {
 enum Command {
     /// Lists the flows under control: algorithm, window, rate, round-trip time, state.
     Flows(flows::Args),
+    /// Checks, compiles, formats and runs programs of the datapath language. Needs no daemon.
+    Lang(lang::Args),
     /// Steers real TCP flows in network namespaces of its own and plots what happens. Needs root.
     Demo(demo::Args),
 }
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Flows(args) => flows::run(&cli.socket, &args),
+        Command::Lang(args) => lang::run(&args),
         Command::Demo(args) => demo::run(&args),
     };
     match result {

@@ -38,8 +38,10 @@
 extern crate alloc;
 
 mod ast;
+mod bind;
 mod check;
 mod error;
+mod format;
 mod hir;
 pub mod libccp;
 mod listing;
@@ -55,6 +57,7 @@ use ccp_program::{Limits, Program, VerifyError};
 
 pub use ccp_program::RegisterTable;
 pub use error::{Diagnostic, Diagnostics, Severity};
+pub use format::format;
 pub use listing::listing;
 pub use lower::SourceMap;
 pub use scan::{MAX_DEPTH, MAX_SOURCE};

@@ -21,6 +21,12 @@ impl Span {
         }
     }
 
+    /// Where it begins in `source`.
+    #[must_use]
+    pub fn position(self, source: &str) -> Position {
+        Lines::new(source).position(self.start)
+    }
+
     /// From the beginning of `self` to the end of `last`.
     pub(crate) fn to(self, last: Self) -> Self {
         Self {
