@@ -5,7 +5,7 @@
 use std::mem::{align_of, offset_of, size_of};
 
 /// Version of the layout of pinned map values; part of the pin path.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Most primitives a flow's storage holds.
 pub const MAX_PRIMITIVES: usize = 40;
@@ -28,8 +28,8 @@ pub const REG_CWND: usize = 0;
 pub const REG_RATE: usize = 1;
 /// Register: microseconds since `Flow::micros_base_us`.
 pub const REG_MICROS: usize = 2;
-/// Register kept free (later: `Ssthresh`).
-pub const REG_SPARE: usize = 3;
+/// Register: where slow start ends and reductions go, bytes; loaded on every ACK.
+pub const REG_SSTHRESH: usize = 3;
 /// First control variable.
 pub const REG_CONTROL: usize = 4;
 /// First register that code generation lays out freely.
@@ -37,6 +37,8 @@ pub const REG_FREE: usize = REG_CONTROL + MAX_CONTROL;
 
 /// Primitive: time of this ACK in µs, `CLOCK_MONOTONIC`.
 pub const PRIM_NOW: usize = 5;
+/// Primitive: the slow-start threshold in bytes; all ones if there is none.
+pub const PRIM_SSTHRESH: usize = 26;
 /// Number of primitives of the Linux TCP table.
 pub const PRIM_COUNT: usize = 33;
 

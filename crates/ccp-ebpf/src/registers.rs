@@ -10,6 +10,9 @@ use ccp_program::{RegisterDef, RegisterTable, Type, Unit};
 /// (retransmission timeouts since the flow was taken). `Flow.recovery_state` is Linux' state: 0
 /// open, 1 disorder, 2 CWR (reducing for ECN or a full local queue), 3 fast recovery, 4 loss
 /// (after a timeout). Measurements without a value yet read as 2^64 − 1.
+///
+/// Besides `Cwnd` and `Rate` programs may write `Ssthresh`: see `CCP_REG_SSTHRESH` in
+/// `bpf/intf.h`.
 #[must_use]
 pub fn register_table() -> RegisterTable {
     RegisterTable::libccp_and(&[
@@ -26,6 +29,7 @@ pub fn register_table() -> RegisterTable {
         "Flow.recovery_state",
         "Flow.ssthresh",
         "Ack.ece",
+        "Ssthresh",
     ])
     .with_primitives([
         RegisterDef::new("Flow.rttvar_us", Type::Num, Unit::Micros),

@@ -126,6 +126,12 @@ static NEXT_PRIMITIVES: [RegisterDef; 15] = [
 static BASE_WRITABLE: [RegisterDef; 2] =
     [num("Cwnd", Unit::Bytes), num("Rate", Unit::BytesPerSecond)];
 
+/// What programs may set on datapaths beyond libccp's.
+///
+/// `Ssthresh` is where a datapath's slow start ends and what its loss recovery reduces the window
+/// to, on datapaths that recover by themselves.
+static NEXT_WRITABLE: [RegisterDef; 1] = [num("Ssthresh", Unit::Bytes)];
+
 /// The registers of a datapath: what it measures (read-only *primitives*) and what a program may
 /// write besides its own variables. A register's index is its place in the table.
 ///
@@ -150,7 +156,9 @@ impl RegisterTable {
     /// anything is known of the datapath it will run on.
     #[must_use]
     pub fn well_known() -> Self {
-        Self::libccp().with_primitives(NEXT_PRIMITIVES.iter().cloned())
+        Self::libccp()
+            .with_primitives(NEXT_PRIMITIVES.iter().cloned())
+            .with_writable(NEXT_WRITABLE.iter().cloned())
     }
 
     /// This table and `more` primitives; a name that is there already is passed over.
@@ -175,14 +183,18 @@ impl RegisterTable {
         self
     }
 
-    /// The well-known primitives with these names, after the base set. Names that are not
-    /// well-known are passed over; give them with [`RegisterTable::with_primitives`].
+    /// The well-known primitives and writable registers with these names, after the base set.
+    /// Names that are not well-known are passed over; give them with
+    /// [`RegisterTable::with_primitives`] and [`RegisterTable::with_writable`].
     #[must_use]
     pub fn libccp_and(names: &[&str]) -> Self {
-        let known = names
-            .iter()
-            .filter_map(|n| NEXT_PRIMITIVES.iter().find(|d| d.name == *n));
-        Self::libccp().with_primitives(known.cloned())
+        let known = |among: &'static [RegisterDef]| {
+            let find = |n: &&str| among.iter().find(|d| d.name == **n).cloned();
+            names.iter().filter_map(find).collect::<Vec<_>>()
+        };
+        Self::libccp()
+            .with_primitives(known(&NEXT_PRIMITIVES))
+            .with_writable(known(&NEXT_WRITABLE))
     }
 
     /// The primitives, in order.

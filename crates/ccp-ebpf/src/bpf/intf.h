@@ -8,7 +8,7 @@
 #ifndef CCP_INTF_H
 #define CCP_INTF_H
 
-#define CCP_LAYOUT_VERSION 1
+#define CCP_LAYOUT_VERSION 2
 
 /* ---- limits (announced as capabilities; the loader refuses programs beyond them) ---- */
 #define CCP_MAX_PRIMITIVES 40
@@ -23,7 +23,7 @@
 #define CCP_REG_CWND 0    /* bytes; keeps fractions of a packet */
 #define CCP_REG_RATE 1    /* bytes/s; 0 = no rate set: kernel-like pacing */
 #define CCP_REG_MICROS 2  /* us since micros_base_us */
-#define CCP_REG_SPARE 3
+#define CCP_REG_SSTHRESH 3 /* bytes; loaded on every ACK if the program reads prim[SSTHRESH]; what it then writes is applied (see "ssthresh" below) */
 #define CCP_REG_CONTROL 4 /* first control variable; then reports, locals, temporaries as codegen lays them out */
 #define CCP_REG_FREE (CCP_REG_CONTROL + CCP_MAX_CONTROL) /* first register codegen lays out freely (22) */
 
@@ -94,6 +94,9 @@ enum ccp_prim {
  *   body    on reg[] in place. A fault restores the registers written, ++faults, ++fault_run, and goes on at "apply" (so that recovery and pacing
  *           go on with the values from before): it must not skip "apply".
  *   commit  (no fault) fault_run = 0; if the program writes Micros: micros_base_us = prim[NOW] - reg[MICROS].
+ *   ssthresh (no fault, the program writes Ssthresh, reg[SSTHRESH] != prim[SSTHRESH])
+ *           sk->snd_ssthresh = clamp(reg[SSTHRESH] / mss, 2, 0x7fffffff)
+ *           if prr_cwnd != 0 (a reduction is in progress): reg[CWND] = max(reg[SSTHRESH], 2 * mss): its target, towards which PRR goes from the next ACK on
  *   report  (no fault, Report was said) MEASURE frame of `struct ccp_measure` + u64[n] + `struct ccp_measure_tail` into the ring (reserve with constant size).
  *           Accepted: ++reports, merged = 0, volatile registers to their defaults. Refused: ++merged, ++ring_full; volatile registers keep.
  *   apply   w = prr_cwnd ? prr_cwnd : clamp(reg[CWND] / mss, 1, cwnd_max)          (64-bit; mss and cwnd_max are never 0)

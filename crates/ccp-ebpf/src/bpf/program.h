@@ -90,6 +90,7 @@ static __always_inline void load_primitives(struct sock *sk, struct ccp_flow *f,
 	p[CCP_PRIM_BYTES_CE] = f->bytes_ce;
 	p[CCP_PRIM_RECOVERY_STATE] = ca_state(sk);
 	p[CCP_PRIM_SSTHRESH] = ssthresh >= TCP_INFINITE_SSTHRESH ? ~0ULL : (u64)ssthresh * mss;
+	f->reg[CCP_REG_SSTHRESH] = p[CCP_PRIM_SSTHRESH];
 	p[CCP_PRIM_ECE] = ece;
 	p[CCP_PRIM_RTTVAR_US] = tp->mdev_us >> 2; /* rttvar_us is never less than what RTO's minimum needs */
 	p[CCP_PRIM_BYTES_RETRANSMITTED] = tp->bytes_retrans;

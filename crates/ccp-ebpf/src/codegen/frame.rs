@@ -12,9 +12,12 @@ use super::insn::{Alu, Cmp, Helper, R, Size};
 use super::plan::{Plan, Saved};
 use super::{Entry, Env, FLOW, SOCK};
 use crate::layout::{
-    F_PACING_SET, Flow, MSG_MEASURE, MeasureHead, MeasureTail, PRIM_NOW, REG_CONTROL, REG_CWND,
-    REG_MICROS, REG_RATE,
+    F_PACING_SET, Flow, MSG_MEASURE, MeasureHead, MeasureTail, PRIM_NOW, PRIM_SSTHRESH,
+    REG_CONTROL, REG_CWND, REG_MICROS, REG_RATE, REG_SSTHRESH,
 };
+
+/// In packets: no threshold.
+const TCP_INFINITE_SSTHRESH: i32 = 0x7fff_ffff;
 
 /// `SK_PACING_NEEDED`: the TCP stack paces by itself.
 const SK_PACING_NEEDED: i32 = 1;
@@ -84,6 +87,33 @@ pub(super) fn commit(asm: &mut Asm, plan: &Plan) {
         asm.alu(Alu::Sub, R::R1, R::R2);
         asm.store(Size::Double, FLOW, flow!(micros_base_us), R::R1);
     }
+}
+
+/// Applies `Ssthresh` where the program has set it to something else than it was.
+pub(super) fn ssthresh(asm: &mut Asm, env: &Env<'_>) -> Result<(), TooFar> {
+    let (done, enough, finite) = (asm.label(), asm.label(), asm.label());
+    let was = (offset_of!(Flow, prim) + 8 * PRIM_SSTHRESH) as i16;
+    asm.load(Size::Double, R::R1, FLOW, register_offset(REG_SSTHRESH));
+    asm.load(Size::Double, R::R2, FLOW, was);
+    asm.jump_if(Cmp::Eq, R::R1, R::R2, done);
+    // At least two packets.
+    asm.load(Size::Word, R::R3, FLOW, flow!(mss));
+    asm.mov(R::R2, R::R3);
+    asm.alu(Alu::Add, R::R2, R::R3);
+    asm.jump_if(Cmp::Ge, R::R1, R::R2, enough);
+    asm.mov(R::R1, R::R2);
+    asm.place(enough)?;
+    asm.mov(R::R2, R::R1);
+    asm.alu(Alu::Div, R::R2, R::R3);
+    asm.jump_if(Cmp::Le, R::R2, TCP_INFINITE_SSTHRESH, finite);
+    asm.mov(R::R2, TCP_INFINITE_SSTHRESH);
+    asm.place(finite)?;
+    asm.store(Size::Word, SOCK, env.sock.snd_ssthresh, R::R2);
+    // A reduction in progress goes there.
+    asm.load(Size::Word, R::R3, FLOW, flow!(prr_cwnd));
+    asm.jump_if(Cmp::Eq, R::R3, 0, done);
+    asm.store(Size::Double, FLOW, register_offset(REG_CWND), R::R1);
+    asm.place(done)
 }
 
 /// Sends the report variables if the register `flag` says so.

@@ -9,6 +9,8 @@ use thiserror::Error;
 pub struct SockOffsets {
     /// `snd_cwnd`: the congestion window in packets, 32 bits.
     pub snd_cwnd: i16,
+    /// `snd_ssthresh`: where slow start ends, in packets, 32 bits.
+    pub snd_ssthresh: i16,
     /// `sk_pacing_rate` of the socket: bytes per second, 64 bits.
     pub sk_pacing_rate: i16,
     /// `sk_pacing_status` of the socket: whether anything paces, 32 bits.
@@ -99,6 +101,7 @@ impl Kernel {
         Ok(Self {
             sock: SockOffsets {
                 snd_cwnd: offset(btf, "tcp_sock", &["snd_cwnd"], 4)?,
+                snd_ssthresh: offset(btf, "tcp_sock", &["snd_ssthresh"], 4)?,
                 sk_pacing_rate: offset(btf, "tcp_sock", &of_sock("sk_pacing_rate"), 8)?,
                 sk_pacing_status: offset(btf, "tcp_sock", &of_sock("sk_pacing_status"), 4)?,
             },

@@ -7,8 +7,8 @@
 //! is what [`ccp_program::interp`] says, which tests hold it to.
 //!
 //! ```text
-//! entry ─ save ─ clauses ─ commit ─ report ─┐
-//!                   └ fault: restore, count ┴ apply ─ exit
+//! entry ─ save ─ clauses ─ commit ─ ssthresh ─ report ─┐
+//!                   └ fault: restore, count ──────────┴ apply ─ exit
 //! ```
 //!
 //! # Limits
@@ -126,7 +126,7 @@ pub enum CodegenError {
     },
     /// It uses a writable register that this datapath does not have.
     #[error(
-        "the program uses the writable register `{name}`, but this datapath has `Cwnd` and `Rate` only"
+        "the program uses the writable register `{name}`, but this datapath has `Cwnd`, `Rate` and `Ssthresh` only"
     )]
     Writable {
         /// Its name.
@@ -192,6 +192,10 @@ pub fn generate(program: &Program, env: &Env<'_>) -> Result<Generated, CodegenEr
     asm.relay()?;
     listing.note(asm.here(), Note::Part("commit"));
     frame::commit(&mut asm, &plan);
+    if plan.writes_ssthresh {
+        listing.note(asm.here(), Note::Part("ssthresh"));
+        frame::ssthresh(&mut asm, env)?;
+    }
     if let Some(flag) = plan.report_flag {
         listing.note(asm.here(), Note::Part("report"));
         frame::report(&mut asm, &plan, program, env, flag, apply)?;
@@ -216,14 +220,14 @@ pub fn generate(program: &Program, env: &Env<'_>) -> Result<Generated, CodegenEr
     })
 }
 
-/// Refuses programs that use writable registers other than the window and the rate.
+/// Refuses programs that use other writable registers than [`register_table`](crate::register_table) has.
 fn writables(program: &Program) -> Result<(), CodegenError> {
     let read = plan::reads(program).filter_map(|o| match o {
         Operand::Reg(reg) => Some(reg),
         _ => None,
     });
     for reg in read.chain(plan::writes(program)) {
-        if let Reg::Writable(i @ 2..) = reg {
+        if let Reg::Writable(i @ 3..) = reg {
             let def = program.writables.get(usize::from(i));
             return Err(CodegenError::Writable {
                 name: def.map_or_else(String::new, |d| d.name.to_string()),

@@ -10,11 +10,15 @@ use ccp_program::{BinaryOp, Clause, Inst, Operand, Program, Reg};
 
 use super::CodegenError;
 use crate::layout::{
-    MAX_PRIMITIVES, MAX_REGISTERS, PRIM_NOW, REG_CONTROL, REG_CWND, REG_FREE, REG_MICROS, REG_RATE,
+    MAX_PRIMITIVES, MAX_REGISTERS, PRIM_NOW, PRIM_SSTHRESH, REG_CONTROL, REG_CWND, REG_FREE,
+    REG_MICROS, REG_RATE, REG_SSTHRESH,
 };
 
 /// Values that are saved on the BPF stack (512 bytes, 8 each; two words stay free).
 pub(super) const STACK_SAVES: usize = 62;
+
+/// The register `Ssthresh`, by its place in this datapath's table.
+pub(super) const SSTHRESH: Reg = Reg::Writable(2);
 
 /// How a clause that was true goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +54,7 @@ pub(super) struct Plan {
     /// What to save at entry, and where.
     pub(super) saves: Vec<(usize, Saved)>,
     pub(super) writes_micros: bool,
+    pub(super) writes_ssthresh: bool,
     /// A bit per primitive that is read.
     pub(super) prim_mask: u64,
 }
@@ -87,7 +92,8 @@ impl Plan {
             go_on_flag,
             report_flag,
             saves: Vec::new(),
-            writes_micros: instructions(program).any(|i| written(i) == Some(Reg::Micros)),
+            writes_micros: writes(program).any(|reg| reg == Reg::Micros),
+            writes_ssthresh: writes(program).any(|reg| reg == SSTHRESH),
             prim_mask: 0,
         };
         plan.saves = plan
@@ -123,8 +129,9 @@ impl Plan {
         match reg {
             Reg::Micros => REG_MICROS,
             Reg::Writable(0) => REG_CWND,
+            Reg::Writable(1) => REG_RATE,
             // The caller has refused programs that mention others.
-            Reg::Writable(_) => REG_RATE,
+            Reg::Writable(_) => REG_SSTHRESH,
             Reg::Control(i) => REG_CONTROL + usize::from(i),
             Reg::Report(i) => self.report(usize::from(i)),
             Reg::Local(i) => self.locals + usize::from(i),
@@ -151,7 +158,8 @@ impl Plan {
     }
 
     /// The registers that a fault may find changed: those written before the last instruction
-    /// that can fault. Temporaries have no value from before, and the glue loads `Micros` anew.
+    /// that can fault. Temporaries have no value from before, and the glue loads `Micros` and
+    /// `Ssthresh` anew.
     fn to_save(&self, program: &Program) -> Vec<usize> {
         let Some(last) = instructions(program)
             .enumerate()
@@ -163,7 +171,7 @@ impl Plan {
         let mut saved: Vec<usize> = instructions(program)
             .take(last)
             .filter_map(written)
-            .filter(|reg| !matches!(reg, Reg::Temp(_) | Reg::Micros))
+            .filter(|reg| !matches!(*reg, Reg::Temp(_) | Reg::Micros | SSTHRESH))
             .map(|reg| self.register(0, reg))
             .collect();
         saved.sort_unstable();
@@ -244,6 +252,11 @@ fn prim_mask(program: &Program) -> Result<u64, CodegenError> {
     // Writing `Micros` needs the time.
     if writes(program).any(|reg| reg == Reg::Micros) {
         mask |= 1 << PRIM_NOW;
+    }
+    // The glue loads the register with the measurement.
+    let reads_ssthresh = reads(program).any(|o| o == Operand::Reg(SSTHRESH));
+    if reads_ssthresh || writes(program).any(|reg| reg == SSTHRESH) {
+        mask |= 1 << PRIM_SSTHRESH;
     }
     Ok(mask)
 }

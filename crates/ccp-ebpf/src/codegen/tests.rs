@@ -8,6 +8,7 @@ use super::*;
 
 const SOCK_FIELDS: SockOffsets = SockOffsets {
     snd_cwnd: 1000,
+    snd_ssthresh: 1004,
     sk_pacing_rate: 512,
     sk_pacing_status: 504,
 };
@@ -160,15 +161,12 @@ fn registers_of_other_datapaths_are_refused_by_name() {
             src: operand,
         }]
     };
-    let table = RegisterTable::libccp().with_writable([RegisterDef::new(
-        "Ssthresh",
-        Type::Num,
-        Unit::Bytes,
-    )]);
-    let p = program(&table, read(Reg::Writable(2).into()));
+    let table =
+        crate::register_table().with_writable([RegisterDef::new("Window", Type::Num, Unit::Bytes)]);
+    let p = program(&table, read(Reg::Writable(3).into()));
     assert_eq!(
         generate(&p, &env(&file)).unwrap_err().to_string(),
-        "the program uses the writable register `Ssthresh`, but this datapath has `Cwnd` and `Rate` only"
+        "the program uses the writable register `Window`, but this datapath has `Cwnd`, `Rate` and `Ssthresh` only"
     );
     // Mentioned in the table only, it does no harm.
     generate(&program(&table, read(Operand::Imm(1))), &env(&file)).unwrap();

@@ -4,7 +4,9 @@
 use std::os::fd::OwnedFd;
 
 use ccp_ebpf::codegen::Generated;
-use ccp_ebpf::layout::{PRIM_NOW, REG_CONTROL, REG_CWND, REG_FREE, REG_MICROS, REG_RATE};
+use ccp_ebpf::layout::{
+    PRIM_NOW, PRIM_SSTHRESH, REG_CONTROL, REG_CWND, REG_FREE, REG_MICROS, REG_RATE, REG_SSTHRESH,
+};
 use ccp_program::interp::Registers;
 use ccp_program::testing::{Rng, Shape, measurements, program, value};
 use ccp_program::{BinaryOp, Clause, Inst, Operand, Program, Reg, interp::Outcome};
@@ -112,6 +114,10 @@ impl<'b> Pair<'b> {
             };
         }
         flow.reg[REG_MICROS] = now.wrapping_sub(flow.micros_base_us);
+        flow.reg[REG_SSTHRESH] = flow.prim[PRIM_SSTHRESH];
+        if let Some(ssthresh) = self.reference.writable.get_mut(2) {
+            *ssthresh = flow.prim[PRIM_SSTHRESH];
+        }
         let before = *flow;
         self.bench.set(self.memory);
         self.bench.run(&self.loaded);
@@ -127,6 +133,10 @@ impl<'b> Pair<'b> {
                 equal("reports", flow.reports, before.reports)?;
                 equal("ring_full", flow.ring_full, before.ring_full)?;
                 equal("merged", flow.merged, before.merged)?;
+                // Loaded anew before the next invocation, and not applied.
+                if let Some(ssthresh) = self.reference.writable.get_mut(2) {
+                    *ssthresh = flow.reg[REG_SSTHRESH];
+                }
             }
             Ok(outcome) => {
                 equal("faults", flow.faults, before.faults)?;
@@ -179,7 +189,10 @@ impl<'b> Pair<'b> {
         let flow = &self.memory.flow;
         let part = |from: usize, length: usize| &flow.reg[from..][..length];
         let r = &self.reference;
-        equal("window and rate", part(REG_CWND, 2), &r.writable)?;
+        equal("window and rate", part(REG_CWND, 2), &r.writable[..2])?;
+        if let Some(ssthresh) = r.writable.get(2) {
+            equal("ssthresh", flow.reg[REG_SSTHRESH], *ssthresh)?;
+        }
         equal("controls", part(REG_CONTROL, r.control.len()), &r.control)?;
         equal("reports", part(REG_FREE, r.report.len()), &r.report)?;
         let locals = REG_FREE + r.report.len();

@@ -19,7 +19,9 @@ use libbpf_rs::{MapHandle, MapType, RingBuffer, RingBufferBuilder};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Socket {
     pub snd_cwnd: u32,
+    pub snd_ssthresh: u32,
     pub sk_pacing_status: u32,
+    pub padding: u32,
     pub sk_pacing_rate: u64,
 }
 
@@ -41,6 +43,7 @@ impl Memory {
 /// Where a fake socket has its fields.
 pub(crate) const SOCKET: SockOffsets = SockOffsets {
     snd_cwnd: offset_of!(Socket, snd_cwnd) as i16,
+    snd_ssthresh: offset_of!(Socket, snd_ssthresh) as i16,
     sk_pacing_rate: offset_of!(Socket, sk_pacing_rate) as i16,
     sk_pacing_status: offset_of!(Socket, sk_pacing_status) as i16,
 };

@@ -1,6 +1,6 @@
 //! What is applied to the socket.
 
-use ccp_ebpf::layout::{F_PACING_SET, REG_CWND, REG_RATE};
+use ccp_ebpf::layout::{F_PACING_SET, PRIM_SSTHRESH, REG_CWND, REG_RATE, REG_SSTHRESH};
 use ccp_program::testing::{Rng, value};
 use ccp_program::{BinaryOp, Clause, Inst, Operand, Program, Reg, RegisterTable};
 
@@ -89,6 +89,8 @@ fn root_window_and_rate_are_applied_as_the_contract_says() {
             f.reg[REG_RATE] = if rng.percent(50) { 0 } else { value(&mut rng) };
             memory.socket = Socket {
                 snd_cwnd: 10,
+                snd_ssthresh: 20,
+                padding: 0,
                 sk_pacing_status: rng.pick(&[0, 1, 2]),
                 sk_pacing_rate: 555,
             };
@@ -101,6 +103,65 @@ fn root_window_and_rate_are_applied_as_the_contract_says() {
             assert_eq!(after.flow.flags, expected.flow.flags);
             assert_eq!(after.flow.reg, memory.flow.reg);
             assert_eq!(after.flow.faults, u32::from(faults));
+        }
+    }
+}
+
+/// A program that sets `Ssthresh`, and the window besides.
+fn sets_ssthresh(to: u64) -> Program {
+    let table = ccp_ebpf::register_table();
+    let set = |dst, value| Inst::Move {
+        dst,
+        src: Operand::Imm(value),
+    };
+    let (place, _) = table.writable("Ssthresh").unwrap();
+    Program {
+        primitives: table.primitives().to_vec(),
+        writables: table.writables().to_vec(),
+        clauses: vec![Clause {
+            body: vec![set(Reg::CWND, 14_480), set(Reg::Writable(place), to)],
+            ..Clause::default()
+        }],
+        ..Program::default()
+    }
+}
+
+#[test]
+fn root_ssthresh_is_bounded_and_is_the_target_of_a_reduction() {
+    if !can_load() {
+        return;
+    }
+    let bench = Bench::new(4096);
+    for (to, packets, bytes) in [
+        (0, 2, 2000),
+        (1999, 2, 2000),
+        (7999, 7, 7999),
+        (u64::MAX, 0x7fff_ffff, u64::MAX),
+    ] {
+        let (generated, loaded) = bench.load(&sets_ssthresh(to)).unwrap();
+        assert_eq!(generated.prim_mask, 1 << PRIM_SSTHRESH, "it is loaded");
+        for (was, reducing) in [(5000, false), (5000, true), (to, true)] {
+            let mut memory = Memory::zeroed();
+            memory.flow.mss = 1000;
+            memory.flow.cwnd_max = 1 << 20;
+            memory.flow.max_pacing_rate = u64::MAX;
+            memory.flow.prr_cwnd = if reducing { 33 } else { 0 };
+            memory.flow.prim[PRIM_SSTHRESH] = was;
+            memory.flow.reg[REG_SSTHRESH] = was;
+            memory.socket.snd_ssthresh = 77;
+            bench.set(memory);
+            bench.run(&loaded);
+            let after = bench.get();
+            let (expected, cwnd) = match (was == to, reducing) {
+                // What it was already is left alone.
+                (true, _) => (77, 14_480),
+                (false, true) => (packets, bytes),
+                (false, false) => (packets, 14_480),
+            };
+            assert_eq!(after.socket.snd_ssthresh, expected, "{to} {was}");
+            assert_eq!(after.flow.reg[REG_CWND], cwnd, "{to} {was} {reducing}");
+            // What PRR allows at this acknowledgement stays.
+            assert_eq!(after.socket.snd_cwnd, if reducing { 33 } else { 14 });
         }
     }
 }

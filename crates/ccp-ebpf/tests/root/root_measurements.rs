@@ -229,5 +229,8 @@ fn root_a_flow_with_a_rate_is_paced() {
     assert_eq!(seen.median("Flow.pacing_rate"), rate);
     // From the acknowledgement on at which it was set.
     let paced = seen.of("Flow.paced");
-    assert_eq!((paced[0], seen.sum("Flow.paced")), (0, paced.len() as u64 - 1));
+    assert_eq!(
+        (paced[0], seen.sum("Flow.paced")),
+        (0, paced.len() as u64 - 1)
+    );
 }

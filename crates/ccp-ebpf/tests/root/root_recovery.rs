@@ -146,6 +146,47 @@ fn root_a_loss_halves_the_window() {
     assert!(left - entered > 10, "{}", left - entered);
 }
 
+/// One lost packet: the window goes where the program says in the moment that recovery begins.
+#[test]
+fn root_a_program_sets_the_target_of_a_reduction() {
+    if skip() {
+        return;
+    }
+    let lab = lab(Pipe::new(50_000_000, Duration::from_millis(10))
+        .queue_bytes(400_000)
+        .drop_data([600]));
+    let program = compile(
+        "(def (Report (state 0) (cwnd 0) (ssthresh 0) (entered 0)))
+         (when true
+             (if (&& (== Flow.recovery_state 3) (!= Report.state 3))
+                 (:= Ssthresh (/ (* before 7) 10))
+                 (:= Report.entered (+ Report.entered 1)))
+             (:= Report.state Flow.recovery_state)
+             (:= before Cwnd)
+             (:= Report.cwnd (/ Cwnd Flow.mss))
+             (:= Report.ssthresh (/ Ssthresh Flow.mss))
+             (report))",
+    );
+    let mut daemon = Daemon::running(Attached::new(), &program, &[(0, 40 * 1448)]);
+    let name = daemon.datapath.name().to_owned();
+    let report = run(&lab, &name, 3_000_000, || daemon.step());
+    assert_eq!(report.last.retransmits, 1);
+    let reports: Vec<_> = daemon.seen.reports().map(|r| r.fields.clone()).collect();
+    let entered = reports.iter().position(|r| r[0] == 3).expect("recovery");
+    assert_eq!(reports.last().unwrap()[3], 1);
+    // Before, there was none; the program's own from the acknowledgement on that began it.
+    assert!(reports[entered - 1][2] > 1 << 30);
+    assert_eq!(reports[entered][2], 28);
+    // From the next one on it is what the window goes to, and stays at.
+    let after = &reports[entered + 1..];
+    assert!(
+        after.len() > 100 && after.iter().all(|r| (r[1], r[2]) == (28, 28)),
+        "{after:?}"
+    );
+    assert_eq!(report.last.cwnd_packets, 28);
+    assert_eq!(report.last.ssthresh_packets, Some(28));
+}
+
 /// Everything is lost for a while: timeouts are seen once each, and the flow lives on.
 #[test]
 fn root_timeouts_are_seen_once() {
