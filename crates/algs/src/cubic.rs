@@ -14,7 +14,7 @@
 //! The *agent* chooses the program, gives it its parameters and tells what happens to the flow. A
 //! flow that comes back from somebody else begins congestion avoidance at the window it has.
 //!
-//! The *datapath*, where it can, spreads a reduction over the round trip, towards the window that
+//! The *datapath*, where it can, spreads a reduction over the round trip, towards the `Ssthresh` that
 //! the program sets in the moment that recovery begins.
 //!
 //! For datapaths that measure only what libccp does there is a second program, within libccp's 255

@@ -99,6 +99,7 @@
         (:= ssthresh (max (/ (* prior beta) 1000) (* 2 Report.mss))))
     # The datapath has halved the window, or reduced it to a segment.
     (if losing (:= Cwnd (min ssthresh (max mine (* 2 Report.mss)))))
+    (:= Ssthresh ssthresh)
     # After a timeout the curve is flat where congestion avoidance begins.
     (if expired
         (:= Report.timeout true)
@@ -152,6 +153,7 @@
         (:= filled (&& (> Ack.now (+ train_began path)) (>= Cwnd (* 16 Report.mss))))
         (if filled (:= ssthresh Cwnd)))
     (if (< ssthresh +infinity)
+        (:= Ssthresh ssthresh)
         (:= Report.css 0)
         (:= prior Cwnd)
         (:= probing trains))
