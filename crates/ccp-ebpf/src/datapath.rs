@@ -9,14 +9,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ccp_program::{Limits, Program, RegisterTable};
-use libbpf_rs::Link;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
+use libbpf_rs::{Link, MapMut};
 
 use crate::bpf_log::listening;
 use crate::codegen::{self, Entry, Env, Insn, Kind};
 use crate::error::{AttachError, InstallError};
 use crate::host::{HostInfo, Signature, check_host};
-use crate::layout::{CONFIG_STOPPING, Config, ProgramMeta, Slot};
+use crate::layout::{CONFIG_STOPPING, Config, MAX_NAMES, ProgramMeta, Slot};
 use crate::leave::{Left, initial_namespace, leave};
 use crate::mailbox::{Mailbox, NATIVE};
 use crate::mapped::MappedArray;
@@ -26,9 +26,12 @@ use crate::pins::Pins;
 use crate::programs::{Programs, Start};
 use crate::registers::register_table;
 use crate::ring::Ring;
-use crate::skel::glue::{CcpSkelBuilder, OpenCcpSkel};
+use crate::skel::glue::{CcpMaps, CcpSkelBuilder, OpenCcpSkel};
 use crate::stats::{Counters, FlowSnapshot};
 use crate::{layout, link};
+
+/// `TCP_CONG_NEEDS_ECN`: the kernel negotiates ECN for sockets that use the name.
+const CONG_NEEDS_ECN: u32 = 2;
 
 /// How long a clean stop waits for busy flows to hand themselves over.
 const LEAVE_WAIT: Duration = Duration::from_millis(200);
@@ -43,7 +46,7 @@ pub struct TcpDatapath {
     options: Options,
     host: HostInfo,
     pins: Pins,
-    link: Link,
+    links: Vec<(String, Link)>,
     maps: Maps,
     config: MappedArray<Config>,
     slots: MappedArray<Slot>,
@@ -51,6 +54,8 @@ pub struct TcpDatapath {
     programs: Mutex<Programs>,
     ring: Option<Ring>,
     adopted: bool,
+    /// Names of a daemon before that this one does not register; sockets may still use them.
+    retired: Vec<String>,
 }
 
 impl TcpDatapath {
@@ -254,17 +259,24 @@ impl TcpDatapath {
         let Self {
             options,
             pins,
-            link,
+            links,
             maps,
             config,
             slots,
             programs,
+            retired,
             ..
         } = self;
-        drop(programs);
+        drop((options, programs));
         stop(&config);
-        let unregistered = link::unregister(link, &pins.link());
-        let left = go(&options.name, &config, &slots);
+        let mut names = retired;
+        let mut unregistered = Ok(());
+        for (name, link) in links {
+            let done = link::unregister(link, &pins.link_of(&name));
+            unregistered = unregistered.and(done);
+            names.push(name);
+        }
+        let left = go(&names, &config, &slots);
         drop(maps);
         let removed = pins.remove();
         let left = left?;
@@ -295,18 +307,17 @@ pub fn clean_up(options: &Options) -> Result<Option<Left>, AttachError> {
     if let Some((config, _)) = &arrays {
         stop(config);
     }
-    let pin = pins.link();
-    if pin.exists() {
-        let link = Link::open(&pin).map_err(|e| AttachError::Pin {
-            action: "open",
-            path: pin.clone(),
-            source: crate::maps::other(e),
-        })?;
-        link::unregister(link, &pin).map_err(system("unregister the name"))?;
+    let mut names = pins.names();
+    for name in &names {
+        let pin = pins.link_of(name);
+        link::unregister(link::open(&pin)?, &pin).map_err(system("unregister the name"))?;
+    }
+    if !names.contains(&options.name) {
+        names.push(options.name.clone());
     }
     let left = match &arrays {
-        Some((config, slots)) => go(&options.name, config, slots),
-        None => leave(&options.name),
+        Some((config, slots)) => go(&names, config, slots),
+        None => leave(&names),
     }
     .map_err(system("move flows to the system's CUBIC"))?;
     pins.remove().map_err(system("remove the pins"))?;
@@ -323,8 +334,12 @@ fn stop(config: &MappedArray<Config>) {
 }
 
 /// Moves the flows, and waits a little for those that move themselves.
-fn go(name: &str, config: &MappedArray<Config>, slots: &MappedArray<Slot>) -> io::Result<Left> {
-    let mut left = leave(name)?;
+fn go(
+    names: &[String],
+    config: &MappedArray<Config>,
+    slots: &MappedArray<Slot>,
+) -> io::Result<Left> {
+    let mut left = leave(names)?;
     let until = Instant::now() + LEAVE_WAIT;
     let live = || {
         let used = config.copy(0).map_or(0, |c| c.next_slot.min(c.max_flows));
@@ -343,7 +358,8 @@ fn go(name: &str, config: &MappedArray<Config>, slots: &MappedArray<Slot>) -> io
 
 /// What attaching makes.
 struct Parts {
-    link: Link,
+    links: Vec<(String, Link)>,
+    retired: Vec<String>,
     maps: Maps,
     config: MappedArray<Config>,
     slots: MappedArray<Slot>,
@@ -361,7 +377,8 @@ impl Parts {
             options,
             host,
             pins,
-            link: self.link,
+            links: self.links,
+            retired: self.retired,
             maps: self.maps,
             config: self.config,
             slots: self.slots,
@@ -433,13 +450,25 @@ fn attach(options: &Options, host: &HostInfo, pins: &Pins) -> Result<Parts, Atta
     maps.clear_programs()
         .map_err(system("void the programs of the daemon before"))?;
     configure(&config, options, max_flows, netns);
-    let ops = match host.signature {
-        Signature::FourArguments => &mut skel.maps.ccp_ops,
-        Signature::TwoArguments => &mut skel.maps.ccp_ops_2,
-    };
-    let link = link::register(ops, &options.name, &pins.link())?;
+    let mut links = Vec::new();
+    for (i, (name, _)) in options.names().enumerate() {
+        let Some(ops) = operations(&mut skel.maps, host.signature, i) else {
+            break;
+        };
+        let link = link::register(ops, name, &pins.link_of(name))?;
+        links.push((name.to_owned(), link));
+    }
+    // Sockets that use a name of before keep the glue they have, on the same maps.
+    let mut retired = pins.names();
+    retired.retain(|name| options.names().all(|(ours, _)| ours != name));
+    for name in &retired {
+        let pin = pins.link_of(name);
+        link::unregister(link::open(&pin)?, &pin)
+            .map_err(system("take back a name of the daemon before"))?;
+    }
     Ok(Parts {
-        link,
+        links,
+        retired,
         maps,
         config,
         slots,
@@ -448,6 +477,21 @@ fn attach(options: &Options, host: &HostInfo, pins: &Pins) -> Result<Parts, Atta
         ring,
         adopted,
     })
+}
+
+/// Names and flags of one set of operations.
+macro_rules! describe {
+    ($ops:expr, $name:expr, $ecn:expr) => {{
+        // SAFETY: libbpf's own copy of the operations, which lives as long as the open object.
+        let ops = unsafe { &mut *$ops };
+        ops.name.fill(0);
+        for (to, from) in ops.name.iter_mut().zip($name.bytes()) {
+            *to = from as _;
+        }
+        if $ecn {
+            ops.flags |= CONG_NEEDS_ECN;
+        }
+    }};
 }
 
 /// Sizes, names, and which of the two sets of operations is used.
@@ -481,20 +525,50 @@ fn prepare(
         );
     }
     let four = host.signature == Signature::FourArguments;
-    maps.ccp_ops.set_autocreate(four)?;
-    maps.ccp_ops_2.set_autocreate(!four)?;
+    let mut names = options.names();
+    macro_rules! operations {
+        ($($new:ident $old:ident),+) => {
+            $(let name = names.next();
+            maps.$new.set_autocreate(four && name.is_some())?;
+            maps.$old.set_autocreate(!four && name.is_some())?;
+            if let Some((name, ecn)) = name {
+                describe!(open.struct_ops.$new, name, ecn);
+                describe!(open.struct_ops.$old, name, ecn);
+            })+
+        };
+    }
+    operations!(
+        ccp_ops_0 ccp_old_0, ccp_ops_1 ccp_old_1, ccp_ops_2 ccp_old_2, ccp_ops_3 ccp_old_3,
+        ccp_ops_4 ccp_old_4, ccp_ops_5 ccp_old_5, ccp_ops_6 ccp_old_6, ccp_ops_7 ccp_old_7
+    );
     open.progs.ccp_cong_control.set_autoload(four);
     open.progs.ccp_cong_control_2.set_autoload(!four);
     open.progs.ccp_in_ack_event.set_autoload(!four);
-    for ops in [open.struct_ops.ccp_ops, open.struct_ops.ccp_ops_2] {
-        // SAFETY: libbpf's own copy of the operations, which lives as long as the open object.
-        let name = unsafe { &mut (*ops).name };
-        name.fill(0);
-        for (to, from) in name.iter_mut().zip(options.name.bytes()) {
-            *to = from as _;
-        }
-    }
     Ok(())
+}
+
+/// The operations of the name at place `i`.
+fn operations<'m, 'o>(
+    maps: &'m mut CcpMaps<'o>,
+    signature: Signature,
+    i: usize,
+) -> Option<&'m mut MapMut<'o>> {
+    let (new, old) = match i {
+        0 => (&mut maps.ccp_ops_0, &mut maps.ccp_old_0),
+        1 => (&mut maps.ccp_ops_1, &mut maps.ccp_old_1),
+        2 => (&mut maps.ccp_ops_2, &mut maps.ccp_old_2),
+        3 => (&mut maps.ccp_ops_3, &mut maps.ccp_old_3),
+        4 => (&mut maps.ccp_ops_4, &mut maps.ccp_old_4),
+        5 => (&mut maps.ccp_ops_5, &mut maps.ccp_old_5),
+        6 => (&mut maps.ccp_ops_6, &mut maps.ccp_old_6),
+        7 => (&mut maps.ccp_ops_7, &mut maps.ccp_old_7),
+        // `Options::validate` lets no more through.
+        MAX_NAMES.. => return None,
+    };
+    Some(match signature {
+        Signature::FourArguments => new,
+        Signature::TwoArguments => old,
+    })
 }
 
 /// Maps that an earlier daemon pinned must be what we would have made, but for the number of

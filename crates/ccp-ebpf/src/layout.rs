@@ -19,6 +19,8 @@ pub const MAX_PROGRAMS: usize = 256;
 pub const MAX_FLOWS: u32 = 65_536;
 /// Largest window, in packets, that is ever written to a socket.
 pub const MAX_CWND_PACKETS: u32 = 1 << 20;
+/// Names that are registered at a time.
+pub const MAX_NAMES: usize = 8;
 /// `Flow::slot` of a flow without one.
 pub const NO_SLOT: u32 = u32::MAX;
 

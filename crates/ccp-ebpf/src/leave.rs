@@ -40,14 +40,27 @@ pub struct Left {
     pub remaining: u32,
 }
 
-/// Moves every socket named `name`, and resets every default, in all namespaces found.
-pub(crate) fn leave(name: &str) -> io::Result<Left> {
+/// Most names that sockets are looked for by at a time: `LEAVE_NAMES` in `leave.bpf.c`.
+const MOST_NAMES: usize = 16;
+
+/// Moves every socket that uses one of `names`, and resets every default, in all namespaces found.
+pub(crate) fn leave(names: &[String]) -> io::Result<Left> {
+    let mut left = Left::default();
+    for names in names.chunks(MOST_NAMES) {
+        leave_some(names, &mut left)?;
+    }
+    Ok(left)
+}
+
+fn leave_some(names: &[String], left: &mut Left) -> io::Result<()> {
     let mut object = MaybeUninit::uninit();
     let (skel, log) = listening(|| {
         let mut open = LeaveSkelBuilder::default().open(&mut object)?;
         if let Some(data) = open.maps.rodata_data.as_deref_mut() {
-            for (to, from) in data.leave_name.iter_mut().zip(name.bytes()) {
-                *to = from;
+            for (to, name) in data.leave_names.iter_mut().zip(names) {
+                for (to, from) in to.iter_mut().zip(name.bytes()) {
+                    *to = from;
+                }
             }
         }
         open.load()
@@ -55,37 +68,41 @@ pub(crate) fn leave(name: &str) -> io::Result<Left> {
     let skel = skel.map_err(|e| io::Error::other(format!("{e}\n{log}")))?;
     let link = skel.progs.leave.attach().map_err(other)?;
 
-    let mut left = Left::default();
     // A namespace other than the initial one may choose what the administrator allowed only: if
     // not CUBIC, then the initial one's default, which is what new namespaces get; else Reno,
     // which is always allowed.
     let usual = fs::read_to_string(DEFAULT)?.trim().to_owned();
     let mut defaults = vec![NATIVE, usual.as_str(), "reno"];
-    defaults.retain(|d| *d != name);
+    defaults.retain(|d| !names.iter().any(|name| name == d));
     for (inum, path) in namespaces() {
-        match in_namespace(&path, || leave_here(&link, name, &defaults)) {
+        match in_namespace(&path, || leave_here(&link, names, &defaults)) {
             Ok(reset) => left.defaults_reset += u32::from(reset),
             // It may have gone meanwhile.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => left
-                .unreached
-                .push(format!("{inum} ({}): {e}", path.display())),
+            Err(e) => {
+                let line = format!("{inum} ({}): {e}", path.display());
+                if !left.unreached.contains(&line) {
+                    left.unreached.push(line);
+                }
+            }
         }
     }
     if let Some(data) = skel.maps.bss_data.as_deref() {
-        left.moved = data.moved;
-        left.refused = data.refused;
+        left.moved += data.moved;
+        left.refused += data.refused;
     }
-    Ok(left)
+    Ok(())
 }
 
 /// In the namespace of this thread; whether its default was reset.
-fn leave_here(link: &Link, name: &str, defaults: &[&str]) -> io::Result<bool> {
+fn leave_here(link: &Link, names: &[String], defaults: &[&str]) -> io::Result<bool> {
     // First the default, or new sockets would still get our name.
-    let reset = fs::read_to_string(DEFAULT)?.trim() == name;
+    let default = fs::read_to_string(DEFAULT)?;
+    let default = default.trim();
+    let reset = names.iter().any(|name| name == default);
     if reset && !defaults.iter().any(|d| fs::write(DEFAULT, d).is_ok()) {
         return Err(io::Error::other(format!(
-            "its default is `{name}`, and none of {defaults:?} can be put there"
+            "its default is `{default}`, and none of {defaults:?} can be put there"
         )));
     }
     let mut iter = Iter::new(link).map_err(other)?;

@@ -34,7 +34,7 @@ pub use error::{AttachError, HostError, InstallError, MailboxError};
 pub use host::{HostInfo, Signature, check_host};
 pub use leave::Left;
 pub use mailbox::{Mailbox, NATIVE};
-pub use options::{Namespaces, Options, OptionsError};
+pub use options::{Name, Namespaces, Options, OptionsError};
 pub use registers::register_table;
 pub use ring::Ring;
 pub use stats::{Counters, FlowSnapshot, Mode};

@@ -14,15 +14,7 @@ use crate::maps::other;
 /// Registers the freshly loaded `ops` under `name`, or puts them in the place of what the pinned
 /// link holds. The link is pinned afterwards.
 pub(crate) fn register(ops: &mut MapMut<'_>, name: &str, pin: &Path) -> Result<Link, AttachError> {
-    let pinned = if pin.exists() {
-        Some(Link::open(pin).map_err(|e| AttachError::Pin {
-            action: "open",
-            path: pin.to_owned(),
-            source: other(e),
-        })?)
-    } else {
-        None
-    };
+    let pinned = pin.exists().then(|| open(pin)).transpose()?;
     // Gives the kernel the operations and tries to register their name. While a pinned link holds
     // the name, this ends with "exists", and the operations are ready to be put into that link.
     let (registered, log) = listening(|| ops.attach_struct_ops());
@@ -51,6 +43,15 @@ pub(crate) fn register(ops: &mut MapMut<'_>, name: &str, pin: &Path) -> Result<L
         }),
         (Err(source), _) => Err(AttachError::Load { source, log }),
     }
+}
+
+/// The link that is pinned there.
+pub(crate) fn open(pin: &Path) -> Result<Link, AttachError> {
+    Link::open(pin).map_err(|e| AttachError::Pin {
+        action: "open",
+        path: pin.to_owned(),
+        source: other(e),
+    })
 }
 
 /// Lets `link` hold `ops` from now on.

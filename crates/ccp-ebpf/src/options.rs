@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::layout::MAX_FLOWS;
+use crate::layout::{MAX_FLOWS, MAX_NAMES};
 
 /// Whose flows are taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -20,12 +20,26 @@ pub enum Namespaces {
     Any,
 }
 
+/// A further name that sockets may ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Name {
+    /// The name, of the same form as [`Options::name`].
+    pub name: String,
+    /// Whether sockets that use it negotiate ECN, whatever `net.ipv4.tcp_ecn` says (the kernel's
+    /// `TCP_CONG_NEEDS_ECN`). Their SYNs are marked as ECN-capable too, which Linux accepts only
+    /// where the listening socket uses such a name as well (or `dctcp`).
+    pub ecn: bool,
+}
+
 /// How to attach.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// What sockets ask for (`TCP_CONGESTION`): 1 to 15 letters, digits, `_` or `.`.
     /// Default: `ccp`.
     pub name: String,
+    /// Further names of the same datapath, at most 7. Which one a flow uses, its CREATE says as
+    /// the algorithm that it asks for. Default: none.
+    pub more_names: Vec<Name>,
     /// Whose flows are taken.
     pub namespaces: Namespaces,
     /// Age of the heartbeat after which flows go on with native CUBIC: 10 ms to 1 h.
@@ -48,6 +62,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             name: "ccp".into(),
+            more_names: Vec::new(),
             namespaces: Namespaces::default(),
             fallback_after: Duration::from_secs(1),
             max_flows: MAX_FLOWS,
@@ -69,6 +84,18 @@ pub enum OptionsError {
         name: String,
         /// What is wrong with it.
         problem: &'static str,
+    },
+    /// The same name is given twice.
+    #[error("the name `{name}` is given twice")]
+    NameTwice {
+        /// The name.
+        name: String,
+    },
+    /// Too many names.
+    #[error("{got} names are given, but one datapath registers at most {MAX_NAMES}")]
+    TooManyNames {
+        /// How many.
+        got: usize,
     },
     /// `fallback_after` is out of range.
     #[error("fallback_after is {got:?}, but must be from 10 ms to 1 h")]
@@ -106,25 +133,27 @@ impl Options {
         }
     }
 
+    /// All names, the first one first, and whether their sockets negotiate ECN.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&str, bool)> {
+        let more = self.more_names.iter().map(|n| (n.name.as_str(), n.ecn));
+        std::iter::once((self.name.as_str(), false)).chain(more)
+    }
+
     /// Checks every value against its range; `attach` does so too.
     ///
     /// # Errors
     /// The first option out of its range.
     pub fn validate(&self) -> Result<(), OptionsError> {
-        let name = |problem| OptionsError::Name {
-            name: self.name.clone(),
-            problem,
-        };
-        if self.name.is_empty() {
-            return Err(name("empty"));
+        let mut seen = Vec::new();
+        for (name, _) in self.names() {
+            check_name(name)?;
+            if seen.contains(&name) {
+                return Err(OptionsError::NameTwice { name: name.into() });
+            }
+            seen.push(name);
         }
-        if self.name.len() > 15 {
-            return Err(name("too long"));
-        }
-        // The kernel's rule for names that come with BPF; "." and ".." would not do as a directory.
-        let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'.';
-        if !self.name.bytes().all(valid) || self.name.bytes().all(|b| b == b'.') {
-            return Err(name("not a name"));
+        if seen.len() > MAX_NAMES {
+            return Err(OptionsError::TooManyNames { got: seen.len() });
         }
         let range = Duration::from_millis(10)..=Duration::from_secs(3600);
         if !range.contains(&self.fallback_after) {
@@ -149,6 +178,24 @@ impl Options {
         }
         Ok(())
     }
+}
+
+fn check_name(name: &str) -> Result<(), OptionsError> {
+    // The kernel's rule for names that come with BPF; "." and ".." would not do as a directory.
+    let valid = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'.';
+    let problem = if name.is_empty() {
+        "empty"
+    } else if name.len() > 15 {
+        "too long"
+    } else if !name.bytes().all(valid) || name.bytes().all(|b| b == b'.') {
+        "not a name"
+    } else {
+        return Ok(());
+    };
+    Err(OptionsError::Name {
+        name: name.to_owned(),
+        problem,
+    })
 }
 
 #[cfg(test)]
@@ -178,6 +225,26 @@ mod tests {
                 "{error}"
             );
         }
+    }
+
+    #[test]
+    fn further_names_are_checked_too() {
+        let with = |names: &[&str]| {
+            let name = |n: &&str| Name {
+                name: (*n).to_owned(),
+                ecn: true,
+            };
+            let options = Options {
+                more_names: names.iter().map(name).collect(),
+                ..Options::default()
+            };
+            options.validate().map_err(|e| e.to_string())
+        };
+        assert_eq!(with(&["a", "b", "c", "d", "e", "f", "g"]), Ok(()));
+        let error = with(&["a", "b", "c", "d", "e", "f", "g", "h"]).unwrap_err();
+        assert!(error.contains("at most 8"), "{error}");
+        assert!(with(&["ccp"]).unwrap_err().contains("twice"));
+        assert!(with(&["ccp-cubic"]).unwrap_err().contains("not a name"));
     }
 
     #[test]

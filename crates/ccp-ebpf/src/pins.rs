@@ -3,6 +3,7 @@
 //! ```text
 //! <pin_root>/<name>/          locked while a process runs the datapath
 //!     link                    the registration of the name
+//!     link-<another name>     that of a further one
 //!     v<layout>/<map>         the maps that live flows share with the daemon
 //! ```
 //! The link stands outside of the version, so that a daemon with another layout can take the
@@ -22,6 +23,8 @@ use crate::error::AttachError;
 use crate::layout::LAYOUT_VERSION;
 
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
+/// What the pins of further names begin with; no name has a hyphen.
+const FURTHER: &str = "link-";
 const USUAL_MOUNT: &str = "/sys/fs/bpf";
 
 /// The directory of one datapath, locked by this process.
@@ -98,9 +101,33 @@ impl Pins {
         self.mounted.as_deref()
     }
 
-    /// The name's registration.
+    /// The registration of the first name, that of the directory.
     pub(crate) fn link(&self) -> PathBuf {
         self.dir.join("link")
+    }
+
+    /// The registration of `name`, the first one or a further one.
+    pub(crate) fn link_of(&self, name: &str) -> PathBuf {
+        if name == self.name {
+            self.link()
+        } else {
+            self.dir.join(format!("{FURTHER}{name}"))
+        }
+    }
+
+    /// Every name whose registration is pinned.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let file = entry.file_name();
+            match file.to_str() {
+                Some("link") => names.push(self.name.clone()),
+                Some(file) => names.extend(file.strip_prefix(FURTHER).map(str::to_owned)),
+                None => {}
+            }
+        }
+        names.sort_unstable();
+        names
     }
 
     /// The maps of our layout.

@@ -161,6 +161,8 @@ static __always_inline void announce(struct sock *sk, struct ccp_flow *f, u32 no
 	c.sock_id = f->sock_id;
 	c.mss = tp->mss_cache;
 	c.init_cwnd = tp->snd_cwnd * c.mss;
+	/* The name that the socket uses: the daemon knows what it stands for. */
+	bpf_probe_read_kernel_str(c.cong_alg, 16, ((struct inet_connection_sock *)sk)->icsk_ca_ops->name);
 	addresses(sk, &c);
 	c.generation = f->generation;
 	c.origin = f->mark;

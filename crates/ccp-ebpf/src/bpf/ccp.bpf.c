@@ -362,32 +362,45 @@ void BPF_PROG(ccp_pkts_acked, struct sock *sk, const struct ack_sample *sample)
 		cubictcp_acked(sk, sample);
 }
 
-/* The loader keeps one of the two, gives it the name and attaches it. */
-SEC(".struct_ops.link")
-struct tcp_congestion_ops ccp_ops = {
-	.init = (void *)ccp_init,
-	.release = (void *)ccp_release,
-	.ssthresh = (void *)ccp_ssthresh,
-	.set_state = (void *)ccp_set_state,
-	.cwnd_event = (void *)ccp_cwnd_event,
-	.pkts_acked = (void *)ccp_pkts_acked,
-	.cong_control = (void *)ccp_cong_control,
-	.undo_cwnd = (void *)ccp_undo_cwnd,
-	.flags = TCP_CONG_NON_RESTRICTED,
-	.name = "ccp",
-};
+/*
+ * One per name and signature of cong_control: the loader keeps those it needs, gives them their names and flags, and attaches them. All share programs
+ * and maps.
+ */
+#define CCP_OPS(n)                                                                                                                                   \
+	SEC(".struct_ops.link")                                                                                                                      \
+	struct tcp_congestion_ops ccp_ops_##n = {                                                                                                    \
+		.init = (void *)ccp_init,                                                                                                            \
+		.release = (void *)ccp_release,                                                                                                      \
+		.ssthresh = (void *)ccp_ssthresh,                                                                                                    \
+		.set_state = (void *)ccp_set_state,                                                                                                  \
+		.cwnd_event = (void *)ccp_cwnd_event,                                                                                                \
+		.pkts_acked = (void *)ccp_pkts_acked,                                                                                                \
+		.cong_control = (void *)ccp_cong_control,                                                                                            \
+		.undo_cwnd = (void *)ccp_undo_cwnd,                                                                                                  \
+		.flags = TCP_CONG_NON_RESTRICTED,                                                                                                    \
+		.name = "ccp",                                                                                                                       \
+	};                                                                                                                                           \
+	SEC(".struct_ops.link")                                                                                                                      \
+	struct tcp_congestion_ops ccp_old_##n = {                                                                                                    \
+		.init = (void *)ccp_init,                                                                                                            \
+		.release = (void *)ccp_release,                                                                                                      \
+		.ssthresh = (void *)ccp_ssthresh,                                                                                                    \
+		.set_state = (void *)ccp_set_state,                                                                                                  \
+		.cwnd_event = (void *)ccp_cwnd_event,                                                                                                \
+		.in_ack_event = (void *)ccp_in_ack_event,                                                                                            \
+		.pkts_acked = (void *)ccp_pkts_acked,                                                                                                \
+		.cong_control = (void *)ccp_cong_control_2,                                                                                          \
+		.undo_cwnd = (void *)ccp_undo_cwnd,                                                                                                  \
+		.flags = TCP_CONG_NON_RESTRICTED,                                                                                                    \
+		.name = "ccp",                                                                                                                       \
+	}
 
-SEC(".struct_ops.link")
-struct tcp_congestion_ops ccp_ops_2 = {
-	.init = (void *)ccp_init,
-	.release = (void *)ccp_release,
-	.ssthresh = (void *)ccp_ssthresh,
-	.set_state = (void *)ccp_set_state,
-	.cwnd_event = (void *)ccp_cwnd_event,
-	.in_ack_event = (void *)ccp_in_ack_event,
-	.pkts_acked = (void *)ccp_pkts_acked,
-	.cong_control = (void *)ccp_cong_control_2,
-	.undo_cwnd = (void *)ccp_undo_cwnd,
-	.flags = TCP_CONG_NON_RESTRICTED,
-	.name = "ccp",
-};
+/* CCP_MAX_NAMES of them. */
+CCP_OPS(0);
+CCP_OPS(1);
+CCP_OPS(2);
+CCP_OPS(3);
+CCP_OPS(4);
+CCP_OPS(5);
+CCP_OPS(6);
+CCP_OPS(7);

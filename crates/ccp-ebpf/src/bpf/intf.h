@@ -16,6 +16,7 @@
 #define CCP_MAX_CONTROL 18
 #define CCP_MAX_PROGRAMS 256 /* indices 1..255; 0 = no program */
 #define CCP_MAX_FLOWS 65536
+#define CCP_MAX_NAMES 8 /* registered at a time, for one datapath */
 #define CCP_MAX_CWND_PACKETS (1 << 20) /* above TCP's largest window for any usual MSS */
 #define CCP_NO_SLOT 0xffffffffu
 

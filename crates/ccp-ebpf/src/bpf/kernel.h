@@ -119,10 +119,14 @@ struct inet_sock {
 	struct sock sk;
 };
 
-struct tcp_congestion_ops;
+/* For reading; the one below is for defining ours. */
+struct tcp_congestion_ops___read {
+	char name[16];
+};
 
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
+	const struct tcp_congestion_ops___read *icsk_ca_ops;
 	__u8 icsk_ca_state : 5;
 	__u32 icsk_rto;
 	__u64 icsk_ca_priv[13];

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
-/* Moves every socket of one network namespace that uses our name, listening ones included, to the system's CUBIC. Run by reading the iterator once. */
+/* Moves every socket of one network namespace that uses one of our names, listening ones included, to the system's CUBIC. Run by reading the iterator once. */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_core_read.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
+#define LEAVE_NAMES 16
+
 /* Set by the loader before loading; zero-padded. */
-const volatile u8 leave_name[16] = {};
+const volatile u8 leave_names[LEAVE_NAMES][16] = {};
 /* Sockets moved, and sockets that refused. */
 u32 moved = 0, refused = 0;
 
@@ -18,7 +20,8 @@ int leave(struct bpf_iter__tcp *ctx)
 	char cubic[8] = "cubic";
 	u8 name[16] = {};
 	struct tcp_sock *tp;
-	int i;
+	bool ours = false;
+	int i, n;
 
 	if (!skc)
 		return 0;
@@ -27,12 +30,14 @@ int leave(struct bpf_iter__tcp *ctx)
 		return 0;
 	if (bpf_getsockopt(tp, IPPROTO_TCP, TCP_CONGESTION, name, sizeof(name)))
 		return 0;
-	for (i = 0; i < 16; i++) {
-		if (name[i] != leave_name[i])
-			return 0;
-		if (!name[i])
-			break;
+	for (n = 0; n < LEAVE_NAMES && !ours; n++) {
+		ours = leave_names[n][0];
+		for (i = 0; i < 16; i++)
+			if (name[i] != leave_names[n][i])
+				ours = false;
 	}
+	if (!ours)
+		return 0;
 	if (bpf_setsockopt(tp, IPPROTO_TCP, TCP_CONGESTION, cubic, 5))
 		__sync_fetch_and_add(&refused, 1);
 	else

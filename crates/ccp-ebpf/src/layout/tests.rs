@@ -182,6 +182,7 @@ fn the_mirror_has_the_headers_constants() {
         ("CCP_MAX_CONTROL", MAX_CONTROL as u64),
         ("CCP_MAX_PROGRAMS", MAX_PROGRAMS as u64),
         ("CCP_MAX_FLOWS", u64::from(MAX_FLOWS)),
+        ("CCP_MAX_NAMES", MAX_NAMES as u64),
         ("CCP_REG_CWND", REG_CWND as u64),
         ("CCP_REG_RATE", REG_RATE as u64),
         ("CCP_REG_MICROS", REG_MICROS as u64),

@@ -99,6 +99,11 @@ impl Attached {
             Some(TcpDatapath::attach(self.options.clone()).unwrap_or_else(|e| panic!("{e}")));
     }
 
+    /// Other options for the next start.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut Options)) {
+        change(&mut self.options);
+    }
+
     pub(crate) fn datapath_mut(&mut self) -> &mut TcpDatapath {
         self.datapath.as_mut().unwrap()
     }

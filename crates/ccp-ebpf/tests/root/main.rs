@@ -4,5 +4,6 @@ mod common;
 mod root_attach;
 mod root_fallback;
 mod root_measurements;
+mod root_names;
 mod root_recovery;
 mod root_steer;

@@ -267,10 +267,11 @@ fn root_a_stop_bears_pins_that_were_removed_by_hand() {
     let name = attached.name().to_owned();
     let dir = attached.options().pin_root.join(&name);
     fs::remove_file(dir.join("link")).unwrap();
-    for entry in fs::read_dir(dir.join("v1")).unwrap() {
+    let maps = format!("v{}", ccp_ebpf::layout::LAYOUT_VERSION);
+    for entry in fs::read_dir(dir.join(&maps)).unwrap() {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }
-    fs::remove_dir(dir.join("v1")).unwrap();
+    fs::remove_dir(dir.join(&maps)).unwrap();
     fs::remove_dir(&dir).unwrap();
     attached.detach();
     assert!(!is_registered(&name));
