@@ -23,6 +23,8 @@ pub enum DatapathConfig {
 pub struct TcpConfig {
     /// What sockets ask for (`TCP_CONGESTION`): 1 to 15 letters, digits, `_` or `.`. Default `ccp`.
     pub name: String,
+    /// Further names of the same datapath, at most seven: `names`.
+    pub names: Vec<TcpName>,
     /// Whose flows are taken.
     pub namespaces: Namespaces,
     /// How long flows go on without a sign of life from the daemon before the kernel's CUBIC takes
@@ -31,6 +33,18 @@ pub struct TcpConfig {
     /// How many flows are steered at once; more run natively. A power of two from 1 to 65,536, the
     /// default. Each costs 384 bytes of kernel memory from the start.
     pub max_flows: u32,
+}
+
+/// A further name that sockets may ask for: one of `names`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpName {
+    /// The name, of the same form as the datapath's.
+    pub name: String,
+    /// What its sockets ask for by it: rules match it as `requested`. Nothing by default.
+    pub requests: Option<String>,
+    /// Whether its sockets negotiate ECN, whatever `net.ipv4.tcp_ecn` says. Default: no.
+    pub ecn: bool,
 }
 
 /// Which network namespaces' flows are taken; those of others run natively.
@@ -56,6 +70,8 @@ pub struct UnixConfig {
     pub max_flows: u32,
 }
 
+/// How many names kernel TCP registers besides the first one.
+pub(super) const MOST_MORE_NAMES: usize = 7;
 /// The highest number of flows of kernel TCP: slots are named with 16 bits.
 const MOST_TCP_FLOWS: u32 = 65_536;
 /// The highest number of flows of a Unix socket.
@@ -65,6 +81,7 @@ impl Default for TcpConfig {
     fn default() -> Self {
         Self {
             name: "ccp".to_owned(),
+            names: Vec::new(),
             namespaces: Namespaces::default(),
             fallback_after: Duration::from_secs(1),
             max_flows: MOST_TCP_FLOWS,
@@ -102,6 +119,14 @@ impl DatapathConfig {
         })
     }
 
+    /// Whether `name` is its name, or one of them.
+    pub(super) fn has_name(&self, name: &str) -> bool {
+        match self {
+            Self::Tcp(tcp) => tcp.name == name || tcp.names.iter().any(|n| n.name == name),
+            Self::Unix(_) => self.name() == name,
+        }
+    }
+
     /// The name by which rules and listings know it: what sockets ask for, or the socket's path.
     #[must_use]
     pub fn name(&self) -> String {
@@ -114,27 +139,16 @@ impl DatapathConfig {
 
 impl TcpConfig {
     fn read(section: &Section<'_>) -> Self {
-        const NAME: &str = "1 to 15 letters, digits, `_` or `.`";
         const NAMESPACES: [(&str, Namespaces); 2] =
             [("initial", Namespaces::Initial), ("any", Namespaces::Any)];
         let default = Self::default();
-        let name = section.text("name", NAME).and_then(|found| {
-            let name = found.value;
-            let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
-            if (1..=15).contains(&name.len())
-                && name.chars().all(plain)
-                && name.chars().any(|c| c != '.')
-            {
-                Some(name.to_owned())
-            } else {
-                found.wrong(NAME)
-            }
-        });
+        let name = socket_name(section);
         let fallback_after = section
             .integer("fallback_after_ms", 100..=60_000, "milliseconds")
             .map(|found| Duration::from_millis(found.value));
         Self {
             name: name.unwrap_or(default.name),
+            names: names(section),
             namespaces: section
                 .choice("namespaces", &NAMESPACES)
                 .unwrap_or(default.namespaces),
@@ -143,6 +157,50 @@ impl TcpConfig {
                 .unwrap_or(default.max_flows),
         }
     }
+}
+
+/// What sockets ask for.
+fn socket_name(section: &Section<'_>) -> Option<String> {
+    const NAME: &str = "1 to 15 letters, digits, `_` or `.`";
+    let found = section.text("name", NAME)?;
+    let name = found.value;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '.';
+    if (1..=15).contains(&name.len()) && name.chars().all(plain) && name.chars().any(|c| c != '.') {
+        Some(name.to_owned())
+    } else {
+        found.wrong(NAME)
+    }
+}
+
+/// Further names.
+fn names(section: &Section<'_>) -> Vec<TcpName> {
+    const REQUESTS: &str = "the name of an algorithm, of 1 to 63 bytes";
+    let sections = section.sections("names").unwrap_or_default();
+    let mut names = Vec::new();
+    for entry in sections {
+        let name = socket_name(&entry);
+        if !entry.has("name") {
+            entry.missing("name", "what sockets ask for");
+        }
+        let requests = entry.text("requests", REQUESTS).and_then(|found| {
+            let fits = (1..=63).contains(&found.value.len()) && !found.value.contains('\0');
+            if fits {
+                Some(found.value.to_owned())
+            } else {
+                found.wrong(REQUESTS)
+            }
+        });
+        let ecn = entry.boolean("ecn").is_some_and(|found| found.value);
+        entry.finish();
+        if let Some(name) = name {
+            names.push(TcpName {
+                name,
+                requests,
+                ecn,
+            });
+        }
+    }
+    names
 }
 
 impl UnixConfig {

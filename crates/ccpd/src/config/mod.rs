@@ -14,7 +14,7 @@ use ccp_core::keys::{Section, Source};
 use ccp_core::{Params, SourceText};
 
 pub use ccp_core::keys::{Problem, Problems};
-pub use datapath::{DatapathConfig, Namespaces, TcpConfig, UnixConfig};
+pub use datapath::{DatapathConfig, Namespaces, TcpConfig, TcpName, UnixConfig};
 pub use policy::{PolicyConfig, RuleConfig};
 pub use problem::ConfigError;
 
@@ -144,12 +144,13 @@ fn datapaths(sections: Vec<Section<'_>>, control: &Path, source: &Source) -> Vec
         let Some(datapath) = DatapathConfig::read(&section) else {
             continue;
         };
+        check_names(&section, &datapath, &datapaths, source);
         let name = datapath.name();
         let twice = match &datapath {
             DatapathConfig::Unix(unix) if unix.path == control => {
                 Some("is the control socket's path already (`ccpd.control`)")
             }
-            _ if datapaths.iter().any(|d| d.name() == name) => {
+            _ if datapaths.iter().any(|d| d.has_name(&name)) => {
                 Some("is another datapath's already: each needs its own")
             }
             _ => None,
@@ -166,6 +167,33 @@ fn datapaths(sections: Vec<Section<'_>>, control: &Path, source: &Source) -> Vec
         datapaths.push(datapath);
     }
     datapaths
+}
+
+/// Further names of a datapath must be names of no other, and each once.
+fn check_names(
+    section: &Section<'_>,
+    datapath: &DatapathConfig,
+    before: &[DatapathConfig],
+    source: &Source,
+) {
+    let DatapathConfig::Tcp(tcp) = datapath else {
+        return;
+    };
+    let (path, span) = (section.path(), section.span_of("names"));
+    let (count, most) = (tcp.names.len(), datapath::MOST_MORE_NAMES);
+    if count > most {
+        let text = format!("{path}.names: {count} names are more than {most}, besides the first");
+        source.problem(&span, text);
+    }
+    for (i, name) in tcp.names.iter().map(|n| &n.name).enumerate() {
+        let twice = *name == tcp.name
+            || tcp.names.iter().take(i).any(|n| n.name == *name)
+            || before.iter().any(|d| d.has_name(name));
+        if twice {
+            let text = format!("{path}.names[{i}].name = \"{name}\" is another name already");
+            source.problem(&span, text);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -53,6 +53,17 @@ refusals! {
     tcp_no_flows: "[[datapath]]\nkind = 'tcp'\nmax_flows = 0\n";
     tcp_flows_are_no_power_of_two: "[[datapath]]\nkind = 'tcp'\nmax_flows = 1000\n";
     tcp_name_of_dots: "[[datapath]]\nkind = 'tcp'\nname = '..'\n";
+    tcp_names_is_no_list: "[[datapath]]\nkind = 'tcp'\nnames = 'ccp_cubic'\n";
+    tcp_names_without_name: "[[datapath]]\nkind = 'tcp'\nnames = [{ requests = 'cubic' }]\n";
+    tcp_names_with_a_hyphen: "[[datapath]]\nkind = 'tcp'\nnames = [{ name = 'ccp-cubic' }]\n";
+    tcp_names_unknown_key: "[[datapath]]\nkind = 'tcp'\nnames = [{ name = 'a', request = 'cubic' }]\n";
+    tcp_names_requests_nothing: "[[datapath]]\nkind = 'tcp'\nnames = [{ name = 'a', requests = '' }]\n";
+    tcp_names_ecn_is_no_boolean: "[[datapath]]\nkind = 'tcp'\nnames = [{ name = 'a', ecn = 1 }]\n";
+    tcp_names_twice: "[[datapath]]\nkind = 'tcp'\nnames = [{ name = 'a' }, { name = 'a' }]\n";
+    tcp_names_has_its_own: "[[datapath]]\nkind = 'tcp'\nnames = [{ name = 'ccp' }]\n";
+    tcp_names_of_another: "[[datapath]]\nkind = 'tcp'\n[[datapath]]\nkind = 'tcp'\nname = 'b'\nnames = [{ name = 'ccp' }]\n";
+    tcp_name_is_a_further_one_of_another: "[[datapath]]\nkind = 'tcp'\nnames = [{ name = 'b' }]\n[[datapath]]\nkind = 'tcp'\nname = 'b'\n";
+    tcp_too_many_names: "[[datapath]]\nkind = 'tcp'\nnames = [{name='a'},{name='b'},{name='c'},{name='d'},{name='e'},{name='f'},{name='g'},{name='h'}]\n";
     tcp_too_many_flows: "[[datapath]]\nkind = 'tcp'\nmax_flows = 65537\n";
     tcp_fewer_than_no_flows: "[[datapath]]\nkind = 'tcp'\nmax_flows = -1\n";
     tcp_same_name_twice: "[[datapath]]\nkind = 'tcp'\n[[datapath]]\nkind = 'tcp'\nname = 'ccp'\n";
@@ -260,6 +271,11 @@ mod sample {
             .iter()
             .find(|d| matches!(d, DatapathConfig::Unix(_)));
         assert_eq!(unix, Some(&DatapathConfig::Unix(UnixConfig::default())));
+        let Some(DatapathConfig::Tcp(tcp)) = config.datapaths.first() else {
+            panic!("{config:?}");
+        };
+        assert_eq!(tcp.names[0].requests.as_deref(), Some("cubic"));
+        assert!(tcp.names[1].ecn && tcp.names[1].requests.is_none());
         assert!(config.algorithms.iter().any(|a| a.kind() == "constant"));
         assert_eq!(config.policy.rules.len(), 2);
     }
@@ -278,7 +294,7 @@ mod sample {
         assert_eq!(keys(&table["ccpd"]), "control");
         assert_eq!(
             keys(&table["datapath"][0]),
-            "fallback_after_ms kind max_flows name namespaces"
+            "fallback_after_ms kind max_flows name names namespaces"
         );
         assert_eq!(keys(&table["datapath"][1]), "kind max_flows mode path");
         assert_eq!(keys(&table["algorithms"]["reno"]), "kind report");

@@ -1,6 +1,7 @@
 //! Linux kernel TCP: one task that reads the frames of all flows and, by the same token, gives the
 //! signs of life on which the kernel side lets programs run.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, RawFd};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,7 +11,7 @@ use ccp_core::{Command, Form, Place, ProgramTable, SessionOptions};
 use ccp_ebpf::layout::FIELD_CONTROL;
 use ccp_ebpf::{AttachError, InstallError, Mailbox, MailboxError, Options, Ring, TcpDatapath};
 use ccp_types::{Bytes, FlowState, Micros, Rate, SockId};
-use ccp_wire::{Capabilities, Features};
+use ccp_wire::{Capabilities, Features, Kind, Message, frames};
 use smallvec::SmallVec;
 use thiserror::Error;
 use tokio::io::Interest;
@@ -19,7 +20,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 use super::link::Link;
-use crate::config::{Namespaces, TcpConfig};
+use crate::config::{Namespaces, TcpConfig, TcpName};
 use crate::outlet::{Observed, Outlet, Sent};
 use crate::shared::Shared;
 use crate::turns::give_way;
@@ -80,6 +81,7 @@ pub(crate) struct TcpPath {
     shared: Arc<Shared>,
     fallback_after: Duration,
     name: String,
+    names: Names,
     /// How many ends of flows were lost when the flows that are missing were last looked for.
     lost_ends: u64,
 }
@@ -114,6 +116,7 @@ impl TcpPath {
             link,
             shared,
             fallback_after: config.fallback_after,
+            names: Names::new(&config),
             name: config.name,
             lost_ends: 0,
         })
@@ -151,8 +154,11 @@ impl TcpPath {
                 () = stop.cancelled() => return Ok(()),
                 ready = self.ring.readable_mut() => {
                     let mut ready = ready?;
-                    let link = &mut self.link;
-                    let read = ready.get_inner_mut().0.consume(BATCH, |frame| link.on_bytes(frame));
+                    let (link, names) = (&mut self.link, &self.names);
+                    let read = ready
+                        .get_inner_mut()
+                        .0
+                        .consume(BATCH, |frame| names.pass(frame, link));
                     more = read >= BATCH;
                     if !more {
                         ready.clear_ready();
@@ -207,12 +213,12 @@ impl TcpPath {
             return;
         }
         // In the ring may be announcements of flows that have ended since.
-        let link = &mut self.link;
+        let (link, names) = (&mut self.link, &self.names);
         let read = self
             .ring
             .get_mut()
             .0
-            .consume(BATCH, |frame| link.on_bytes(frame));
+            .consume(BATCH, |frame| names.pass(frame, link));
         if read >= BATCH {
             return;
         }
@@ -222,6 +228,38 @@ impl TcpPath {
             .end_missing(|sock_id| tcp.flow(sock_id.0).is_some());
         link.drain();
         info!(datapath = %self.name, flows, "flows ended whose messages of it were lost");
+    }
+}
+
+/// What flows ask for by the name that they use.
+#[derive(Debug)]
+struct Names(HashMap<String, String>);
+
+impl Names {
+    fn new(config: &TcpConfig) -> Self {
+        let requests = |name: &TcpName| Some((name.name.clone(), name.requests.clone()?));
+        Self(config.names.iter().filter_map(requests).collect())
+    }
+
+    /// Passes on a frame of the kernel's, in whose announcements stands the name that the socket
+    /// uses: what it asks for by it is for us to say.
+    fn pass(&self, frame: &[u8], link: &mut Link) {
+        let announces = frame
+            .first_chunk()
+            .is_some_and(|kind| u16::from_le_bytes(*kind) == Kind::Create.to_wire());
+        if !announces {
+            return link.on_bytes(frame);
+        }
+        for frame in frames(frame) {
+            match frame.and_then(|frame| frame.message()) {
+                Ok(Message::Create(mut create)) => {
+                    create.cong_alg = create.cong_alg.and_then(|name| self.0.get(&name).cloned());
+                    link.on_message(&Message::Create(create));
+                }
+                Ok(message) => link.on_message(&message),
+                Err(_) => link.session().on_garbage(),
+            }
+        }
     }
 }
 
@@ -452,6 +490,11 @@ fn options(config: &TcpConfig) -> Options {
         Namespaces::Initial => ccp_ebpf::Namespaces::Initial,
         Namespaces::Any => ccp_ebpf::Namespaces::Any,
     };
+    let name = |name: &TcpName| ccp_ebpf::Name {
+        name: name.name.clone(),
+        ecn: name.ecn,
+    };
+    options.more_names = config.names.iter().map(name).collect();
     options.fallback_after = config.fallback_after;
     options.max_flows = config.max_flows;
     options
