@@ -241,7 +241,9 @@ pub fn ewma(weight: u64, old: u64, sample: u64) -> Result<u64, Fault> {
         + (weight * (old % 10) + other * (sample % 10)) / 10)
 }
 
-fn wrapped_max(a: u64, b: u64) -> u64 {
+/// [`BinaryOp::WrappedMax`].
+#[must_use]
+pub fn wrapped_max(a: u64, b: u64) -> u64 {
     if a == 0 || b == 0 {
         return a | b;
     }
