@@ -75,7 +75,7 @@ pub use frame::{Frame, Frames, HEADER_LEN, Header, Kind, MAX_FRAME, frames};
 pub use hello::{Heartbeat, Hello};
 pub use install::{Install, MAX_LIBCCP_EXPRESSIONS, MAX_LIBCCP_FRAME, MAX_LIBCCP_INSTRUCTIONS};
 pub use install_ext::{InstallExt, ProgramError, VariableDef};
-pub use measure::{MAX_REPORT_FIELDS, Measure, MeasureBuf, ReportTrailer, Totals};
+pub use measure::{MAX_REPORT_FIELDS, Measure, MeasureBuf, ReportFrame, ReportTrailer, Totals};
 pub use message::{Encode, Message};
 pub use ready::{
     Capabilities, Features, MAX_ANNOUNCED_REGISTERS, MAX_REGISTER_NAME, Ready, VERSION,

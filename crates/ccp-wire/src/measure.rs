@@ -5,7 +5,7 @@ use ccp_types::{Bytes, SockId};
 
 use crate::read::Reader;
 use crate::write;
-use crate::{DecodeError, Encode, EncodeError, Kind, MAX_FRAME};
+use crate::{DecodeError, Encode, EncodeError, HEADER_LEN, Header, Kind, MAX_FRAME};
 
 /// The most fields that a report has: libccp's number of report registers.
 pub const MAX_REPORT_FIELDS: usize = 110;
@@ -180,6 +180,56 @@ impl Encode for MeasureBuf {
             self.trailer,
             self.totals,
         )
+    }
+}
+
+/// The longest report with its trailer.
+const MAX_REPORT_FRAME: usize = HEADER_LEN + 8 + 8 * MAX_REPORT_FIELDS + 8;
+
+/// Writes reports without allocating: for datapaths.
+#[derive(Clone, Debug)]
+pub struct ReportFrame([u8; MAX_REPORT_FRAME]);
+
+impl Default for ReportFrame {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ReportFrame {
+    /// Room for one report.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self([0; MAX_REPORT_FRAME])
+    }
+
+    /// The frame of a report of `program_uid` with `fields`, of which there may be
+    /// [`MAX_REPORT_FIELDS`]; further ones are left out.
+    pub fn write(
+        &mut self,
+        sock_id: SockId,
+        program_uid: u32,
+        fields: &[u64],
+        trailer: ReportTrailer,
+    ) -> &[u8] {
+        let fields = fields.get(..MAX_REPORT_FIELDS).unwrap_or(fields);
+        let len = HEADER_LEN + 8 + 8 * fields.len() + 8;
+        let header = Header {
+            kind: Kind::Measure,
+            // At most 904.
+            len: len as u16,
+            sock_id,
+        };
+        let mut room = self.0.as_mut_slice();
+        room.put_slice(&header.to_bytes());
+        room.put_u32_le(program_uid);
+        room.put_u32_le(fields.len() as u32);
+        for field in fields {
+            room.put_u64_le(*field);
+        }
+        room.put_u32_le(trailer.generation);
+        room.put_u32_le(trailer.merged);
+        self.0.get(..len).unwrap_or_default()
     }
 }
 

@@ -1,6 +1,7 @@
 //! From a verified program to operations.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 
 use ccp_program::{BinaryOp, Clause, Inst, Operand, Program, Reg, Variable};
@@ -24,6 +25,7 @@ pub(crate) struct Code {
     /// The same of what is about one transmission.
     pub(crate) of_send: Box<[u16]>,
     pub(crate) now: Option<u16>,
+    pub(crate) mss: Option<u16>,
     pub(crate) was_timeout: Option<u16>,
     pub(crate) micros: Option<u16>,
     pub(crate) writes_micros: bool,
@@ -70,7 +72,7 @@ impl Code {
 
         let mut loads = Vec::new();
         let (mut of_ack, mut of_send) = (Vec::new(), Vec::new());
-        let (mut now, mut was_timeout) = (None, None);
+        let (mut now, mut was_timeout, mut mss) = (None, None, None);
         for (index, place) in (0..).zip(&places.primitives) {
             let (Some(place), Some(def)) = (*place, program.primitives.get(usize::from(index)))
             else {
@@ -79,6 +81,7 @@ impl Code {
             match &*def.name {
                 "Ack.now" => now = Some(place),
                 "Flow.was_timeout" => was_timeout = Some(place),
+                "Flow.mss" => mss = Some(place),
                 name => {
                     loads.push((index, place));
                     if name.starts_with("Ack.") {
@@ -110,6 +113,7 @@ impl Code {
             of_ack: of_ack.into(),
             of_send: of_send.into(),
             now,
+            mss,
             was_timeout,
             micros: places.micros,
             writes_micros: insts(program).any(|i| written(&i) == Some(Reg::Micros)),
@@ -150,7 +154,7 @@ struct Places {
     temps: Vec<u16>,
     primitives: Vec<Option<u16>>,
     micros: Option<u16>,
-    constants: HashMap<u64, u16>,
+    constants: BTreeMap<u64, u16>,
 }
 
 impl Places {
@@ -185,7 +189,11 @@ impl Places {
             for ((variable, _), at) in all.filter(|((_, written), _)| **written == now) {
                 *at = place(variable.default)?;
             }
-            for (_, at) in of_locals.iter().zip(&mut locals).filter(|(w, _)| **w == now) {
+            for (_, at) in of_locals
+                .iter()
+                .zip(&mut locals)
+                .filter(|(w, _)| **w == now)
+            {
                 *at = place(0)?;
             }
             if now {
@@ -196,12 +204,12 @@ impl Places {
         }
         let mut micros = None;
         let mut primitives = vec![None; program.primitives.len()];
-        let mut constants = HashMap::new();
+        let mut constants = BTreeMap::new();
         let mut seen = |operand: Operand| -> Option<()> {
             match operand {
                 Operand::Imm(value) => {
-                    if !constants.contains_key(&value) {
-                        constants.insert(value, place(value)?);
+                    if let Entry::Vacant(free) = constants.entry(value) {
+                        free.insert(place(value)?);
                     }
                 }
                 Operand::Primitive(i) => {

@@ -2,15 +2,10 @@
 
 /// The place of an operand: narrow in all but the largest programs.
 pub(super) trait Place: Copy {
-    fn new(place: u16) -> Self;
     fn at(self) -> usize;
 }
 
 impl Place for u8 {
-    fn new(place: u16) -> Self {
-        // Programs with more places get wide ones.
-        place as Self
-    }
     #[inline(always)]
     fn at(self) -> usize {
         usize::from(self)
@@ -18,9 +13,6 @@ impl Place for u8 {
 }
 
 impl Place for u16 {
-    fn new(place: u16) -> Self {
-        place
-    }
     #[inline(always)]
     fn at(self) -> usize {
         usize::from(self)
@@ -30,28 +22,111 @@ impl Place for u16 {
 /// One operation. Jumps go forward only, to a place in the list of operations.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op<P> {
-    Add { dst: P, a: P, b: P },
-    Sub { dst: P, a: P, b: P },
-    Mul { dst: P, a: P, b: P },
-    Div { dst: P, a: P, b: P },
-    Min { dst: P, a: P, b: P },
-    Max { dst: P, a: P, b: P },
-    WrappedMax { dst: P, a: P, b: P },
-    Eq { dst: P, a: P, b: P },
-    Ne { dst: P, a: P, b: P },
-    Lt { dst: P, a: P, b: P },
-    Le { dst: P, a: P, b: P },
-    And { dst: P, a: P, b: P },
-    Or { dst: P, a: P, b: P },
-    Ewma { dst: P, weight: P, sample: P },
-    Move { dst: P, src: P },
-    Jump { to: u16 },
-    JumpIf { cond: P, to: u16 },
-    JumpUnless { cond: P, to: u16 },
-    UnlessLt { a: P, b: P, to: u16 },
-    UnlessLe { a: P, b: P, to: u16 },
-    UnlessEq { a: P, b: P, to: u16 },
-    UnlessNe { a: P, b: P, to: u16 },
+    Add {
+        dst: P,
+        a: P,
+        b: P,
+    },
+    Sub {
+        dst: P,
+        a: P,
+        b: P,
+    },
+    Mul {
+        dst: P,
+        a: P,
+        b: P,
+    },
+    Div {
+        dst: P,
+        a: P,
+        b: P,
+    },
+    Min {
+        dst: P,
+        a: P,
+        b: P,
+    },
+    Max {
+        dst: P,
+        a: P,
+        b: P,
+    },
+    WrappedMax {
+        dst: P,
+        a: P,
+        b: P,
+    },
+    Eq {
+        dst: P,
+        a: P,
+        b: P,
+    },
+    Ne {
+        dst: P,
+        a: P,
+        b: P,
+    },
+    Lt {
+        dst: P,
+        a: P,
+        b: P,
+    },
+    Le {
+        dst: P,
+        a: P,
+        b: P,
+    },
+    And {
+        dst: P,
+        a: P,
+        b: P,
+    },
+    Or {
+        dst: P,
+        a: P,
+        b: P,
+    },
+    Ewma {
+        dst: P,
+        weight: P,
+        sample: P,
+    },
+    Move {
+        dst: P,
+        src: P,
+    },
+    Jump {
+        to: u16,
+    },
+    JumpIf {
+        cond: P,
+        to: u16,
+    },
+    JumpUnless {
+        cond: P,
+        to: u16,
+    },
+    UnlessLt {
+        a: P,
+        b: P,
+        to: u16,
+    },
+    UnlessLe {
+        a: P,
+        b: P,
+        to: u16,
+    },
+    UnlessEq {
+        a: P,
+        b: P,
+        to: u16,
+    },
+    UnlessNe {
+        a: P,
+        b: P,
+        to: u16,
+    },
     Report,
     /// The clause that begins here has not said that the next one is to be looked at.
     Begin,

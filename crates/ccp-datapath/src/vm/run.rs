@@ -14,10 +14,10 @@ use super::op::{Op, Place};
 #[inline]
 pub(crate) fn invoke(code: &Code, file: &mut File) -> Result<bool, Fault> {
     match (&code.ops, file) {
-        (Ops::Narrow(ops), File::R32(file)) => undoing::<32, _>(ops, &mut **file, code.undo),
-        (Ops::Narrow(ops), File::R64(file)) => undoing::<64, _>(ops, &mut **file, code.undo),
-        (Ops::Narrow(ops), File::R128(file)) => undoing::<128, _>(ops, &mut **file, code.undo),
-        (Ops::Narrow(ops), File::R256(file)) => undoing::<256, _>(ops, &mut **file, code.undo),
+        (Ops::Narrow(ops), File::R32(file)) => undoing::<32, _>(ops, file, code.undo),
+        (Ops::Narrow(ops), File::R64(file)) => undoing::<64, _>(ops, file, code.undo),
+        (Ops::Narrow(ops), File::R128(file)) => undoing::<128, _>(ops, file, code.undo),
+        (Ops::Narrow(ops), File::R256(file)) => undoing::<256, _>(ops, file, code.undo),
         (Ops::Wide(ops), File::Wide(file)) => match code.undo {
             Undo::Nothing => run(ops, &mut **file),
             _ => {
@@ -94,16 +94,30 @@ fn run<P: Place, R: Registers + ?Sized>(ops: &[Op<P>], r: &mut R) -> Result<bool
         at += 1;
         match *op {
             Op::Add { dst, a, b } => {
-                set!(dst, value!(a).checked_add(value!(b)).ok_or(Fault::Overflow)?);
+                set!(
+                    dst,
+                    value!(a).checked_add(value!(b)).ok_or(Fault::Overflow)?
+                );
             }
             Op::Sub { dst, a, b } => {
-                set!(dst, value!(a).checked_sub(value!(b)).ok_or(Fault::Underflow)?);
+                set!(
+                    dst,
+                    value!(a).checked_sub(value!(b)).ok_or(Fault::Underflow)?
+                );
             }
             Op::Mul { dst, a, b } => {
-                set!(dst, value!(a).checked_mul(value!(b)).ok_or(Fault::Overflow)?);
+                set!(
+                    dst,
+                    value!(a).checked_mul(value!(b)).ok_or(Fault::Overflow)?
+                );
             }
             Op::Div { dst, a, b } => {
-                set!(dst, value!(a).checked_div(value!(b)).ok_or(Fault::DivisionByZero)?);
+                set!(
+                    dst,
+                    value!(a)
+                        .checked_div(value!(b))
+                        .ok_or(Fault::DivisionByZero)?
+                );
             }
             Op::Min { dst, a, b } => set!(dst, value!(a).min(value!(b))),
             Op::Max { dst, a, b } => set!(dst, value!(a).max(value!(b))),
@@ -116,8 +130,15 @@ fn run<P: Place, R: Registers + ?Sized>(ops: &[Op<P>], r: &mut R) -> Result<bool
             Op::Le { dst, a, b } => set!(dst, u64::from(value!(a) <= value!(b))),
             Op::And { dst, a, b } => set!(dst, u64::from(value!(a) != 0 && value!(b) != 0)),
             Op::Or { dst, a, b } => set!(dst, u64::from(value!(a) | value!(b) != 0)),
-            Op::Ewma { dst, weight, sample } => {
-                set!(dst, interp::ewma(value!(weight), value!(dst), value!(sample))?);
+            Op::Ewma {
+                dst,
+                weight,
+                sample,
+            } => {
+                set!(
+                    dst,
+                    interp::ewma(value!(weight), value!(dst), value!(sample))?
+                );
             }
             Op::Move { dst, src } => set!(dst, value!(src)),
             Op::Jump { to } => at = usize::from(to),

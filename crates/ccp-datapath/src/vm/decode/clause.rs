@@ -358,8 +358,14 @@ impl Emitter<'_> {
             *cond = Operand::Imm(1);
         }
         // What the condition wrote there would be read instead.
-        let before = without.condition.iter().any(|i| super::written(i) == Some(*dst))
-            || body.iter().take(at).any(|i| super::written(i) == Some(*dst));
+        let before = without
+            .condition
+            .iter()
+            .any(|i| super::written(i) == Some(*dst))
+            || body
+                .iter()
+                .take(at)
+                .any(|i| super::written(i) == Some(*dst));
         if before {
             let rest = without.body.get(at + 1..).unwrap_or_default();
             return self.next_mention_is_a_write(rest, *dst);
@@ -448,7 +454,9 @@ impl Emitter<'_> {
 /// How many instructions `inst` may pass over.
 fn skips(inst: &Inst) -> u16 {
     match inst {
-        Inst::Skip { count } | Inst::SkipIf { count, .. } | Inst::SkipUnless { count, .. } => *count,
+        Inst::Skip { count } | Inst::SkipIf { count, .. } | Inst::SkipUnless { count, .. } => {
+            *count
+        }
         _ => 0,
     }
 }

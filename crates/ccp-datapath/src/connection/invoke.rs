@@ -1,0 +1,387 @@
+//! What happens at each acknowledgement.
+
+use ccp_types::{Bytes, Micros, Rate, Timestamp};
+
+use super::{
+    CWND, Connection, Measurements, Mode, NEVER, NativeAck, Primitive, RATE, Refused, ReportFrame,
+    ReportTrailer, Sink, count, vm,
+};
+
+/// What the transport is to do until the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The congestion window; at least one segment.
+    pub cwnd: Bytes,
+    /// The pacing rate; 0 if none is set, and the transport paces as it likes.
+    pub rate: Rate,
+    /// Who decided.
+    pub mode: Mode,
+}
+
+/// What an invocation is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    Ack,
+    Timeout,
+    Send,
+    Timer,
+}
+
+impl Connection {
+    /// An acknowledgement came: `measured` says what it told.
+    #[inline]
+    pub fn on_ack(
+        &mut self,
+        now: Timestamp,
+        measured: &Measurements,
+        sink: &mut dyn Sink,
+    ) -> Decision {
+        let now = self.advance(now);
+        if self.is_called(now) {
+            self.attend(now, sink);
+        }
+        self.measure(measured);
+        if self.mode == Mode::Running {
+            self.load(measured, Cause::Ack);
+            self.run(now, Cause::Ack, sink)
+        } else {
+            self.native(now, measured, false)
+        }
+    }
+
+    /// The retransmission timer ran out. `measured` holds what was found out since the last call, such as
+    /// packets that count as lost now.
+    pub fn on_timeout(
+        &mut self,
+        now: Timestamp,
+        measured: &Measurements,
+        sink: &mut dyn Sink,
+    ) -> Decision {
+        let now = self.advance(now);
+        if self.is_called(now) {
+            self.attend(now, sink);
+        }
+        self.measure(measured);
+        if self.mode == Mode::Running {
+            if self.reduces_itself()
+                && let Some(running) = &mut self.running
+            {
+                let flight = measured.get(Primitive::BYTES_IN_FLIGHT);
+                running
+                    .file
+                    .set(CWND, flight.saturating_add(u64::from(self.mss)));
+            }
+            self.load(measured, Cause::Timeout);
+            self.run(now, Cause::Timeout, sink)
+        } else {
+            self.native(now, measured, true)
+        }
+    }
+
+    /// Whether the present program wants to be run when something is sent: it reads a measurement called
+    /// `Send.…`.
+    #[must_use]
+    pub fn wants_sends(&self) -> bool {
+        let running = self.running.as_ref();
+        running.is_some_and(|r| !r.installed.code.of_send.is_empty())
+    }
+
+    /// Something was sent. Runs the program if it [wants](Self::wants_sends) that: with the
+    /// measurements called `Send.…`, nothing acknowledged, and what is about the flow as in `measured`.
+    pub fn on_send(
+        &mut self,
+        now: Timestamp,
+        measured: &Measurements,
+        sink: &mut dyn Sink,
+    ) -> Decision {
+        let now = self.advance(now);
+        if !self.wants_sends() {
+            return self.decision();
+        }
+        if self.is_called(now) {
+            self.attend(now, sink);
+        }
+        if self.mode != Mode::Running {
+            return self.decision();
+        }
+        self.load(measured, Cause::Send);
+        self.run(now, Cause::Send, sink)
+    }
+
+    /// The time has come that [`next_timer`](Self::next_timer) named, or the daemon said something to the
+    /// flow. What the daemon said is applied, what is due is sent; a program that waits for a time which
+    /// has come is run, with nothing acknowledged.
+    pub fn on_timer(&mut self, now: Timestamp, sink: &mut dyn Sink) -> Decision {
+        let now = self.advance(now);
+        if self.is_called(now) {
+            self.attend(now, sink);
+        }
+        if self.mode == Mode::Running && self.waits_until().is_some_and(|at| at <= now) {
+            self.unload();
+            return self.run(now, Cause::Timer, sink);
+        }
+        self.decision()
+    }
+
+    /// When to call [`on_timer`](Self::on_timer) if nothing else is called before; `None` if not at all.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<Timestamp> {
+        let waits = self.waits_until();
+        [self.next_attention(), waits].into_iter().flatten().min()
+    }
+
+    /// When the program's `Micros` passes something that it is compared with.
+    fn waits_until(&self) -> Option<Timestamp> {
+        let running = self.running.as_ref()?;
+        let code = &running.installed.code;
+        let last = running.file.get(usize::from(code.micros?));
+        // In terms of `Micros`, which the last invocation has left at `last`.
+        let next = code
+            .waits
+            .iter()
+            .filter_map(|(place, exceed)| {
+                let bound = running.file.get(usize::from(*place));
+                let at = bound.checked_add(u64::from(*exceed))?;
+                (at > last).then_some(at)
+            })
+            .min()?;
+        self.micros_zero.checked_add(next).map(Timestamp)
+    }
+
+    #[inline]
+    fn advance(&mut self, now: Timestamp) -> Timestamp {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// What the crate itself wants to know.
+    #[inline]
+    fn measure(&mut self, measured: &Measurements) {
+        let known = &self.shared.known;
+        match (known.srtt, known.min_rtt) {
+            (Some(srtt), Some(min_rtt)) => {
+                let time = |p| match measured.get(p) {
+                    u64::MAX => Micros::ZERO,
+                    time => Micros(time),
+                };
+                self.srtt = time(srtt);
+                self.min_rtt = time(min_rtt);
+            }
+            _ => {
+                let sample = measured.get(Primitive::RTT_SAMPLE_US);
+                if sample != u64::MAX && sample != 0 {
+                    if self.srtt == Micros::ZERO {
+                        (self.srtt, self.min_rtt) = (Micros(sample), Micros(sample));
+                    } else {
+                        self.srtt = Micros(self.srtt.0 - self.srtt.0 / 8 + sample / 8);
+                        self.min_rtt = self.min_rtt.min(Micros(sample));
+                    }
+                }
+            }
+        }
+        if let Some(state) = known.recovery_state {
+            let state = u8::try_from(measured.get(state)).unwrap_or(u8::MAX);
+            if state != self.recovery {
+                self.recovery_changes(state);
+            }
+        }
+    }
+
+    /// Recovery begins: the window is halved, unless the program has recovery to itself.
+    fn recovery_changes(&mut self, state: u8) {
+        let reduces = |state| state == 2 || state == 3;
+        if reduces(state) && !reduces(self.recovery) && self.reduces_itself() {
+            let two = 2 * u64::from(self.mss);
+            if let Some(running) = &mut self.running {
+                let half = running.file.get(CWND) / 2;
+                running.file.set(CWND, half.max(two));
+            }
+        }
+        self.recovery = state;
+    }
+
+    /// Whether the datapath, and not the program, reduces the window.
+    fn reduces_itself(&self) -> bool {
+        let own = |r: &super::Running| r.installed.code.own_recovery;
+        self.shared.known.recovery_state.is_some() && !self.running.as_ref().is_some_and(own)
+    }
+
+    #[inline]
+    fn load(&mut self, measured: &Measurements, cause: Cause) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let code = &running.installed.code;
+        let file = running.file.all_mut();
+        for (from, place) in &code.loads {
+            if let (Some(value), Some(register)) = (
+                measured.values.get(usize::from(*from)),
+                file.get_mut(usize::from(*place)),
+            ) {
+                *register = *value;
+            }
+        }
+        let zero = |places: &[u16], file: &mut [u64]| {
+            for place in places {
+                if let Some(register) = file.get_mut(usize::from(*place)) {
+                    *register = 0;
+                }
+            }
+        };
+        match cause {
+            Cause::Send => zero(&code.of_ack, file),
+            _ => zero(&code.of_send, file),
+        }
+    }
+
+    /// The measurements of before, with nothing acknowledged and nothing sent.
+    fn unload(&mut self) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let code = &running.installed.code;
+        for place in code.of_ack.iter().chain(&code.of_send) {
+            running.file.set(usize::from(*place), 0);
+        }
+    }
+
+    #[inline]
+    fn run(&mut self, now: Timestamp, cause: Cause, sink: &mut dyn Sink) -> Decision {
+        let Some(running) = &mut self.running else {
+            return self.decision();
+        };
+        let code = &running.installed.code;
+        let file = &mut running.file;
+        if let Some(place) = code.now {
+            file.set(usize::from(place), now.0);
+        }
+        if let Some(place) = code.was_timeout {
+            file.set(usize::from(place), u64::from(cause == Cause::Timeout));
+        }
+        if let Some(place) = code.mss {
+            file.set(usize::from(place), u64::from(self.mss));
+        }
+        if let Some(place) = code.micros {
+            file.set(usize::from(place), now.0.wrapping_sub(self.micros_zero));
+        }
+        match vm::invoke(code, file) {
+            Ok(report) => {
+                self.fault_run = 0;
+                if code.writes_micros
+                    && let Some(place) = code.micros
+                {
+                    self.micros_zero = now.0.wrapping_sub(file.get(usize::from(place)));
+                }
+                if report {
+                    self.report(now, sink);
+                }
+            }
+            Err(_) => {
+                self.fault_run = self.fault_run.saturating_add(1);
+                self.faulted(now);
+            }
+        }
+        self.decide()
+    }
+
+    #[inline]
+    fn decide(&mut self) -> Decision {
+        let mut rate = 0;
+        if let Some(running) = &self.running {
+            self.cwnd = Bytes(running.file.get(CWND).max(u64::from(self.mss)));
+            rate = running.file.get(RATE);
+        }
+        Decision {
+            cwnd: self.cwnd,
+            rate: Rate(rate),
+            mode: self.mode,
+        }
+    }
+
+    #[cold]
+    fn faulted(&mut self, now: Timestamp) {
+        self.rest.counts.faults += 1;
+        let most = self.shared.config.max_fault_run;
+        if most != 0 && self.fault_run >= most {
+            count(&self.shared.stats.fault_fallbacks);
+            self.rest.counts.fallbacks += 1;
+            self.enter_native(now, true);
+            self.mode = Mode::Fallback;
+            self.rest.faulted_at = Some(now);
+            self.look_again();
+        }
+    }
+
+    fn report(&mut self, now: Timestamp, sink: &mut dyn Sink) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        let code = &running.installed.code;
+        let fields = running.file.all().get(code.reports.clone());
+        let trailer = ReportTrailer {
+            generation: self.rest.generation,
+            merged: self.merged,
+        };
+        let mut frame = ReportFrame::new();
+        let bytes = frame.write(
+            self.rest.sock_id,
+            running.installed.uid,
+            fields.unwrap_or_default(),
+            trailer,
+        );
+        match sink.send(bytes) {
+            Ok(()) => {
+                for (place, value) in &code.volatile {
+                    running.file.set(usize::from(*place), *value);
+                }
+                self.merged = 0;
+                self.rest.counts.reports += 1;
+                if self.waiting_since == NEVER && self.shared.link.unanswered() != Micros::ZERO {
+                    self.waiting_since = now;
+                    self.look_again();
+                }
+            }
+            Err(refused) => {
+                self.merged = self.merged.saturating_add(1);
+                self.rest.counts.merged += 1;
+                if refused == Refused::Gone {
+                    self.shared.link.gone();
+                }
+            }
+        }
+    }
+
+    fn native(&mut self, now: Timestamp, measured: &Measurements, timeout: bool) -> Decision {
+        let m = |p| measured.get(p);
+        let acked = Bytes(m(Primitive::BYTES_ACKED));
+        let in_flight = Bytes(m(Primitive::BYTES_IN_FLIGHT));
+        let segment = u64::from(self.mss);
+        let limited = match self.shared.known.cwnd_limited {
+            Some(limited) => m(limited) != 0,
+            // No more than three segments of it were free; or, in slow start, it was half used.
+            None => {
+                let used = in_flight.0.saturating_add(acked.0);
+                in_flight == Bytes::ZERO
+                    || used.saturating_add(3 * segment) >= self.cwnd.0
+                    || used.saturating_mul(2) >= self.cwnd.0
+            }
+        };
+        let ack = NativeAck {
+            now,
+            acked,
+            lost: m(Primitive::LOST_PACKETS),
+            marked: m(Primitive::ECN_PACKETS),
+            timeout,
+            in_flight,
+            limited,
+            cwnd: self.cwnd,
+            mss: self.mss,
+            srtt: self.srtt,
+        };
+        self.rest.has_history |= acked > Bytes::ZERO;
+        if let Some(law) = &mut self.rest.native {
+            self.cwnd = law.on_ack(&ack).max(Bytes(segment));
+        }
+        self.decision()
+    }
+}

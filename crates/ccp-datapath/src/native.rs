@@ -1,0 +1,177 @@
+//! What steers a flow that no program steers.
+
+use ccp_types::law::cubic::{Acked, Cubic, Reduction, Shape};
+use ccp_types::law::reno;
+use ccp_types::{Bytes, Micros, Timestamp};
+
+use crate::config::Native;
+
+/// An acknowledgement, or a timeout, as a native law sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NativeAck {
+    /// When.
+    pub now: Timestamp,
+    /// Bytes newly acknowledged.
+    pub acked: Bytes,
+    /// Packets found to be lost.
+    pub lost: u64,
+    /// Packets acknowledged with a congestion mark.
+    pub marked: u64,
+    /// The retransmission timer ran out.
+    pub timeout: bool,
+    /// Bytes outstanding; 0 where the transport does not tell.
+    pub in_flight: Bytes,
+    /// Whether the window, not the application, limits what is sent.
+    pub limited: bool,
+    /// The window.
+    pub cwnd: Bytes,
+    /// Largest segment, in bytes.
+    pub mss: u32,
+    /// Smoothed round-trip time; 0 before the first measurement.
+    pub srtt: Micros,
+}
+
+/// A native control law: one object for each time that a flow becomes native.
+pub trait NativeLaw: Send {
+    /// The flow becomes native with the window `cwnd`. `found`: it has found its window already, and
+    /// is not to look for it by doubling.
+    fn start(&mut self, cwnd: Bytes, mss: u32, found: bool);
+
+    /// The new window. Less than a segment is taken for a segment.
+    fn on_ack(&mut self, ack: &NativeAck) -> Bytes;
+}
+
+pub(crate) fn new(native: &Native) -> Box<dyn NativeLaw> {
+    match native {
+        Native::Reno => Box::new(Window::new(Law::Reno { carry: 0 })),
+        Native::Cubic => Box::new(Window::new(Law::Cubic {
+            cubic: Cubic::new(Shape::default()),
+            last: Timestamp::default(),
+        })),
+        Native::Own(make) => make(),
+    }
+}
+
+/// Slow start, one reduction per loss event, one segment after a timeout; congestion avoidance is the
+/// law's. Source: RFC 5681, RFC 9438.
+struct Window {
+    law: Law,
+    ssthresh: Bytes,
+    /// What was outstanding at the last loss and is not acknowledged yet: until then nothing grows,
+    /// and no further loss counts.
+    left: Bytes,
+    /// After a timeout it does grow, by a segment at a time.
+    slow: bool,
+}
+
+enum Law {
+    Reno { carry: u64 },
+    Cubic { cubic: Cubic, last: Timestamp },
+}
+
+impl Window {
+    const fn new(law: Law) -> Self {
+        Self {
+            law,
+            ssthresh: Bytes::MAX,
+            left: Bytes::ZERO,
+            slow: false,
+        }
+    }
+
+    fn reduce(&mut self, ack: &NativeAck) {
+        let used = match ack.in_flight {
+            Bytes::ZERO => ack.cwnd,
+            flight => (flight + ack.acked).min(ack.cwnd),
+        };
+        let used = used.max(Bytes(u64::from(ack.mss)));
+        self.left = used;
+        self.ssthresh = match &mut self.law {
+            Law::Reno { carry } => {
+                *carry = 0;
+                reno::ssthresh_after_loss(used, ack.mss)
+            }
+            Law::Cubic { cubic, .. } => {
+                let reduction = Reduction {
+                    used,
+                    cwnd: ack.cwnd,
+                    ssthresh: self.ssthresh,
+                    mss: ack.mss,
+                };
+                if ack.timeout {
+                    cubic.on_timeout(&reduction)
+                } else {
+                    cubic.on_loss(&reduction)
+                }
+            }
+        };
+    }
+
+    fn avoid(&mut self, ack: &NativeAck, cwnd: Bytes, acked: Bytes) -> Bytes {
+        match &mut self.law {
+            Law::Reno { carry } => reno::congestion_avoidance(cwnd, ack.mss, acked, carry),
+            Law::Cubic { cubic, last } => {
+                // No more than a round-trip time: what is beyond was spent idle.
+                cubic.advance(ack.now.since(*last).min(ack.srtt));
+                *last = ack.now;
+                cubic.on_ack(&Acked {
+                    now: ack.now,
+                    bytes: acked,
+                    cwnd,
+                    mss: ack.mss,
+                    rtt: ack.srtt,
+                })
+            }
+        }
+    }
+}
+
+impl NativeLaw for Window {
+    fn start(&mut self, cwnd: Bytes, mss: u32, found: bool) {
+        if found {
+            let two = Bytes::from_packets(reno::MIN_SSTHRESH_SEGMENTS, mss);
+            self.ssthresh = cwnd.max(two);
+        }
+    }
+
+    fn on_ack(&mut self, ack: &NativeAck) -> Bytes {
+        let waited = self.left;
+        self.left = self.left - ack.acked;
+        if waited == Bytes::ZERO {
+            self.slow = false;
+        }
+        let segment = Bytes(u64::from(ack.mss));
+        if ack.timeout {
+            if self.left == Bytes::ZERO {
+                self.reduce(ack);
+            } else if let Law::Cubic { cubic, .. } = &mut self.law {
+                cubic.on_timeout_again();
+            }
+            self.slow = true;
+            return segment;
+        }
+        if ack.lost + ack.marked > 0 && self.left == Bytes::ZERO {
+            self.reduce(ack);
+            return ack.cwnd.min(self.ssthresh);
+        }
+        let mut acked = if ack.limited { ack.acked } else { Bytes::ZERO };
+        if waited > Bytes::ZERO || self.left > Bytes::ZERO {
+            acked = if self.slow {
+                acked.min(segment)
+            } else {
+                Bytes::ZERO
+            };
+        }
+        if acked == Bytes::ZERO {
+            if let Law::Cubic { last, .. } = &mut self.law {
+                *last = ack.now;
+            }
+            return ack.cwnd;
+        }
+        let (cwnd, rest) = reno::slow_start(ack.cwnd, self.ssthresh.max(ack.cwnd), acked);
+        if rest == Bytes::ZERO {
+            return cwnd;
+        }
+        self.avoid(ack, cwnd, rest)
+    }
+}
