@@ -90,11 +90,11 @@ impl<'s> Checker<'s, '_, '_> {
         checked
     }
 
-    fn nearest(&self, name: &str, writable: bool) -> Option<String> {
+    fn nearest(&self, name: &str, assigned: bool) -> Option<String> {
         if self.errors.many() {
             return None;
         }
-        self.scope.nearest(name, writable)
+        self.scope.nearest(name, assigned)
     }
 
     fn warn(&mut self, program: &Program<'s>) {
@@ -103,13 +103,26 @@ impl<'s> Checker<'s, '_, '_> {
         {
             self.errors.push(clause.span, Problem::NeverReports);
         }
-        for name in self.scope.unread() {
-            let near = self.nearest(name.text, true);
-            let problem = Problem::NeverRead {
-                name: short(name.text),
-                near,
+        for (name, read) in self.scope.locals_read() {
+            // Who reads it has probably meant it.
+            let near = match read {
+                true => self.scope.almost_register(name.text),
+                false if name.text.bytes().any(|b| b.is_ascii_digit()) => None,
+                false => self.nearest(name.text, true),
+            };
+            let text = short(name.text);
+            let problem = match (near, read) {
+                (Some(near), _) => Problem::LikelyTypo { name: text, near },
+                (None, false) => Problem::NeverRead { name: text },
+                (None, true) => continue,
             };
             self.errors.push(name.span, problem);
+        }
+        for report in [true, false] {
+            for (name, span) in self.scope.unused(report) {
+                let name = short(name);
+                self.errors.push(span, Problem::Unused { name, report });
+            }
         }
     }
 
@@ -169,8 +182,9 @@ impl<'s> Checker<'s, '_, '_> {
 
     fn assign(&mut self, target: Name<'s>, value: &Expr<'s>) -> Option<Assign> {
         let place = self.target(target);
+        let reg = place.map(|(reg, wanted)| (self.scope.target(reg), wanted));
         let source = self.source(value);
-        let (Some((reg, wanted)), Some((source, got))) = (place, source) else {
+        let (Some((target_reg, wanted)), Some((source, got))) = (reg, source) else {
             return None;
         };
         if wanted != got {
@@ -180,7 +194,7 @@ impl<'s> Checker<'s, '_, '_> {
             return None;
         }
         Some(Assign {
-            target: self.scope.reg(reg),
+            target: target_reg,
             source,
         })
     }

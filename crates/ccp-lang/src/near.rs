@@ -31,6 +31,22 @@ pub(crate) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>)
     best.map(|(_, candidate)| candidate.to_owned())
 }
 
+/// The candidate, names that begin with a capital letter, from which `word` differs by one letter,
+/// if it begins with one too and is long enough for that to be a slip. A digit is meant to be there.
+pub(crate) fn one_letter_off<'c>(
+    word: &str,
+    mut candidates: impl Iterator<Item = &'c str>,
+) -> Option<String> {
+    let long_enough = (4..=MAX_LEN).contains(&word.len());
+    let capital = word.starts_with(|c: char| c.is_ascii_uppercase());
+    if !long_enough || !capital || word.bytes().any(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let lower = word.to_ascii_lowercase();
+    let near = candidates.find(|c| distance(&lower, &c.to_ascii_lowercase()) == 1);
+    near.map(str::to_owned)
+}
+
 /// How many characters must be added, removed, replaced or swapped with their neighbour.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
@@ -61,7 +77,7 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{distance, nearest};
+    use super::{distance, nearest, one_letter_off};
 
     #[test]
     fn distances() {
@@ -85,5 +101,16 @@ mod tests {
         assert_eq!(near("cwnd").as_deref(), Some("Cwnd"));
         assert_eq!(near("banana"), None);
         assert_eq!(near("x"), None);
+    }
+
+    #[test]
+    fn a_slip_is_one_letter() {
+        let slip = |word| one_letter_off(word, ["Cwnd", "Rate", "Ssthresh"].into_iter());
+        assert_eq!(slip("Cwmd").as_deref(), Some("Cwnd"));
+        assert_eq!(slip("Rates").as_deref(), Some("Rate"));
+        assert_eq!(slip("Sstresh").as_deref(), Some("Ssthresh"));
+        for meant in ["rate", "late", "ssthresh", "Rate2", "Cwn", "Wet", "Rate_of"] {
+            assert_eq!(slip(meant), None, "{meant}");
+        }
     }
 }

@@ -43,6 +43,9 @@ pub(crate) struct Scope<'s, 't> {
     pub(crate) controls: Vec<Variable>,
     pub(crate) reports: Vec<Variable>,
     pub(crate) places: Vec<(String, Span)>,
+    /// Whether each control variable is read and each report variable is assigned to.
+    controls_read: Vec<bool>,
+    reports_assigned: Vec<bool>,
     locals: Vec<Local<'s>>,
     /// Local variables without a name, after those.
     hidden: u16,
@@ -66,6 +69,8 @@ impl<'s, 't> Scope<'s, 't> {
             controls: Vec::new(),
             reports: Vec::new(),
             places: Vec::new(),
+            controls_read: Vec::new(),
+            reports_assigned: Vec::new(),
             locals: Vec::new(),
             hidden: 0,
             used: Vec::new(),
@@ -120,10 +125,12 @@ impl<'s, 't> Scope<'s, 't> {
             volatile: decl.volatile,
             default,
         };
-        let (list, names) = if decl.report {
-            (&mut self.reports, &mut self.reports_by_name)
+        let (list, names, used) = if decl.report {
+            let used = &mut self.reports_assigned;
+            (&mut self.reports, &mut self.reports_by_name, used)
         } else {
-            (&mut self.controls, &mut self.variables)
+            let used = &mut self.controls_read;
+            (&mut self.controls, &mut self.variables, used)
         };
         if names.contains_key(text) {
             let name = if decl.report {
@@ -142,6 +149,7 @@ impl<'s, 't> Scope<'s, 't> {
         };
         names.insert(text, (reg, ty));
         list.push(variable);
+        used.push(false);
         let prefix = if decl.report { "Report." } else { "" };
         self.places.push((format!("{prefix}{text}"), span));
     }
@@ -277,34 +285,50 @@ impl<'s, 't> Scope<'s, 't> {
         match meaning {
             Meaning::Primitive(place, _) => Operand::Primitive(index_of(&mut self.used, place)),
             Meaning::Reg(reg, _) => {
-                if let Reg::Local(place) = reg
-                    && let Some(local) = self.locals.get_mut(usize::from(place))
-                {
-                    local.read = true;
+                let read = match reg {
+                    Reg::Local(i) => self.locals.get_mut(usize::from(i)).map(|l| &mut l.read),
+                    Reg::Control(i) => self.controls_read.get_mut(usize::from(i)),
+                    _ => None,
+                };
+                if let Some(read) = read {
+                    *read = true;
                 }
-                Operand::Reg(self.reg(reg))
+                Operand::Reg(self.place(reg))
             }
         }
     }
 
     /// What to write into the program for a register that is assigned to.
-    pub(crate) fn reg(&mut self, reg: Reg) -> Reg {
+    pub(crate) fn target(&mut self, reg: Reg) -> Reg {
+        if let Reg::Report(i) = reg
+            && let Some(assigned) = self.reports_assigned.get_mut(usize::from(i))
+        {
+            *assigned = true;
+        }
+        self.place(reg)
+    }
+
+    fn place(&mut self, reg: Reg) -> Reg {
         match reg {
             Reg::Writable(place) => Reg::Writable(index_of(&mut self.writables, place)),
             other => other,
         }
     }
 
-    /// The known name that `name` was probably meant to be.
-    pub(crate) fn nearest(&self, name: &str, writable: bool) -> Option<String> {
+    /// The known name that `name` was probably meant to be: of all, or for a name that is assigned
+    /// to of those that need not be made by that.
+    pub(crate) fn nearest(&self, name: &str, assigned: bool) -> Option<String> {
         let reports: Vec<String> = self
             .reports
             .iter()
             .map(|r| format!("Report.{}", r.name))
             .collect();
-        let variables = self.variables.keys().copied();
+        let variables = self.variables.iter();
+        let variables = variables
+            .filter(|(_, (reg, _))| !(assigned && matches!(reg, Reg::Local(_))))
+            .map(|(name, _)| *name);
         let defs = |defs: &'t [RegisterDef]| defs.iter().map(|d| d.name.as_ref());
-        let primitives = defs(self.table.primitives()).filter(|_| !writable);
+        let primitives = defs(self.table.primitives()).filter(|_| !assigned);
         let candidates = reports
             .iter()
             .map(String::as_str)
@@ -316,9 +340,29 @@ impl<'s, 't> Scope<'s, 't> {
         near::nearest(name, candidates)
     }
 
-    /// The locals that are assigned to and never read.
-    pub(crate) fn unread(&self) -> impl Iterator<Item = Name<'s>> + '_ {
-        self.locals.iter().filter(|l| !l.read).map(|l| l.name)
+    /// The local variables, and whether they are read.
+    pub(crate) fn locals_read(&self) -> impl Iterator<Item = (Name<'s>, bool)> + '_ {
+        self.locals.iter().map(|l| (l.name, l.read))
+    }
+
+    /// The register of the datapath that a local variable differs from by one letter.
+    pub(crate) fn almost_register(&self, name: &str) -> Option<String> {
+        let registers = self.table.writables().iter().map(|d| d.name.as_ref());
+        near::one_letter_off(name, registers.chain(["Micros"]))
+    }
+
+    /// The names and places of report variables that are never assigned to (`report`) or control
+    /// variables that are never read.
+    pub(crate) fn unused(&self, report: bool) -> impl Iterator<Item = (&str, Span)> {
+        let used = if report {
+            &self.reports_assigned
+        } else {
+            &self.controls_read
+        };
+        let places = self.places.iter();
+        let declared = places.filter(move |(name, _)| name.starts_with("Report.") == report);
+        let both = declared.zip(used).filter(|(_, used)| !**used);
+        both.map(|((name, span), _)| (name.as_str(), *span))
     }
 
     /// A local variable that no program can name.

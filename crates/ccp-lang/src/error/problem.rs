@@ -95,6 +95,10 @@ pub(crate) enum Problem {
     ReadOnly {
         name: String,
     },
+    LikelyTypo {
+        name: String,
+        near: String,
+    },
     // Types and places.
     Assigned {
         name: String,
@@ -164,7 +168,10 @@ pub(crate) enum Problem {
     NoEffect,
     NeverRead {
         name: String,
-        near: Option<String>,
+    },
+    Unused {
+        name: String,
+        report: bool,
     },
 }
 
@@ -177,7 +184,8 @@ impl Problem {
             | Self::RoundTripUnused
             | Self::NeverReports
             | Self::NoEffect
-            | Self::NeverRead { .. } => Severity::Warning,
+            | Self::NeverRead { .. }
+            | Self::Unused { .. } => Severity::Warning,
             Self::More { severity, .. } => *severity,
             _ => Severity::Error,
         }
@@ -221,6 +229,7 @@ impl Problem {
             Self::UnknownName { .. } => "unknown-name",
             Self::UnknownTarget { .. } => "unknown-target",
             Self::ReadOnly { .. } => "read-only",
+            Self::LikelyTypo { .. } => "likely-typo",
             Self::Assigned { .. } => "assigned-type",
             Self::Operand { .. } => "operand-type",
             Self::Comparison { .. } => "comparison-type",
@@ -245,6 +254,8 @@ impl Problem {
             Self::NeverReports => "never-reports",
             Self::NoEffect => "no-effect",
             Self::NeverRead { .. } => "never-read",
+            Self::Unused { report: true, .. } => "never-assigned",
+            Self::Unused { report: false, .. } => "unused-control",
         }
     }
 
@@ -308,6 +319,7 @@ impl Problem {
                 format!("`{name}` is not declared as a report variable")
             }
             Self::UnknownTarget { name, .. } => format!("unknown {} `{name}`", kind_of(name)),
+            Self::LikelyTypo { name, .. } => format!("`{name}` is probably misspelt"),
             Self::ReadOnly { name } => format!("`{name}` is measured, it cannot be assigned to"),
             Self::Assigned { name, wanted, got } => {
                 format!("`{name}` is a {wanted}, but a {got} is assigned to it")
@@ -347,14 +359,27 @@ impl Problem {
             Self::ConstantCondition { always: false } => "this condition is never true".into(),
             Self::ConstantCondition { always: true } => "this condition is always true".into(),
             Self::AlwaysFaults { sign, fault } => {
-                format!("this `{sign}` always faults: {fault}")
+                let why = match fault {
+                    Fault::Overflow => "the result does not fit 64 bits",
+                    Fault::Underflow => "the result would be below zero",
+                    Fault::DivisionByZero => "the divisor is zero",
+                    Fault::Weight => "the weight is above 10",
+                };
+                format!("this `{sign}` always faults: {why}")
             }
             Self::RoundTripUnused => "no phase of this cycle is counted in round trips".into(),
             Self::NeverReports => "the program never reports".into(),
             Self::NoEffect => "this statement has no effect".into(),
-            Self::NeverRead { name, .. } => {
+            Self::NeverRead { name } => {
                 format!("the local variable `{name}` is assigned but never read")
             }
+            Self::Unused { name, report: true } => {
+                format!("the report variable `{name}` is never assigned: it is always its default")
+            }
+            Self::Unused {
+                name,
+                report: false,
+            } => format!("the control variable `{name}` is never read"),
         }
     }
 
@@ -369,8 +394,8 @@ impl Problem {
             Self::NotAClause { near, .. }
             | Self::UnknownOperator { near, .. }
             | Self::UnknownName { near, .. }
-            | Self::UnknownTarget { near, .. }
-            | Self::NeverRead { near, .. } => did_you_mean(near),
+            | Self::UnknownTarget { near, .. } => did_you_mean(near),
+            Self::LikelyTypo { near, .. } => format!("did you mean `{near}`?"),
             Self::Operand { wanted, .. } => format!("a {wanted} is needed here"),
             Self::NeverReached => "the clause before it is always true and stops here".into(),
             Self::NeverReports => "no clause says `(report)`".into(),
@@ -443,6 +468,10 @@ impl Problem {
                 let sign = if *negated { "!if" } else { "if" };
                 format!("write `({sign} condition a b)`")
             }
+            Self::AlwaysFaults {
+                fault: Fault::Underflow,
+                ..
+            } => "`(-| a b)` is 0 where `b` is larger".into(),
             Self::CycleGains => "choose simpler fractions".into(),
             Self::RoundTripUnused => "leave `(rtt …)` out".into(),
             Self::BadNumber { text } if text.ends_with("rtt") => {
@@ -477,6 +506,9 @@ impl Problem {
             {
                 let short = name.strip_prefix("Report.").unwrap_or(name);
                 format!("declare it: `(def (Report ({short} 0)))`")
+            }
+            Self::LikelyTypo { .. } => {
+                "if a new local variable is meant, choose a name that differs more".into()
             }
             Self::ReadOnly { .. } => "assign to a variable of your own instead".into(),
             Self::Assigned {

@@ -459,8 +459,14 @@ impl Lowerer<'_> {
             not_zero: step.not_zero,
         };
         let ret = self.result();
-        self.bind(ret, ZERO);
-        self.bind_if(guard, ret, outer);
+        let flag = self.is_flag(outer);
+        if flag && step.not_zero && self.is_flag(place) {
+            self.emit(Opcode::Mul, ret, outer, place);
+        } else {
+            self.bind(ret, ZERO);
+            self.bind_if(guard, ret, outer);
+        }
+        self.mark(ret, flag);
         skips.holds.insert(path.to_vec(), ret);
         ret
     }

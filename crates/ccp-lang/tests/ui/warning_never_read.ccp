@@ -1,2 +1,2 @@
-(def (Report (volatile acked 0) (timeout false)) (gain 2) (on true))
-(when true (:= Cwmd 14480) (:= scratch 1) (report))
+(def (Report (volatile acked 0)) (gain 2))
+(when true (:= scratch gain) (:= gain2 1) (:= Report.acked 1) (report))

@@ -1,2 +1,2 @@
-(def (Report (volatile acked 0) (timeout false)) (gain 2) (on true))
-(when true (:= gain 3))
+(def (Report (volatile acked 0)))
+(when true (:= Report.acked (+ Report.acked Ack.bytes_acked)))

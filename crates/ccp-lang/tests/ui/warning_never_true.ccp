@@ -1,3 +1,5 @@
-(def (Report (volatile acked 0) (timeout false)) (gain 2) (on true))
-(when false (report))
-(when 0 (report))
+(def (Report (volatile acked 0)))
+(when false (:= Report.acked 1) (report))
+(when 0 (:= Report.acked 2))
+(when (> 1 2) (:= Report.acked 3))
+(when (&& false (> Ack.now 0)) (:= Report.acked 4))

@@ -1,2 +1,2 @@
-(def (Report (volatile acked 0) (timeout false)) (gain 2) (on true))
-(when true gain (+ gain 1) 7 (report))
+(def (Report (volatile acked 0)) (gain 2))
+(when true (+ gain 1) gain (:= Report.acked 1) (report))

@@ -10,7 +10,7 @@ impl Lowerer<'_> {
     /// `b`, or if the guard does not hold something with which `op` cannot fault.
     pub(super) fn harmless(&mut self, op: BinaryOp, guard: Guard, b: Place) -> Place {
         let neutral = match op {
-            BinaryOp::Mul | BinaryOp::Div => ONE,
+            BinaryOp::Div => ONE,
             _ => ZERO,
         };
         if op == BinaryOp::Div
@@ -18,9 +18,17 @@ impl Lowerer<'_> {
         {
             return b;
         }
+        let by_product = guard.not_zero && neutral == ZERO && self.is_flag(guard.place);
+        if by_product && b == ONE {
+            return guard.place;
+        }
         let ret = self.result();
-        self.bind(ret, neutral);
-        self.bind_if(guard, ret, b);
+        if by_product {
+            self.emit(Opcode::Mul, ret, guard.place, b);
+        } else {
+            self.bind(ret, neutral);
+            self.bind_if(guard, ret, b);
+        }
         ret
     }
 

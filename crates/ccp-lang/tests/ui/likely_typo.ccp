@@ -1,0 +1,10 @@
+(def (Report (volatile acked 0)) (Control.number 3) (gain 2))
+(when true
+    (:= Cwmd 14480)
+    (:= Control.numer 0)
+    (:= acked (+ Report.acked gain Control.number))
+    (:= Rates (+ Rates 1))
+    (:= Report.acked Rates)
+    (:= rate 5)
+    (:= Cwnd (+ rate 1))
+    (report))
