@@ -10,6 +10,9 @@ use ccp_program::Program;
 use ccp_program::interp::Registers;
 
 mod datapath;
+mod published;
+#[path = "../../../crates/ccp-lang/tests/scripts/mod.rs"]
+mod scripts;
 #[path = "../../../crates/ccp-lang/tests/random_text/mod.rs"]
 mod random_text;
 
