@@ -52,6 +52,8 @@ mod render;
 mod scan;
 mod scope;
 mod span;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use ccp_program::{Limits, Program, VerifyError};
 

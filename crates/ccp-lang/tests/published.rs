@@ -43,7 +43,9 @@ impl Machine for Reference {
             .iter()
             .map(|def| measured.get(&def.name))
             .collect();
-        let done = registers.invoke(program, &values, now_us).expect("no fault");
+        let done = registers
+            .invoke(program, &values, now_us)
+            .expect("no fault");
         window.copy_from_slice(&registers.writable);
         if !done.report {
             return None;

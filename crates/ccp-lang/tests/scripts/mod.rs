@@ -80,7 +80,10 @@ pub(crate) fn run(name: &str, script: &str, machine: &mut impl Machine) -> usize
         let (step, times) = match time.strip_prefix('+') {
             Some(step) => {
                 let (step, times) = step.split_once('*').unwrap_or((step, "1"));
-                (Some(step.parse().expect(&place)), times.parse().expect(&place))
+                (
+                    Some(step.parse().expect(&place)),
+                    times.parse().expect(&place),
+                )
             }
             None => (None, 1),
         };

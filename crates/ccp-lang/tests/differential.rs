@@ -1,0 +1,121 @@
+//! Random programs, as text: what the reference interpreter over the syntax tree says is what the
+//! compiled program does.
+//!
+//! `CCP_LANG_PROGRAMS=n` runs that many (default 2000), `CCP_LANG_SEED=n` starts elsewhere. A failure
+//! names the seed and prints the smallest program it finds that shows the difference.
+
+use ccp_lang::testing::{self, Reference};
+use ccp_lang::{RegisterTable, compile};
+use ccp_program::Type;
+use ccp_program::interp::Registers;
+use ccp_program::testing::{Rng, value};
+
+/// What happened over all programs, to see that nothing is rare.
+#[derive(Debug, Default)]
+struct Seen {
+    runs: usize,
+    faults: usize,
+    reports: usize,
+}
+
+/// The same flow twice; says in what they differ.
+fn compare(source: &str, seed: u64, seen: &mut Seen) -> Result<(), String> {
+    let table = RegisterTable::well_known();
+    let program = compile(source, &table)
+        .map_err(|e| format!("does not compile:\n{}", e.render(source, "random.ccp")))?
+        .program;
+    let mut rng = Rng::new(seed);
+    let mut now = value(&mut rng);
+    let mut registers = Registers::new(&program, now);
+    let mut reference = Reference::new(source, &table, now).map_err(|e| e.to_string())?;
+    for step in 0..20 {
+        now = now.wrapping_add(rng.bits() % 10_000);
+        let measured = testing::measurements(&mut rng, &table, now);
+        // The agent: window, rate, a control variable.
+        if rng.percent(20) {
+            let value = value(&mut rng);
+            match rng.below(2 + program.controls.len()) {
+                0 => {
+                    registers.writable[0] = value;
+                    reference.set("Cwnd", value);
+                }
+                1 => {
+                    registers.writable[1] = value;
+                    reference.set("Rate", value);
+                }
+                nth => {
+                    // Agents have types too.
+                    let value = match program.controls[nth - 2].ty {
+                        Type::Bool => value % 2,
+                        Type::Num => value,
+                    };
+                    registers.control[nth - 2] = value;
+                    reference.set(&program.controls[nth - 2].name, value);
+                }
+            }
+        }
+        let values: Vec<u64> = program
+            .primitives
+            .iter()
+            .map(|def| measured[&*def.name])
+            .collect();
+        let got = registers.invoke(&program, &values, now).map(|o| o.report);
+        let expected = reference.invoke(&|name| measured[name], now);
+        seen.runs += 1;
+        seen.faults += usize::from(expected.is_err());
+        let state = |what: &str, got: &[u64], expected: &[u64]| match got == expected {
+            true => Ok(()),
+            false => Err(format!(
+                "step {step}: {what}: {got:?}, expected {expected:?}"
+            )),
+        };
+        if got != expected {
+            return Err(format!("step {step}: {got:?}, expected {expected:?}"));
+        }
+        state("reports", &registers.report, &reference.report())?;
+        state("controls", &registers.control, &reference.controls())?;
+        let window = ["Cwnd", "Rate"].map(|name| reference.get(name));
+        state("window and rate", &registers.writable, &window)?;
+        // Now and then the report is not taken.
+        if expected == Ok(true) && rng.percent(80) {
+            seen.reports += 1;
+            registers.reported(&program);
+            reference.reported();
+        }
+    }
+    Ok(())
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |v| v.parse().expect("a number"))
+}
+
+#[test]
+fn compiled_programs_do_what_their_text_means() {
+    let first = number("CCP_LANG_SEED", 1);
+    let mut seen = Seen::default();
+    let table = RegisterTable::well_known();
+    for seed in first..first + number("CCP_LANG_PROGRAMS", 2000) {
+        let source = testing::program(&mut Rng::new(seed), &table);
+        let Err(difference) = compare(&source, seed, &mut seen) else {
+            continue;
+        };
+        let shows = |source: &str| {
+            let difference = compare(source, seed, &mut Seen::default());
+            difference.is_err_and(|d| !d.starts_with("does not compile"))
+        };
+        let small = if shows(&source) {
+            testing::shrink(&source, shows)
+        } else {
+            source.clone()
+        };
+        let now = compare(&small, seed, &mut Seen::default());
+        panic!("seed {seed}: {difference}\n\nsmaller: {now:?}\n{small}\n\nwhole:\n{source}");
+    }
+    eprintln!("{seen:?}");
+    if seen.runs > 10_000 {
+        let share = |n: usize| n * 100 / seen.runs;
+        assert!((5..60).contains(&share(seen.faults)), "{seen:?}");
+        assert!(share(seen.reports) > 20, "{seen:?}");
+    }
+}
