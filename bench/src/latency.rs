@@ -11,7 +11,7 @@ use ccp_plot::{Bar, BarChart};
 use crate::agent::echo::Ping;
 use crate::daemon::{Daemon, Program};
 use crate::interrupt;
-use crate::outcome::{Chart, Outcome, Table};
+use crate::outcome::{Outcome, Table};
 use crate::plan::Plan;
 use crate::sample::{Samples, number};
 
@@ -125,11 +125,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
         chart = chart.group(load.key, boxes.collect::<Vec<_>>());
     }
     outcome.tables.push(table);
-    outcome.charts.push(Chart {
-        file: "bench-latency",
-        title: "From a report to its effect",
-        chart,
-    });
+    outcome.bars("bench-latency", "From a report to its effect", chart);
     Ok(outcome)
 }
 

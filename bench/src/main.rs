@@ -1,5 +1,5 @@
-//! What `make bench` runs: measures our side beside the kernel's own algorithms and beside portus,
-//! interleaved in one run, and rewrites the tables of `docs/benchmarks.md`.
+//! What `make bench` and `make bench-kernel` run: measures our side beside portus, or beside the kernel's
+//! own algorithms, interleaved in one run, and rewrites those tables of `docs/benchmarks.md`.
 //!
 //! Exit codes: 0 measured; 1 failed, and the document is as it was; 2 wrong usage; 3 something that is
 //! needed is missing here.
@@ -20,8 +20,11 @@ use rustix::process::setpriority_process;
 
 mod ack_cost;
 mod agent;
+mod contenders;
+mod cpu;
 mod daemon;
 mod document;
+mod fidelity;
 mod instructions;
 mod interrupt;
 mod kernel_reports;
@@ -31,40 +34,95 @@ mod outcome;
 mod plan;
 mod process;
 mod sample;
+mod scale;
+mod short_flows;
 mod throughput;
 mod unix_reports;
+
+/// What is measured in one run, by one command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Suite {
+    /// What the way through the daemon costs, beside portus: `make bench`.
+    Plane,
+    /// Fidelity and cost beside the kernel's own algorithms: `make bench-kernel`.
+    Kernel,
+}
+
+impl Suite {
+    /// What the markers around the description of the machine in the document say.
+    pub(crate) const fn machine(self) -> &'static str {
+        match self {
+            Self::Plane => "machine",
+            Self::Kernel => "machine-kernel",
+        }
+    }
+
+    const fn command(self) -> &'static str {
+        match self {
+            Self::Plane => "make bench",
+            Self::Kernel => "make bench-kernel",
+        }
+    }
+}
 
 /// A part of the benchmarks.
 pub(crate) struct Section {
     /// What `--only` and the markers in the document call it.
     pub(crate) name: &'static str,
+    suite: Suite,
     run: fn(&Plan) -> Result<Outcome>,
 }
 
 /// All parts, in the order in which they are measured.
 pub(crate) const SECTIONS: &[Section] = &[
     Section {
+        name: fidelity::SECTION,
+        suite: Suite::Kernel,
+        run: fidelity::run,
+    },
+    Section {
+        name: short_flows::SECTION,
+        suite: Suite::Kernel,
+        run: short_flows::run,
+    },
+    Section {
         name: throughput::SECTION,
+        suite: Suite::Kernel,
         run: throughput::run,
     },
     Section {
+        name: cpu::SECTION,
+        suite: Suite::Kernel,
+        run: cpu::run,
+    },
+    Section {
         name: ack_cost::SECTION,
+        suite: Suite::Kernel,
         run: ack_cost::run,
     },
     Section {
+        name: scale::SECTION,
+        suite: Suite::Kernel,
+        run: scale::run,
+    },
+    Section {
         name: latency::SECTION,
+        suite: Suite::Plane,
         run: latency::run,
     },
     Section {
         name: kernel_reports::SECTION,
+        suite: Suite::Plane,
         run: kernel_reports::run,
     },
     Section {
         name: unix_reports::SECTION,
+        suite: Suite::Plane,
         run: unix_reports::run,
     },
     Section {
         name: instructions::SECTION,
+        suite: Suite::Plane,
         run: instructions::run,
     },
 ];
@@ -76,17 +134,25 @@ struct Cli {
     #[command(subcommand)]
     part: Option<Part>,
 
-    /// A smoke run of less than a minute, whose numbers mean nothing; rewrites nothing.
+    /// What is measured beside the kernel's own algorithms, instead of what is measured beside portus.
+    #[arg(long, conflicts_with = "only")]
+    kernel: bool,
+
+    /// A smoke run of about a minute, whose numbers mean nothing; rewrites nothing.
     #[arg(long)]
     quick: bool,
 
-    /// Only these sections; rewrites nothing.
+    /// Only these sections, whatever they are measured beside; rewrites nothing.
     #[arg(long, value_name = "SECTION", value_delimiter = ',')]
     only: Vec<String>,
 
     /// Print what was measured as JSON instead of Markdown.
     #[arg(long)]
     json: bool,
+
+    /// Also write every picture as PNG into this directory.
+    #[arg(long, value_name = "DIR")]
+    png: Option<PathBuf>,
 
     /// The daemon's program. Default: `ccpd` beside this one.
     #[arg(long, value_name = "FILE")]
@@ -145,7 +211,18 @@ fn measure(cli: &Cli) -> Result<()> {
             known.join(", ")
         );
     }
-    let wanted = |name: &str| cli.only.is_empty() || cli.only.iter().any(|only| only == name);
+    let suite = if cli.kernel {
+        Suite::Kernel
+    } else {
+        Suite::Plane
+    };
+    let wanted = |section: &&Section| {
+        if cli.only.is_empty() {
+            section.suite == suite
+        } else {
+            cli.only.iter().any(|only| only == section.name)
+        }
+    };
     let file = cli.docs.join("benchmarks.md");
     let write = !cli.quick && cli.only.is_empty();
     // Before minutes are spent.
@@ -162,7 +239,8 @@ fn measure(cli: &Cli) -> Result<()> {
 
     let started = Instant::now();
     let mut outcomes = Vec::new();
-    for section in SECTIONS.iter().filter(|section| wanted(section.name)) {
+    for section in SECTIONS.iter().filter(wanted) {
+        eprintln!("ccp-bench: {} …", section.name);
         let begun = Instant::now();
         let outcome = (section.run)(&plan).with_context(|| format!("section {}", section.name))?;
         let seconds = begun.elapsed().as_secs_f64();
@@ -176,8 +254,16 @@ fn measure(cli: &Cli) -> Result<()> {
         serde_json::to_writer_pretty(io::stdout().lock(), &outcomes)?;
         println!();
     }
+    if let Some(directory) = &cli.png {
+        fs::create_dir_all(directory)?;
+        for chart in outcomes.iter().flat_map(|outcome| &outcome.charts) {
+            let file = directory.join(&chart.file).with_extension("png");
+            fs::write(&file, chart.picture.to_png()?)
+                .with_context(|| format!("write {}", file.display()))?;
+        }
+    }
     if write {
-        rewrite(&cli.docs, &file, document, &load, &outcomes)?;
+        rewrite(suite, &cli.docs, &file, document, &load, &outcomes)?;
         let seconds = started.elapsed().as_secs_f64();
         eprintln!(
             "ccp-bench: rewrote the tables of {} after {seconds:.0} s",
@@ -189,6 +275,7 @@ fn measure(cli: &Cli) -> Result<()> {
 
 /// All or nothing, so that what stands side by side comes from the same run.
 fn rewrite(
+    suite: Suite,
     docs: &Path,
     file: &Path,
     mut document: String,
@@ -196,18 +283,19 @@ fn rewrite(
     outcomes: &[Outcome],
 ) -> Result<()> {
     let machine = format!(
-        "Measured by `make bench` on a {}. What else ran there before the run: a load average of {load}.",
+        "Measured by `{}` on a {}. What else ran there before the run: a load average of {load}.",
+        suite.command(),
         machine::describe()
     );
-    document = document::replace(&document, "machine", &machine)?;
+    document = document::replace(&document, suite.machine(), &machine)?;
     for outcome in outcomes {
         document = document::replace(&document, outcome.section, &outcome.markdown())?;
     }
     let pictures = docs.join("img");
     fs::create_dir_all(&pictures)?;
     for chart in outcomes.iter().flat_map(|outcome| &outcome.charts) {
-        let picture = pictures.join(chart.file).with_extension("svg");
-        fs::write(&picture, chart.chart.to_svg())
+        let picture = pictures.join(&chart.file).with_extension("svg");
+        fs::write(&picture, chart.picture.to_svg())
             .with_context(|| format!("write {}", picture.display()))?;
     }
     fs::write(file, document).with_context(|| format!("write {}", file.display()))

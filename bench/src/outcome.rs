@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use ccp_plot::BarChart;
+use ccp_plot::{BarChart, PlotError, TimeChart};
 use serde::Serialize;
 
 /// What a section found.
@@ -28,9 +28,32 @@ pub(crate) struct Table {
 #[derive(Debug)]
 pub(crate) struct Chart {
     /// Its file in `docs/img`, without the ending.
-    pub(crate) file: &'static str,
-    pub(crate) title: &'static str,
-    pub(crate) chart: BarChart,
+    pub(crate) file: String,
+    pub(crate) title: String,
+    pub(crate) picture: Picture,
+}
+
+/// What a picture shows.
+#[derive(Debug)]
+pub(crate) enum Picture {
+    Bars(BarChart),
+    Time(TimeChart),
+}
+
+impl Picture {
+    pub(crate) fn to_svg(&self) -> String {
+        match self {
+            Self::Bars(chart) => chart.to_svg(),
+            Self::Time(chart) => chart.to_svg(),
+        }
+    }
+
+    pub(crate) fn to_png(&self) -> Result<Vec<u8>, PlotError> {
+        match self {
+            Self::Bars(chart) => chart.to_png(),
+            Self::Time(chart) => chart.to_png(),
+        }
+    }
 }
 
 impl Outcome {
@@ -41,6 +64,24 @@ impl Outcome {
             charts: Vec::new(),
             values: BTreeMap::new(),
         }
+    }
+
+    /// Adds a picture of the file `name` in `docs/img`.
+    pub(crate) fn bars(&mut self, name: &str, title: &str, chart: BarChart) {
+        self.picture(name, title, Picture::Bars(chart));
+    }
+
+    /// Adds a picture over time of the file `name` in `docs/img`.
+    pub(crate) fn times(&mut self, name: &str, title: &str, chart: TimeChart) {
+        self.picture(name, title, Picture::Time(chart));
+    }
+
+    fn picture(&mut self, name: &str, title: &str, picture: Picture) {
+        self.charts.push(Chart {
+            file: name.to_owned(),
+            title: title.to_owned(),
+            picture,
+        });
     }
 
     pub(crate) fn value(&mut self, name: impl Into<String>, value: f64) {

@@ -63,6 +63,16 @@ impl Process {
         ))
     }
 
+    /// Memory that it has, in bytes.
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        let file = format!("/proc/{}/status", self.0.id());
+        let text = std::fs::read_to_string(&file).with_context(|| format!("read {file}"))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let kib = kib.with_context(|| format!("{file} has no line `VmRSS: … kB`"))?;
+        Ok(1024 * kib.trim().parse::<u64>()?)
+    }
+
     /// Asks it to stop and waits for it.
     pub(crate) fn stop(&mut self) -> Result<ExitStatus> {
         if let Some(status) = self.0.try_wait()? {

@@ -34,6 +34,19 @@ impl Samples {
         }
     }
 
+    /// Not a number if there are none.
+    pub(crate) fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len() as f64
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = f64> + '_ {
+        self.0.iter().copied()
+    }
+
     pub(crate) fn least(&self) -> f64 {
         self.quantile(0.0)
     }
@@ -61,6 +74,17 @@ impl Samples {
             number(self.most())
         )
     }
+}
+
+/// `ours / the kernel's (ratio)`.
+pub(crate) fn pair(ours: f64, kernels: f64) -> String {
+    let ratio = ours / kernels;
+    let ratio = if ratio.is_finite() {
+        format!("{ratio:.3}")
+    } else {
+        "–".to_owned()
+    };
+    format!("{} / {} ({ratio})", number(ours), number(kernels))
 }
 
 /// A number as tables show it: three digits that mean something, thousands apart.
@@ -95,7 +119,7 @@ pub(crate) fn number(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Samples, number};
+    use super::{Samples, number, pair};
 
     #[test]
     fn medians_and_quantiles() {
@@ -107,6 +131,9 @@ mod tests {
         assert_eq!((many.quantile(0.5), many.quantile(0.99)), (50.0, 99.0));
         assert!(Samples::new([]).median().is_nan());
         assert_eq!(odd.spread(), "2.00 (1.00–3.00)");
+        assert_eq!((many.mean(), many.len()), (50.0, 101));
+        assert_eq!(pair(2.0, 4.0), "2.00 / 4.00 (0.500)");
+        assert_eq!(pair(0.0, 0.0), "0 / 0 (–)");
         assert_eq!(many.quartiles(), "50.0 (25.0–75.0)");
     }
 

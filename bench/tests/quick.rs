@@ -78,18 +78,7 @@ fn root_beside_the_kernel() {
         return;
     };
     let before = document();
-    let outcomes = run(&["--only", "throughput,ack-cost,latency,kernel-reports"]);
-    for key in ["reno", "reno_ack", "kernel_reno", "kernel_cubic"] {
-        let ratio = format!("{key}.speed_ratio");
-        has(
-            &outcomes,
-            "throughput",
-            &[&format!("{key}.gbit_per_s"), &ratio],
-        );
-    }
-    for key in ["empty", "hand_reno", "idle", "constant", "reno", "reno_ack"] {
-        has(&outcomes, "ack-cost", &[&format!("{key}.ns")]);
-    }
+    let outcomes = run(&["--only", "latency,kernel-reports"]);
     for load in ["light", "full", "heavy"] {
         for part in ["to_algorithm", "applied"] {
             has(&outcomes, "latency", &[&format!("{load}.{part}.p50_us")]);
@@ -97,6 +86,60 @@ fn root_beside_the_kernel() {
     }
     for what in ["1_flows.cpu_us", "10_flows.reports_per_s"] {
         has(&outcomes, "kernel-reports", &[what]);
+    }
+    assert_eq!(document(), before);
+}
+
+#[test]
+fn root_beside_the_kernels_own() {
+    let _built = binaries::ccpd();
+    let Some(_alone) = KernelTest::begin(Duration::from_secs(180)) else {
+        return;
+    };
+    let before = document();
+    let outcomes = run(&["--kernel"]);
+    for link in ["bdp", "shallow", "loss", "deep"] {
+        for key in ["reno", "cubic"] {
+            for what in ["mbit_per_s", "rtt_ms", "rtt_p95_ms"] {
+                let names = [key, &format!("kernel_{key}")]
+                    .map(|contender| format!("{link}.{contender}.{what}"));
+                has(&outcomes, "fidelity", &[&names[0], &names[1]]);
+                let ratio = format!("{link}.{key}.{what}_ratio");
+                has(&outcomes, "fidelity", &[&ratio]);
+            }
+        }
+    }
+    for size in ["10kb", "100kb"] {
+        for key in ["reno", "kernel_reno", "cubic", "kernel_cubic"] {
+            let times = ["p50_ms", "p95_ms"].map(|time| format!("{size}.{key}.{time}"));
+            has(&outcomes, "short-flows", &[&times[0], &times[1]]);
+        }
+    }
+    for key in ["reno", "reno_ack", "kernel_reno", "cubic", "kernel_cubic"] {
+        for flows in [1, 8] {
+            let speed = format!("{flows}_flows.{key}.gbit_per_s");
+            let ratio = format!("{flows}_flows.{key}.speed_ratio");
+            has(&outcomes, "throughput", &[&speed, &ratio]);
+        }
+        for flows in [1, 8, 64] {
+            let cost = format!("{flows}_flows.{key}.cpu_ms_per_gb");
+            has(&outcomes, "cpu", &[&cost]);
+        }
+    }
+    for key in [
+        "empty",
+        "hand_reno",
+        "idle",
+        "constant",
+        "reno",
+        "reno_ack",
+        "hand_cubic",
+        "cubic",
+    ] {
+        has(&outcomes, "ack-cost", &[&format!("{key}.ns")]);
+    }
+    for what in ["at_once.steered", "at_once.known", "churn.per_s"] {
+        has(&outcomes, "scale", &[what]);
     }
     assert_eq!(document(), before);
 }

@@ -32,10 +32,13 @@ pub(super) struct Beside<'o> {
     pub(super) empty: String,
     /// The same for the hand-written Reno.
     pub(super) reno: String,
+    /// The same for the hand-written CUBIC.
+    pub(super) cubic: String,
     /// The programs that are called on each acknowledgement.
     pub(super) empty_program: u32,
     pub(super) reno_program: u32,
-    _links: [Link; 2],
+    pub(super) cubic_program: u32,
+    _links: [Link; 3],
     _skel: BesideSkel<'o>,
 }
 
@@ -44,10 +47,11 @@ impl<'o> Beside<'o> {
         let open = BesideSkelBuilder::default()
             .open(object)
             .context("read the hand-written BPF algorithms")?;
-        let [empty, reno] = [unique_name(), unique_name()];
+        let [empty, reno, cubic] = [unique_name(), unique_name(), unique_name()];
         for (ops, wanted) in [
             (open.struct_ops.empty_ops, &empty),
             (open.struct_ops.reno_ops, &reno),
+            (open.struct_ops.cubic_ops, &cubic),
         ] {
             // SAFETY: libbpf's own copy of the operations, which lives as long as the open object.
             let name = unsafe { &mut (*ops).name };
@@ -60,19 +64,18 @@ impl<'o> Beside<'o> {
             .load()
             .context("load the hand-written BPF algorithms")?;
         let links = [
-            skel.maps.empty_ops.attach_struct_ops(),
-            skel.maps.reno_ops.attach_struct_ops(),
+            (skel.maps.empty_ops.attach_struct_ops()).context("register the empty algorithm")?,
+            (skel.maps.reno_ops.attach_struct_ops()).context("register the hand-written Reno")?,
+            (skel.maps.cubic_ops.attach_struct_ops()).context("register the hand-written CUBIC")?,
         ];
-        let [first, second] = links;
         Ok(Self {
             empty,
             reno,
+            cubic,
             empty_program: Program::id_from_fd(skel.progs.empty_cong_control.as_fd())?,
             reno_program: Program::id_from_fd(skel.progs.reno_cong_control.as_fd())?,
-            _links: [
-                first.context("register the empty algorithm")?,
-                second.context("register the hand-written Reno")?,
-            ],
+            cubic_program: Program::id_from_fd(skel.progs.cubic_cong_control.as_fd())?,
+            _links: links,
             _skel: skel,
         })
     }

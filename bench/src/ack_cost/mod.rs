@@ -1,4 +1,5 @@
-//! Nanoseconds of BPF programs per acknowledgement: ours beside a hand-written Reno, in the same run.
+//! Nanoseconds of BPF programs per acknowledgement: ours beside a hand-written Reno and CUBIC, in the same
+//! run.
 
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use ccp_plot::{Bar, BarChart};
 
 use crate::daemon::{Daemon, Program};
 use crate::interrupt;
-use crate::outcome::{Chart, Outcome, Table};
+use crate::outcome::{Outcome, Table};
 use crate::plan::Plan;
 use crate::sample::{Samples, number};
 use beside::Beside;
@@ -29,6 +30,8 @@ const CONFIG: &str = r#"
 cwnd_packets = 200
 
 [algorithms.reno]
+
+[algorithms.cubic]
 
 [algorithms.reno_ack]
 kind = "reno"
@@ -56,6 +59,10 @@ algorithm = "reno_ack"
 [[policy.rule]]
 match = { dst_port = 5004 }
 algorithm = "reno_seldom"
+
+[[policy.rule]]
+match = { dst_port = 5005 }
+algorithm = "cubic"
 "#;
 
 /// The kernel only tells sums, in which an interrupt or another process that gets the CPU in the middle of
@@ -67,6 +74,8 @@ const SLICE: Duration = Duration::from_millis(50);
 struct Measured {
     key: &'static str,
     name: &'static str,
+    /// The key of the hand-written one that it is compared with.
+    beside: &'static str,
     congestion: String,
     port: u16,
     programs: Programs,
@@ -86,42 +95,54 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     let beside = Beside::load(&mut object)?;
     let daemon = Daemon::start(plan, Program::Agent, CONFIG)?;
     let ours = Programs::of_daemon(&daemon.pins())?;
-    let measured = |key, name, congestion: &str, port, programs| Measured {
+    let measured = |key, name, beside, congestion: &str, port, programs| Measured {
         key,
         name,
+        beside,
         congestion: congestion.to_owned(),
         port,
         programs,
         slices: Vec::new(),
     };
-    let empty = Programs::with(beside.empty_program)?;
-    let reno = Programs::with(beside.reno_program)?;
-    let name = daemon.name();
+    let [empty, reno, cubic] = [
+        (&beside.empty, beside.empty_program),
+        (&beside.reno, beside.reno_program),
+        (&beside.cubic, beside.cubic_program),
+    ];
+    let hand = |key, name, (congestion, program): (&String, u32), port| -> Result<Measured> {
+        let programs = Programs::with(program)?;
+        Ok(measured(key, name, key, congestion, port, programs))
+    };
+    let own = |key, name, beside, port| measured(key, name, beside, daemon.name(), port, ours);
     let mut all = [
-        measured("empty", "nothing at all", &beside.empty, 5010, empty),
-        measured("hand_reno", "hand-written Reno", &beside.reno, 5011, reno),
-        measured(
+        hand("empty", "nothing at all", empty, 5010)?,
+        hand("hand_reno", "hand-written Reno", reno, 5011)?,
+        own(
             "idle",
             "ours: a program that does nothing",
-            name,
+            "hand_reno",
             5000,
-            ours,
         ),
-        measured("constant", "ours: `constant`", name, 5001, ours),
-        measured(
+        own("constant", "ours: `constant`", "hand_reno", 5001),
+        own(
             "reno_seldom",
             "ours: `reno`, hardly a report",
-            name,
+            "hand_reno",
             5004,
-            ours,
         ),
-        measured("reno", "ours: `reno`, a report per RTT", name, 5002, ours),
-        measured(
+        own("reno", "ours: `reno`, a report per RTT", "hand_reno", 5002),
+        own(
             "reno_ack",
             "ours: `reno`, a report per ACK",
-            name,
+            "hand_reno",
             5003,
-            ours,
+        ),
+        hand("hand_cubic", "hand-written CUBIC", cubic, 5012)?,
+        own(
+            "cubic",
+            "ours: `cubic`, a report per RTT",
+            "hand_cubic",
+            5005,
         ),
     ];
     // A path on which a round trip has many acknowledgements, as paths have.
@@ -134,7 +155,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
         to: link.b_v4(),
     };
     let counting = Counting::start()?;
-    for _ in 0..plan.times(9) {
+    for _ in 0..plan.times(7) {
         for one in &mut all {
             interrupt::check()?;
             let slices = measure(plan, &path, &daemon, one);
@@ -193,7 +214,7 @@ fn outcome(all: &[Measured]) -> Outcome {
         "on each ACK",
         "ns, median (quartiles)",
         "less the measurement itself",
-        "× hand-written",
+        "× hand-written Reno or CUBIC",
         "other callbacks, ns per ACK",
         "ACKs",
     ]);
@@ -202,7 +223,6 @@ fn outcome(all: &[Measured]) -> Outcome {
         found.map_or(f64::NAN, |one| one.per_ack(|c| c.control.ns).median())
     };
     let floor = median("empty");
-    let hand = median("hand_reno") - floor;
     let mut bars = Vec::new();
     let mut tail_called = 0;
     for one in all {
@@ -214,6 +234,10 @@ fn outcome(all: &[Measured]) -> Outcome {
         outcome.value(format!("{}.ns", one.key), control.median());
         outcome.value(format!("{}.net_ns", one.key), net);
         outcome.value(format!("{}.others_ns", one.key), others);
+        let hand = median(one.beside) - floor;
+        if one.key != "empty" {
+            outcome.value(format!("{}.ratio", one.key), net / hand);
+        }
         let ratio = if one.key == "empty" {
             "–".to_owned()
         } else {
@@ -240,10 +264,6 @@ fn outcome(all: &[Measured]) -> Outcome {
         .subtitle("as the kernel counts it; median and quartiles of slices of 50 ms")
         .width(900.0);
     chart = chart.group("", bars);
-    outcome.charts.push(Chart {
-        file: "bench-ack-cost",
-        title: "BPF time per acknowledgement",
-        chart,
-    });
+    outcome.bars("bench-ack-cost", "BPF time per acknowledgement", chart);
     outcome
 }

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::agent::portus::socket_path;
 use crate::interrupt;
-use crate::outcome::{Chart, Outcome, Table};
+use crate::outcome::{Outcome, Table};
 use crate::plan::Plan;
 use crate::process::{Process, cpus, pin, within};
 use crate::sample::{Samples, number};
@@ -113,11 +113,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
         chart = chart.group(label, bars);
     }
     outcome.tables.push(table);
-    outcome.charts.push(Chart {
-        file: "bench-unix",
-        title: "CPU time per report on a Unix socket",
-        chart,
-    });
+    outcome.bars("bench-unix", "CPU time per report on a Unix socket", chart);
     Ok(outcome)
 }
 

@@ -48,6 +48,7 @@ pub use requirements::{Missing, Need, require, skip_without};
 pub use ss::{SsSocket, parse_ss};
 pub use tcp_info::{TcpInfo, congestion_of, set_congestion};
 pub use traffic::{
-    Bulk, FlowReport, RunningFlow, RunningShortFlows, Sample, ShortFlows, ShortReport, Until,
+    Bulk, Churned, Crowd, FlowReport, Member, OpenCrowd, RunningFlow, RunningShortFlows, Sample,
+    ShortFlows, ShortReport, Until,
 };
 pub use veth::{VethLink, VethSpec};

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod content;
+mod crowd;
 mod report;
 mod running;
 mod short;
@@ -9,6 +10,7 @@ mod socket;
 mod workers;
 
 pub use bulk::{Bulk, Until};
+pub use crowd::{Churned, Crowd, Member, OpenCrowd};
 pub use report::{FlowReport, Sample};
 pub use running::RunningFlow;
 pub use short::{RunningShortFlows, ShortFlows, ShortReport};

@@ -1,0 +1,220 @@
+//! Many flows at once, in several network namespaces, that come and go: each keeps its own identity and
+//! gets its own algorithm's window.
+//!
+//! `CCP_TEST_SCALE=full` makes them 65,536 at once, as many as there are slots.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+    net::SocketAddr,
+    ops::Range,
+    time::Duration,
+};
+
+use ccp_lab::{Crowd, LabError, Namespace, OpenCrowd};
+use ccp_tests::{Daemon, KernelTest, Setup, within};
+
+const NAMESPACES: usize = 8;
+/// The port of a flow says which algorithm it gets, and with it which window.
+const PORTS: Range<u16> = 20_000..20_008;
+
+/// In each namespace.
+fn size() -> usize {
+    let full = std::env::var("CCP_TEST_SCALE").is_ok_and(|scale| scale == "full");
+    if full { 65_536 / NAMESPACES } else { 256 }
+}
+
+/// The window, in packets, that flows to `port` get.
+fn window(port: u16) -> u32 {
+    11 + u32::from(port - PORTS.start)
+}
+
+fn config() -> String {
+    let mut text = "[policy]\ndefault = \"to20000\"\n\n".to_owned();
+    for port in PORTS {
+        let packets = window(port);
+        let _ = write!(
+            text,
+            "[algorithms.to{port}]\nkind = \"constant\"\ncwnd_packets = {packets}\n\n\
+             [[policy.rule]]\nmatch = {{ dst_port = {port} }}\nalgorithm = \"to{port}\"\n\n"
+        );
+    }
+    text
+}
+
+fn namespaces() -> anyhow::Result<Vec<Namespace>> {
+    let all = (0..NAMESPACES).map(|_| {
+        let namespace = Namespace::new("crowd")?;
+        // What has been closed shall not wait: ports and memory are for those that come.
+        namespace.set_sysctl("net.ipv4.tcp_max_tw_buckets", "0")?;
+        namespace.set_sysctl("net.ipv4.ip_local_port_range", "1024 65535")?;
+        Ok(namespace)
+    });
+    all.collect()
+}
+
+/// The addresses of flows, and how many have them: namespaces may have the same ones.
+type Identities = BTreeMap<(SocketAddr, SocketAddr), usize>;
+
+fn count(flows: impl Iterator<Item = (SocketAddr, SocketAddr)>) -> Identities {
+    let mut identities = Identities::new();
+    for flow in flows {
+        *identities.entry(flow).or_default() += 1;
+    }
+    identities
+}
+
+/// Has all flows talk; those with another window than their algorithm's, with that window.
+fn other_windows(crowds: &[OpenCrowd]) -> Result<Vec<(SocketAddr, SocketAddr, u32)>, LabError> {
+    let mut wrong = Vec::new();
+    for crowd in crowds {
+        let windows = crowd.each(|member| {
+            member.talk()?;
+            let cwnd = member.info()?.cwnd_packets;
+            Ok((member.local(), member.peer(), cwnd))
+        })?;
+        for window_of in windows {
+            let (local, peer, cwnd) = window_of?;
+            if cwnd != window(peer.port()) {
+                wrong.push((local, peer, cwnd));
+            }
+        }
+    }
+    Ok(wrong)
+}
+
+/// Every connection has its own window, and the daemon knows exactly these connections, each under its own
+/// algorithm and number.
+fn check(daemon: &Daemon<'_>, crowds: &[OpenCrowd]) -> anyhow::Result<()> {
+    let mut wrong = Vec::new();
+    let mut failure = None;
+    within(Duration::from_secs(60), || {
+        match other_windows(crowds) {
+            Ok(others) => wrong = others,
+            Err(error) => failure = Some(error),
+        }
+        (wrong.is_empty() || failure.is_some()).then_some(())
+    });
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
+    anyhow::ensure!(
+        wrong.is_empty(),
+        "{} flows have another window than their own algorithm's, as {:?}",
+        wrong.len(),
+        wrong.iter().take(5).collect::<Vec<_>>()
+    );
+    let mut open = Vec::new();
+    for crowd in crowds {
+        open.extend(crowd.each(|member| (member.local(), member.peer()))?);
+    }
+    let connections = open.len();
+    let open = count(open.into_iter());
+    let mut lines = Vec::new();
+    // Closed ones are gone a moment later.
+    within(Duration::from_secs(20), || {
+        lines = daemon.flows();
+        let known = count(lines.iter().map(|line| (line.src, line.dst)));
+        (known == open).then_some(())
+    });
+    let known = count(lines.iter().map(|line| (line.src, line.dst)));
+    anyhow::ensure!(
+        known == open,
+        "ccpd knows {} flows where {} connections are open",
+        lines.len(),
+        connections
+    );
+    let numbers: BTreeSet<u32> = lines.iter().map(|line| line.sock_id).collect();
+    anyhow::ensure!(numbers.len() == lines.len(), "two flows have one number");
+    for line in &lines {
+        let own = format!("to{}", line.dst.port());
+        anyhow::ensure!(
+            line.algorithm == own && line.state == "running",
+            "not under {own}: {line:?}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn root_many_flows_keep_their_identity_and_window_also_in_slots_used_before() -> anyhow::Result<()>
+{
+    let Some(_alone) = KernelTest::begin(Duration::from_secs(300)) else {
+        return Ok(());
+    };
+    let namespaces = namespaces()?;
+    let setup = Setup::new(&config());
+    let daemon = setup.start(&namespaces[0]);
+    let crowd = Crowd::new(size()).congestion(setup.name()).ports(PORTS);
+    let mut crowds = Vec::new();
+    for namespace in &namespaces {
+        crowds.push(crowd.open(namespace)?);
+    }
+    check(&daemon, &crowds)?;
+
+    // Every second slot gets another flow, whose algorithm need not be the same.
+    for crowd in &crowds {
+        let mut odd = false;
+        crowd.retain(move |_| {
+            odd = !odd;
+            odd
+        })?;
+    }
+    for crowd in crowds.iter().rev() {
+        crowd.add(size() / 2)?;
+    }
+    check(&daemon, &crowds)?;
+    drop(crowds);
+    let forgotten = within(Duration::from_secs(60), || {
+        daemon.flows().is_empty().then_some(())
+    });
+    assert!(forgotten.is_some(), "{} flows left", daemon.flows().len());
+    assert_eq!(daemon.stop().code(), 0);
+    Ok(())
+}
+
+#[test]
+fn root_short_flows_are_steered_while_others_come_and_go() -> anyhow::Result<()> {
+    let Some(_alone) = KernelTest::begin(Duration::from_secs(120)) else {
+        return Ok(());
+    };
+    let namespaces = namespaces()?;
+    let setup = Setup::new(&config());
+    let daemon = setup.start(&namespaces[0]);
+    let crowd = Crowd::new(500).congestion(setup.name()).ports(PORTS);
+    let churned = std::thread::scope(|scope| {
+        let threads: Vec<_> = namespaces[..2]
+            .iter()
+            .map(|namespace| {
+                let crowd = &crowd;
+                scope.spawn(move || {
+                    crowd.churn(namespace, Duration::from_secs(2), |member, info| {
+                        // Until it is steered it has what the kernel begins with; never another's.
+                        let (own, cwnd) = (window(member.peer().port()), info.cwnd_packets);
+                        let others = (11..19).contains(&cwnd) && cwnd != own;
+                        assert!(!others, "{member:?} has the window of another: {cwnd}");
+                        cwnd == own
+                    })
+                })
+            })
+            .collect();
+        let ended = threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panic there"));
+        ended.collect::<Result<Vec<_>, _>>()
+    })?;
+    for one in &churned {
+        println!("{one:?}");
+    }
+    let flows: usize = churned.iter().map(|one| one.flows).sum();
+    let steered: usize = churned.iter().map(|one| one.steered).sum();
+    assert!(flows > 500, "only {flows} flows have come and gone");
+    // An unoptimized daemon on a busy machine is late for many.
+    assert!(10 * steered > flows, "{steered} of {flows} were steered");
+    let forgotten = within(Duration::from_secs(20), || {
+        daemon.flows().is_empty().then_some(())
+    });
+    assert!(forgotten.is_some(), "{} flows left", daemon.flows().len());
+    assert_eq!(daemon.stop().code(), 0);
+    Ok(())
+}
