@@ -84,8 +84,11 @@ impl Outcome {
         });
     }
 
+    /// Left out if it is not a number, as the ratio of two counts of nothing.
     pub(crate) fn value(&mut self, name: impl Into<String>, value: f64) {
-        self.values.insert(name.into(), value);
+        if value.is_finite() {
+            self.values.insert(name.into(), value);
+        }
     }
 
     /// The section as Markdown.
