@@ -63,8 +63,8 @@ pub use runner::{
     UpdateError,
 };
 pub use session::{
-    Announced, Delivery, FlowIds, Opened, Output, Plan, Session, SessionNotice, SessionOptions,
-    SessionStats,
+    Announced, AssignError, Assigned, Delivery, FlowIds, Opened, Output, Plan, Session,
+    SessionNotice, SessionOptions, SessionStats,
 };
 pub use source::{Position, SourceText};
 pub use table::{Form, Installed, MAX_LIBCCP_PROGRAMS, ProgramTable, RefusedProgram, Unfit};

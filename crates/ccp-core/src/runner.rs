@@ -11,7 +11,7 @@ use crate::command::{Command, FlowUpdate};
 use crate::program::CompiledProgram;
 use crate::registry::{Algorithm, panic_message};
 use crate::report::Report;
-use crate::session::{Announced, Opened};
+use crate::session::{Announced, Assigned, Opened};
 use crate::table::ProgramTable;
 use crate::update::Updates;
 
@@ -46,6 +46,8 @@ pub struct FlowRunner {
     generation: u32,
     programs: Arc<ProgramTable>,
     default: Option<Algorithm>,
+    /// What the flow was last given, whatever became of it.
+    assigned: Option<Algorithm>,
     steering: Option<Steering>,
     running: Option<(u32, CompiledProgram)>,
     mode: FlowMode,
@@ -119,6 +121,7 @@ impl FlowRunner {
             generation,
             programs,
             default,
+            assigned: algorithm.clone(),
             steering: None,
             running: None,
             mode: FlowMode::Native,
@@ -290,15 +293,43 @@ impl FlowRunner {
         self.group = group;
     }
 
-    /// The datapath runs other programs from now on (a new configuration has more of them). The
-    /// numbers of those that it ran before must be the same.
-    pub fn set_programs(&mut self, programs: Arc<ProgramTable>) {
+    /// The flow is to run something else. If that is what it was given before, it goes on as it is,
+    /// also if it runs its default because that one failed.
+    pub fn assign(&mut self, now: Timestamp, assigned: Assigned) {
+        let Assigned {
+            algorithm,
+            default,
+            programs,
+            ..
+        } = assigned;
         self.programs = programs;
+        self.default = Some(default);
+        let as_before = match (&self.assigned, &algorithm) {
+            (Some(before), Some(now)) => before.same(now),
+            (None, None) => true,
+            _ => false,
+        };
+        if as_before || self.closed {
+            return;
+        }
+        self.assigned.clone_from(&algorithm);
+        match algorithm {
+            Some(algorithm) => self.reconfigure(now, &algorithm),
+            None => self.release(now),
+        }
     }
 
-    /// What the flow gets if its algorithm fails from now on.
-    pub fn set_default(&mut self, default: Option<Algorithm>) {
-        self.default = default;
+    /// Leaves the flow to its datapath.
+    fn release(&mut self, now: Timestamp) {
+        self.advance(now);
+        self.refresh();
+        drop_quietly(self.steering.take());
+        self.forget();
+        self.native = true;
+        self.given_up = false;
+        if !self.suspended {
+            self.mode = FlowMode::Native;
+        }
     }
 
     /// The flow ended: the algorithm hears of it, nothing is sent any more.

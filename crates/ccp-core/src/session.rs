@@ -1,22 +1,21 @@
 //! The control plane's side of one datapath.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ccp_types::SockId;
+use ccp_types::{FlowInfo, SockId};
 use ccp_wire::{Capabilities, Create, Features, Hello, Measure, Message, Totals, VERSION};
 
 use crate::alg::FlowId;
 use crate::command::Command;
 use crate::registry::Algorithm;
-use crate::table::ProgramTable;
+use crate::table::{ProgramTable, RefusedProgram};
 
 mod output;
 mod plan;
 mod stats;
 
-pub use output::{Announced, Delivery, Opened, Output, SessionNotice};
+pub use output::{Announced, AssignError, Assigned, Delivery, Opened, Output, SessionNotice};
 pub use plan::{FlowIds, Plan, SessionOptions};
 pub use stats::SessionStats;
 
@@ -43,8 +42,8 @@ pub struct Session {
 #[derive(Debug)]
 struct Entry {
     id: FlowId,
-    src: SocketAddr,
-    dst: SocketAddr,
+    /// As it was first announced: what the rules look at.
+    info: FlowInfo,
     generation: u32,
     suspended: bool,
 }
@@ -137,6 +136,68 @@ impl Session {
         self.hello();
     }
 
+    /// The rules are others from now on: every flow is told what they give it now. Flows that were
+    /// given an algorithm by hand get what the rules say.
+    pub fn set_plan(&mut self, plan: Arc<Plan>) {
+        self.plan = plan;
+        let Some(programs) = self.programs.clone() else {
+            return;
+        };
+        let plan = self.plan.clone();
+        let programs = self.install_more(&programs, plan.algorithms());
+        self.tell_of_refusals(&programs);
+        let flows = self.flows.values();
+        let mut flows: Vec<(FlowId, FlowInfo)> =
+            flows.map(|entry| (entry.id, entry.info.clone())).collect();
+        // The order of a hash table is nobody's business.
+        flows.sort_unstable_by_key(|(flow, _)| *flow);
+        for (flow, info) in flows {
+            let (algorithm, rule) = self.choose(&info, &programs);
+            let assigned = Assigned {
+                algorithm,
+                default: plan.policy().default_algorithm().clone(),
+                rule,
+                programs: programs.clone(),
+            };
+            self.outputs.push_back(Output::Assigned {
+                flow,
+                assigned: Box::new(assigned),
+            });
+        }
+    }
+
+    /// Gives `flow` to `algorithm`, whatever the rules say, until they change.
+    ///
+    /// # Errors
+    /// If there is no such flow here, or its datapath does not run what the algorithm needs. Nothing
+    /// has changed then.
+    pub fn assign(&mut self, flow: FlowId, algorithm: &Algorithm) -> Result<(), AssignError> {
+        let known = self.flows.values().any(|entry| entry.id == flow);
+        let Some(programs) = self.programs.clone().filter(|_| known) else {
+            return Err(AssignError::NoSuchFlow);
+        };
+        let wanted = std::slice::from_ref(algorithm);
+        let extended = programs.extended(wanted);
+        if !extended.fits(algorithm) {
+            let why = |r: &RefusedProgram| format!("program `{}`: {}", r.program.name(), r.why);
+            return Err(AssignError::Unfit {
+                algorithm: algorithm.name().to_owned(),
+                why: extended.refused().iter().map(why).collect(),
+            });
+        }
+        let assigned = Assigned {
+            algorithm: Some(algorithm.clone()),
+            default: self.plan.policy().default_algorithm().clone(),
+            rule: None,
+            programs: self.install_more(&programs, wanted),
+        };
+        self.outputs.push_back(Output::Assigned {
+            flow,
+            assigned: Box::new(assigned),
+        });
+        Ok(())
+    }
+
     /// Ends the flows that are not there any more, for a datapath whose messages of their end may have
     /// been lost: `is_there` looks. Returns how many there were.
     ///
@@ -183,6 +244,29 @@ impl Session {
     /// Says hello and installs every program, numbered from 1: libccp forgets all others then.
     fn greet(&mut self, capabilities: Option<&Capabilities>) {
         let table = ProgramTable::new(self.plan.algorithms(), capabilities);
+        self.tell_of_refusals(&table);
+        self.programs = Some(Arc::new(table));
+        self.hello();
+        for installed in self.programs().installed() {
+            self.command(Command::Install(installed.clone()));
+        }
+    }
+
+    /// The datapath runs `algorithms` as well from now on, as far as it can.
+    fn install_more(
+        &mut self,
+        programs: &ProgramTable,
+        algorithms: &[Algorithm],
+    ) -> Arc<ProgramTable> {
+        let table = Arc::new(programs.extended(algorithms));
+        self.programs = Some(table.clone());
+        for new in table.installed().iter().skip(programs.installed().len()) {
+            self.command(Command::Install(new.clone()));
+        }
+        table
+    }
+
+    fn tell_of_refusals(&mut self, table: &ProgramTable) {
         for refused in table.refused() {
             self.stats.programs_refused += 1;
             // An algorithm may have several programs of which one is enough.
@@ -204,11 +288,6 @@ impl Session {
                         algorithm: algorithm.name().to_owned(),
                     }));
             }
-        }
-        self.programs = Some(Arc::new(table));
-        self.hello();
-        for installed in self.programs().installed() {
-            self.command(Command::Install(installed.clone()));
         }
     }
 
@@ -240,7 +319,9 @@ impl Session {
             info,
         };
         match self.flows.get_mut(&announced.info.sock_id) {
-            Some(entry) if (entry.src, entry.dst) == (announced.info.src, announced.info.dst) => {
+            Some(entry)
+                if (entry.info.src, entry.info.dst) == (announced.info.src, announced.info.dst) =>
+            {
                 entry.generation = announced.generation;
                 entry.suspended = false;
                 let flow = entry.id;
@@ -275,14 +356,31 @@ impl Session {
             info.sock_id,
             Entry {
                 id: flow,
-                src: info.src,
-                dst: info.dst,
+                info: info.clone(),
                 generation: announced.generation,
                 suspended: false,
             },
         );
         self.stats.flows_opened += 1;
         let programs = self.programs();
+        let (algorithm, rule) = self.choose(info, &programs);
+        let opened = Opened {
+            flow,
+            datapath: self.datapath.clone(),
+            algorithm,
+            rule,
+            programs,
+            announced,
+        };
+        self.outputs.push_back(Output::Opened(Box::new(opened)));
+    }
+
+    /// What the rules give a flow on a datapath that runs `programs`, and which of them it was.
+    fn choose(
+        &mut self,
+        info: &FlowInfo,
+        programs: &ProgramTable,
+    ) -> (Option<Algorithm>, Option<usize>) {
         let choice = self.plan.policy().choose(info, &self.datapath);
         let default = self.plan.policy().default_algorithm();
         let algorithm = [choice.algorithm, default]
@@ -291,15 +389,7 @@ impl Session {
         if !algorithm.is_some_and(|algorithm| algorithm.same(choice.algorithm)) {
             self.stats.flows_without_their_algorithm += 1;
         }
-        let opened = Opened {
-            flow,
-            datapath: self.datapath.clone(),
-            algorithm: algorithm.cloned(),
-            rule: choice.rule,
-            programs,
-            announced,
-        };
-        self.outputs.push_back(Output::Opened(Box::new(opened)));
+        (algorithm.cloned(), choice.rule)
     }
 
     fn on_measure<'m>(&mut self, measure: Measure<'m>) -> Option<Delivery<'m>> {

@@ -28,6 +28,7 @@ pub const MAX_LIBCCP_PROGRAMS: usize = 8;
 pub struct ProgramTable {
     features: Features,
     registers: RegisterTable,
+    limits: Limits,
     installed: Vec<Arc<Installed>>,
     refused: Vec<RefusedProgram>,
     /// The number of [`NATIVE`], where the datapath has no algorithm of its own.
@@ -98,18 +99,37 @@ impl ProgramTable {
         if let Some(capabilities) = capabilities {
             table.features = capabilities.features & Features::ALL;
             table.registers = capabilities.registers.clone();
+            table.limits = capabilities.limits;
         }
-        let limits = capabilities.map_or(Limits::MAX, |c| c.limits);
-        for program in algorithms.iter().flat_map(Algorithm::programs) {
-            if !table.runs(program) && !table.refused.iter().any(|r| r.program.same(program)) {
-                table.take(program, &limits, MAX_LIBCCP_PROGRAMS);
-            }
-        }
+        table.take_all(algorithms, MAX_LIBCCP_PROGRAMS);
         if let (Some(native), false) = (&*NATIVE, table.has_native_algorithm()) {
-            table.take(native, &limits, MAX_LIBCCP_PROGRAMS + 1);
+            table.take(native, MAX_LIBCCP_PROGRAMS + 1);
             table.native = table.uid(native);
         }
         table
+    }
+
+    /// The same datapath's table when it is to run `algorithms` as well: what it runs already keeps
+    /// its number, what is new gets the next ones. Refused is what of `algorithms` it does not run.
+    ///
+    /// Nothing is ever taken out: a flow may still run it.
+    #[must_use]
+    pub fn extended(&self, algorithms: &[Algorithm]) -> Self {
+        let mut table = self.clone();
+        table.refused.clear();
+        table.take_all(
+            algorithms,
+            MAX_LIBCCP_PROGRAMS + usize::from(table.native.is_some()),
+        );
+        table
+    }
+
+    fn take_all(&mut self, algorithms: &[Algorithm], libccp_limit: usize) {
+        for program in algorithms.iter().flat_map(Algorithm::programs) {
+            if !self.runs(program) && !self.refused.iter().any(|r| r.program.same(program)) {
+                self.take(program, libccp_limit);
+            }
+        }
     }
 
     /// The programs of a datapath that has not been told any.
@@ -117,6 +137,7 @@ impl ProgramTable {
         Self {
             features: Features::NONE,
             registers: RegisterTable::libccp(),
+            limits: Limits::MAX,
             installed: Vec::new(),
             refused: Vec::new(),
             native: None,
@@ -128,9 +149,9 @@ impl ProgramTable {
         self.features.contains(Features::UPDATE_EXT)
     }
 
-    fn take(&mut self, program: &CompiledProgram, limits: &Limits, libccp_limit: usize) {
+    fn take(&mut self, program: &CompiledProgram, libccp_limit: usize) {
         let program = program.clone();
-        match self.form(&program, limits, libccp_limit) {
+        match self.form(&program, libccp_limit) {
             Ok(form) => {
                 let uid = self.installed.len() as u32 + 1;
                 self.installed
@@ -140,15 +161,10 @@ impl ProgramTable {
         }
     }
 
-    fn form(
-        &self,
-        program: &CompiledProgram,
-        limits: &Limits,
-        libccp_limit: usize,
-    ) -> Result<Form, Unfit> {
+    fn form(&self, program: &CompiledProgram, libccp_limit: usize) -> Result<Form, Unfit> {
         let bound = program.ir().bind(&self.registers)?;
         if self.features.contains(Features::INSTALL_EXT) {
-            verify(&bound, limits)?;
+            verify(&bound, &self.limits)?;
             return Ok(Form::Whole(bound));
         }
         if self.installed.len() >= libccp_limit {

@@ -9,7 +9,7 @@ use crate::alg::{CongAlg, Event, Flow, FlowId, NewFlow};
 use crate::command::{Command, FlowUpdate, Place};
 use crate::program::CompiledProgram;
 use crate::registry::Algorithm;
-use crate::session::{Announced, Opened};
+use crate::session::{Announced, Assigned, Opened};
 use crate::table::ProgramTable;
 use crate::testing::{Puppet, info, order};
 use crate::update::Updates;
@@ -47,6 +47,14 @@ fn started(puppet: &Puppet) -> FlowRunner {
     assert!(first.change_program);
     puppet.heard();
     runner
+}
+
+/// Gives the flow to `algorithm`, whose programs come after those that its datapath has.
+fn assign(runner: &mut FlowRunner, algorithm: Option<&Algorithm>) {
+    let more: Vec<Algorithm> = algorithm.into_iter().cloned().collect();
+    let programs = Arc::new(runner.programs().extended(&more));
+    let default = Puppet::new().named("default");
+    runner.assign(START, Assigned::new(algorithm.cloned(), default, programs));
 }
 
 fn poll(runner: &mut FlowRunner) -> Vec<RunnerOutput> {
@@ -403,8 +411,7 @@ fn parameters_change_under_way_if_the_flow_can() {
     let other = Puppet::with("newer", "(when (> Cwnd 5) (:= Cwnd 5) (fallthrough))");
     report(&mut runner, 5_000);
     let algorithm = other.named("newer");
-    runner.set_programs(table(&[puppet.named("mine"), algorithm.clone()]));
-    runner.reconfigure(START, &algorithm);
+    assign(&mut runner, Some(&algorithm));
     assert_eq!(other.heard(), ["Adopted 5000 B"]);
     assert!(update(&mut runner).change_program);
 }
@@ -498,9 +505,54 @@ fn nothing_steers_a_flow_that_was_left_to_its_datapath() {
     // Until somebody is given it.
     let puppet = Puppet::new();
     let algorithm = puppet.named("mine");
-    runner.set_programs(table(std::slice::from_ref(&algorithm)));
-    runner.switch(START, &algorithm);
+    assign(&mut runner, Some(&algorithm));
     assert_eq!(puppet.heard(), ["Adopted 10 B"]);
+    assert!(update(&mut runner).change_program);
+    // And until it is taken back.
+    assign(&mut runner, None);
+    assert_told_native(&mut runner, 2);
+    assert_eq!(runner.status().mode, FlowMode::Native);
+    assert!(runner.algorithm().is_none());
+}
+
+#[test]
+fn a_flow_that_is_given_what_it_has_goes_on_as_it_is() {
+    let puppet = Puppet::new();
+    let (mine, default) = (puppet.named("mine"), Puppet::new().named("default"));
+    let mut runner = runner(&mine, &default);
+    assert!(update(&mut runner).change_program);
+    puppet.heard();
+    let again = || {
+        let programs = table(&[default.clone(), mine.clone()]);
+        Assigned::new(Some(mine.clone()), default.clone(), programs)
+    };
+    runner.assign(START, again());
+    assert!(poll(&mut runner).is_empty());
+    assert!(puppet.heard().is_empty());
+    // Also when it has failed since: it would fail again.
+    report(&mut runner, order::PANIC);
+    assert_eq!(runner.algorithm().unwrap().name(), "default");
+    poll(&mut runner);
+    runner.assign(START, again());
+    assert!(poll(&mut runner).is_empty());
+    assert_eq!(runner.algorithm().unwrap().name(), "default");
+    // What is new is tried.
+    let mended = Puppet::with("mended", "(when (> Cwnd 5) (:= Cwnd 5) (fallthrough))");
+    assign(&mut runner, Some(&mended.named("mended")));
+    assert!(update(&mut runner).change_program);
+    assert_eq!(runner.algorithm().unwrap().name(), "mended");
+}
+
+#[test]
+fn a_suspended_flow_runs_what_it_was_given_once_it_is_announced() {
+    let puppet = Puppet::new();
+    let mut runner = started(&puppet);
+    runner.on_suspend();
+    let other = Puppet::with("newer", "(when (> Cwnd 5) (:= Cwnd 5) (fallthrough))");
+    assign(&mut runner, Some(&other.named("newer")));
+    assert!(poll(&mut runner).is_empty());
+    runner.on_resume(START, &announced(2, Origin::Resumed, 7_000));
+    assert_eq!(other.heard(), ["Resumed 7000 B"]);
     assert!(update(&mut runner).change_program);
 }
 

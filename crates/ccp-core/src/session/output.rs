@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ccp_types::FlowInfo;
 use ccp_wire::{Measure, Totals};
+use thiserror::Error;
 
 use crate::alg::FlowId;
 use crate::command::Command;
@@ -60,6 +61,58 @@ impl Opened {
     }
 }
 
+/// What a flow is to run from now on, because the rules have changed or somebody said so.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Assigned {
+    /// What steers it; `None` if the datapath must.
+    pub algorithm: Option<Algorithm>,
+    /// What it gets if that fails.
+    pub default: Algorithm,
+    /// The rule that chose it, from 0; `None` for the default, or if no rule was asked.
+    pub rule: Option<usize>,
+    /// The programs of its datapath: those it had, under the same numbers, and new ones.
+    pub programs: Arc<ProgramTable>,
+}
+
+impl Assigned {
+    /// `algorithm`, and `default` if that fails, without a session: for tests and simulators.
+    #[must_use]
+    pub const fn new(
+        algorithm: Option<Algorithm>,
+        default: Algorithm,
+        programs: Arc<ProgramTable>,
+    ) -> Self {
+        Self {
+            algorithm,
+            default,
+            rule: None,
+            programs,
+        }
+    }
+}
+
+/// Why a flow can't be given an algorithm.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AssignError {
+    /// This datapath has no such flow.
+    #[error("there is no such flow")]
+    NoSuchFlow,
+    /// The datapath does not run what the algorithm needs.
+    #[error("the datapath does not run what `{algorithm}` needs{}", reasons(.why))]
+    Unfit {
+        /// The algorithm's name.
+        algorithm: String,
+        /// Which of its programs the datapath does not run, and why.
+        why: Vec<String>,
+    },
+}
+
+fn reasons(why: &[String]) -> String {
+    why.iter().map(|why| format!("; {why}")).collect()
+}
+
 /// A report on its way to its flow.
 #[derive(Clone, Copy, Debug)]
 pub struct Delivery<'a> {
@@ -87,6 +140,13 @@ pub enum Output {
         flow: FlowId,
         /// How it is.
         announced: Box<Announced>,
+    },
+    /// A flow is to run something else, or the same with other programs beside it.
+    Assigned {
+        /// The flow.
+        flow: FlowId,
+        /// What it is to run.
+        assigned: Box<Assigned>,
     },
     /// The datapath has taken over a flow until it announces it again.
     Suspended {

@@ -9,14 +9,16 @@ use ccp_wire::{
 };
 
 use super::{
-    Announced, FlowIds, Opened, Output, Plan, Session, SessionNotice, SessionOptions, SessionStats,
+    Announced, AssignError, FlowIds, Opened, Output, Plan, Session, SessionNotice, SessionOptions,
+    SessionStats,
 };
 use crate::alg::FlowId;
 use crate::command::Command;
 use crate::policy::{Match, Policy, Rule};
 use crate::program::CompiledProgram;
+use crate::registry::Algorithm;
 use crate::table::{Form, Unfit};
-use crate::testing::{Puppet, info};
+use crate::testing::{Only, Puppet, info};
 
 fn plan() -> Arc<Plan> {
     Plan::new(Policy::new(vec![], Puppet::new().named("mine")))
@@ -116,6 +118,14 @@ fn words(outputs: &[Output]) -> Vec<String> {
                 "resumed {} {:?} {}",
                 flow.0, announced.info.origin, announced.generation
             ),
+            Output::Assigned { flow, assigned } => {
+                let algorithm = assigned.algorithm.as_ref().map(|a| a.name());
+                let programs = assigned.programs.installed().len();
+                format!(
+                    "assigned {} {:?} rule {:?} of {programs} programs",
+                    flow.0, algorithm, assigned.rule
+                )
+            }
             Output::Suspended { flow } => format!("suspended {}", flow.0),
             Output::Closed { flow, .. } => format!("closed {}", flow.0),
             Output::Notice(SessionNotice::Ready {
@@ -552,4 +562,118 @@ fn opened_flows_know_their_datapath_and_its_programs() {
     assert!(Arc::ptr_eq(programs, &session.programs()));
     let unknown = CompiledProgram::compile("x", "(def (Report (a 1))) (when true (report))");
     assert!(!programs.runs(&unknown.unwrap()));
+}
+
+#[test]
+fn new_rules_reach_the_flows_that_there_are() {
+    let mut session = session();
+    say(&mut session, &ready(Some(capabilities())));
+    say(&mut session, &create(1, 443, 7, Origin::New));
+    say(&mut session, &create(2, 80, 7, Origin::New));
+    let newer = Puppet::with("newer", "(when (> Cwnd 5) (:= Cwnd 5) (fallthrough))");
+    let web = Rule {
+        matches: Match {
+            dst_port: Some("443".parse().unwrap()),
+            ..Match::default()
+        },
+        algorithm: newer.named("newer"),
+    };
+    session.set_plan(Plan::new(Policy::new(
+        vec![web],
+        Puppet::new().named("mine"),
+    )));
+    // Only what is new is installed, and before any flow is told to run it.
+    assert_eq!(
+        words(&poll(&mut session)),
+        [
+            "install 3 newer whole",
+            "assigned 1 Some(\"newer\") rule Some(0) of 3 programs",
+            "assigned 2 Some(\"mine\") rule None of 3 programs",
+        ]
+    );
+    let opened = say(&mut session, &create(3, 443, 7, Origin::New));
+    assert_eq!(opened, ["opened 3 Some(\"newer\") rule Some(0)"]);
+}
+
+#[test]
+fn new_rules_wait_for_a_datapath() {
+    let mut session = session();
+    let newer = Puppet::new().named("newer");
+    session.set_plan(Plan::new(Policy::new(vec![], newer)));
+    assert!(poll(&mut session).is_empty());
+    say(&mut session, &ready(Some(capabilities())));
+    let opened = say(&mut session, &create(1, 443, 7, Origin::New));
+    assert_eq!(opened, ["opened 1 Some(\"newer\") rule None"]);
+}
+
+#[test]
+fn a_libccp_datapath_takes_new_programs_while_it_has_room() {
+    let mut session = session();
+    say(&mut session, &ready(None));
+    say(&mut session, &legacy(1, 443));
+    // It has ours for nobody's flows and two of the puppet's: six more.
+    for round in 0..7 {
+        let only = CompiledProgram::compile(
+            "only",
+            &format!("(def (Report (a {round}))) (when true (report))"),
+        );
+        let only = Algorithm::new("only", "only", Arc::new(Only(only.unwrap())));
+        session.set_plan(Plan::new(Policy::new(vec![], only)));
+        let said = words(&poll(&mut session));
+        if round < 6 {
+            let uid = round + 4;
+            assert_eq!(said[0], format!("install {uid} only libccp"));
+            assert!(said[1].starts_with("assigned 1 Some(\"only\")"), "{said:?}");
+        } else {
+            assert!(said[0].starts_with("refused only"), "{said:?}");
+            assert!(
+                said.last().unwrap().starts_with("assigned 1 None"),
+                "{said:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_flow_can_be_given_an_algorithm_by_hand() {
+    let mut session = session();
+    say(&mut session, &ready(Some(capabilities())));
+    say(&mut session, &create(1, 443, 7, Origin::New));
+    let newer = Puppet::with("newer", "(when (> Cwnd 5) (:= Cwnd 5) (fallthrough))");
+    let newer = newer.named("newer");
+    assert_eq!(
+        session.assign(FlowId(9), &newer),
+        Err(AssignError::NoSuchFlow)
+    );
+    assert!(poll(&mut session).is_empty());
+    session.assign(FlowId(1), &newer).unwrap();
+    assert_eq!(
+        words(&poll(&mut session)),
+        [
+            "install 3 newer whole",
+            "assigned 1 Some(\"newer\") rule None of 3 programs",
+        ]
+    );
+    // New rules are stronger than the hand.
+    session.set_plan(plan());
+    assert_eq!(
+        words(&poll(&mut session)),
+        ["assigned 1 Some(\"mine\") rule None of 3 programs"]
+    );
+    // A program that the datapath can't run changes nothing.
+    let unfit = CompiledProgram::compile(
+        "unfit",
+        "(def (Report (a 0))) (when true (:= Report.a Flow.one_way_delay_us) (report))",
+    );
+    let unfit = Algorithm::new("unfit", "only", Arc::new(Only(unfit.unwrap())));
+    let mut libccp = session_of(plan(), SessionOptions::default());
+    say(&mut libccp, &ready(None));
+    say(&mut libccp, &legacy(1, 443));
+    let refused = libccp.assign(FlowId(1), &unfit).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the datapath does not run what `unfit` needs; program `unfit`: the datapath does not \
+         measure `Flow.one_way_delay_us`, which the program reads"
+    );
+    assert!(poll(&mut libccp).is_empty());
 }
