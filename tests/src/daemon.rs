@@ -293,6 +293,15 @@ impl Daemon<'_> {
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
+    /// Has it read its configuration again (SIGHUP).
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    pub fn hang_up(&mut self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Stops its process where it is (SIGSTOP).
     ///
     /// # Panics

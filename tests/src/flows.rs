@@ -8,6 +8,7 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[allow(missing_docs, reason = "described where they are promised")]
 pub struct FlowLine {
+    pub flow: u64,
     pub datapath: String,
     pub sock_id: u32,
     pub algorithm: String,

@@ -1,11 +1,11 @@
 //! `ccp flows`: the flows under control.
 
-use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use ccp_control::{Client, FlowStatus};
+use ccp_control::FlowStatus;
+
+use crate::daemon::{Column, ask, json, print};
 
 /// Arguments of `ccp flows`.
 #[derive(Debug, clap::Args)]
@@ -17,83 +17,41 @@ pub(crate) struct Args {
 
 /// Asks for the flows and prints them.
 pub(crate) fn run(socket: &Path, args: &Args) -> anyhow::Result<ExitCode> {
-    let flows = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("can't start")?
-        .block_on(async { Client::connect(socket).await?.flows().await })?;
+    let flows = ask(socket, async |ccpd| ccpd.flows().await)?;
     let text = if args.json {
-        let mut json = serde_json::to_string_pretty(&flows).context("can't write JSON")?;
-        json.push('\n');
-        json
+        json(&flows)?
     } else {
         table(&flows)
     };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // The reader has seen enough, as `head` does.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        other => other
-            .map(|()| ExitCode::SUCCESS)
-            .context("can't write to standard output"),
-    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
-const HEADINGS: [&str; 11] = [
-    "DATAPATH",
-    "ID",
-    "ALGORITHM",
-    "STATE",
-    "LOCAL",
-    "REMOTE",
-    "CWND",
-    "RATE",
-    "RTT",
-    "REPORTS",
-    "UPDATES",
-];
-/// Numbers are set flush right, so that they can be compared.
-const FLUSH_RIGHT: [bool; 11] = [
-    false, true, false, false, false, false, true, true, true, true, true,
+const COLUMNS: [Column; 11] = [
+    ("FLOW", true),
+    ("DATAPATH", false),
+    ("ALGORITHM", false),
+    ("STATE", false),
+    ("LOCAL", false),
+    ("REMOTE", false),
+    ("CWND", true),
+    ("RATE", true),
+    ("RTT", true),
+    ("REPORTS", true),
+    ("UPDATES", true),
 ];
 
 /// The flows as a person reads them: window in packets, rate in Mbit/s, round-trip time in ms.
 fn table(flows: &[FlowStatus]) -> String {
-    let rows: Vec<[String; 11]> = flows.iter().map(row).collect();
-    let mut widths = HEADINGS.map(str::len);
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    line(&mut text, &widths, HEADINGS.iter().copied());
-    for row in &rows {
-        line(&mut text, &widths, row.iter().map(String::as_str));
-    }
-    text
-}
-
-fn line<'a>(text: &mut String, widths: &[usize], cells: impl Iterator<Item = &'a str>) {
-    let start = text.len();
-    for ((cell, &width), right) in cells.zip(widths).zip(FLUSH_RIGHT) {
-        if text.len() > start {
-            text.push_str("  ");
-        }
-        if right {
-            text.push_str(&format!("{cell:>width$}"));
-        } else {
-            text.push_str(&format!("{cell:<width$}"));
-        }
-    }
-    text.truncate(text.trim_end().len());
-    text.push('\n');
+    let rows: Vec<_> = flows.iter().map(row).collect();
+    crate::daemon::table(COLUMNS, &rows)
 }
 
 fn row(flow: &FlowStatus) -> [String; 11] {
     let or_dash = |known: bool, text: String| if known { text } else { "-".to_owned() };
     [
+        flow.flow.to_string(),
         flow.datapath.clone(),
-        flow.sock_id.to_string(),
         flow.algorithm.clone(),
         flow.state.to_string(),
         flow.src.to_string(),
@@ -131,6 +89,7 @@ mod tests {
     fn flow(sock_id: u32) -> FlowStatus {
         FlowStatus {
             datapath: "ccp".to_owned(),
+            flow: sock_id.into(),
             sock_id,
             algorithm: "slow".to_owned(),
             program: Some("constant".to_owned()),
@@ -161,7 +120,7 @@ mod tests {
     fn an_empty_table_still_has_its_headings() {
         let text = super::table(&[]);
         assert_eq!(text.lines().count(), 1);
-        assert!(text.starts_with("DATAPATH  ID  ALGORITHM"), "{text}");
+        assert!(text.starts_with("FLOW  DATAPATH  ALGORITHM"), "{text}");
     }
 
     #[test]

@@ -1,19 +1,23 @@
-//! The command `ccp`: what a running `ccpd` is doing, for people and for scripts.
+//! The command `ccp`: what a running `ccpd` is doing, and changes to it, for people and for scripts.
 //!
 //! One file per subcommand; each has its arguments and a `run` that returns the exit code. Data goes
 //! to standard output, errors to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not
 //! possible here.
 
+mod algorithms;
+mod daemon;
 mod demo;
 mod flows;
 mod lang;
+mod reload;
+mod set;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Asks a running ccpd what it is doing.
+/// Asks a running ccpd what it is doing, and tells it what to do.
 #[derive(Debug, Parser)]
 #[command(name = "ccp", version)]
 struct Cli {
@@ -31,6 +35,12 @@ enum Command {
     Flows(flows::Args),
     /// Checks, compiles, formats and runs programs of the datapath language. Needs no daemon.
     Lang(lang::Args),
+    /// Lists the algorithms that flows may get, and which flows get them.
+    Algorithms(algorithms::Args),
+    /// Gives one flow another algorithm, or other parameters, until the next reload.
+    Set(set::Args),
+    /// Reads the configuration file again and does what it says now. A wrong one changes nothing.
+    Reload,
     /// Steers real TCP flows in network namespaces of its own and plots what happens. Needs root.
     Demo(demo::Args),
 }
@@ -40,6 +50,9 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Flows(args) => flows::run(&cli.socket, &args),
         Command::Lang(args) => lang::run(&args),
+        Command::Algorithms(args) => algorithms::run(&cli.socket, &args),
+        Command::Set(args) => set::run(&cli.socket, &args),
+        Command::Reload => reload::run(&cli.socket),
         Command::Demo(args) => demo::run(&args),
     };
     match result {

@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use crate::frame::{FrameError, Receiver, Sender, split};
 use crate::protocol::{
-    ClientHello, FlowStatus, MAGIC, PROTOCOL_VERSION, Refusal, Request, Response, ServerHello,
+    AlgorithmStatus, ClientHello, FlowStatus, MAGIC, PROTOCOL_VERSION, Refusal, Reloaded, Request,
+    Response, ServerHello,
 };
 
 /// A daemon that does not answer for so long is taken for stopped or hung.
@@ -150,27 +151,89 @@ impl Client {
     /// # Errors
     /// If the connection fails, the daemon refuses, or does not answer for [`PATIENCE`].
     pub async fn flows(&mut self) -> Result<Vec<FlowStatus>, ClientError> {
-        let Self {
-            receiver,
-            sender,
-            path,
-            ..
-        } = self;
-        within(path, async { Ok(sender.send(&Request::Flows).await?) }).await?;
+        self.send(&Request::Flows).await?;
         let mut all = Vec::new();
         loop {
-            match within(path, async { Ok(receiver.receive().await?) }).await? {
+            match self.receive().await? {
                 Response::Flows { flows, last } => {
                     all.extend(flows);
                     if last {
                         break;
                     }
                 }
-                Response::Refused(refusal) => return Err(refusal.into()),
+                other => return Err(self.unexpected(other)),
             }
         }
         all.sort_by(|a, b| (&a.datapath, a.sock_id).cmp(&(&b.datapath, b.sock_id)));
         Ok(all)
+    }
+
+    /// The algorithms that flows may get, in the order of the configuration.
+    ///
+    /// # Errors
+    /// As [`flows`](Self::flows).
+    pub async fn algorithms(&mut self) -> Result<Vec<AlgorithmStatus>, ClientError> {
+        self.send(&Request::Algorithms).await?;
+        match self.receive().await? {
+            Response::Algorithms(algorithms) => Ok(algorithms),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// The daemon reads its configuration file again and does what it says.
+    ///
+    /// # Errors
+    /// If something is wrong with the file: then nothing has changed. Also as [`flows`](Self::flows).
+    pub async fn reload(&mut self) -> Result<Reloaded, ClientError> {
+        self.send(&Request::Reload).await?;
+        match self.receive().await? {
+            Response::Reloaded(reloaded) => Ok(reloaded),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// Gives the flow called `flow` ([`FlowStatus::flow`]) to the algorithm called `algorithm`, with
+    /// other values for some of its parameters; `native` leaves it to its datapath.
+    ///
+    /// # Errors
+    /// If there is no such flow or algorithm, a parameter is wrong, or the datapath does not run what
+    /// the algorithm needs: then nothing has changed. Also as [`flows`](Self::flows).
+    pub async fn set(
+        &mut self,
+        flow: u64,
+        algorithm: &str,
+        parameters: &[(String, String)],
+    ) -> Result<(), ClientError> {
+        let request = Request::Set {
+            flow,
+            algorithm: algorithm.to_owned(),
+            parameters: parameters.to_vec(),
+        };
+        self.send(&request).await?;
+        match self.receive().await? {
+            Response::Done => Ok(()),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    async fn send(&mut self, request: &Request) -> Result<(), ClientError> {
+        let Self { sender, path, .. } = self;
+        within(path, async { Ok(sender.send(request).await?) }).await
+    }
+
+    async fn receive(&mut self) -> Result<Response, ClientError> {
+        let Self { receiver, path, .. } = self;
+        within(path, async { Ok(receiver.receive().await?) }).await
+    }
+
+    /// The answer is not what was asked for.
+    fn unexpected(&self, response: Response) -> ClientError {
+        match response {
+            Response::Refused(refusal) => refusal.into(),
+            _ => ClientError::NotCcpd {
+                path: self.path.clone(),
+            },
+        }
     }
 }
 

@@ -10,6 +10,9 @@
 //! 2. The client sends a [`Request`]; the daemon answers with one [`Response`] or, where a list may be
 //!    long, with several, the last of which says so. Then the next request.
 //!
+//! Asking is for everybody whom the socket's file mode lets in; changing ([`Request::is_change`]) is
+//! for root and for the user that the daemon runs as.
+//!
 //! Requests are answered in order. The daemon closes a connection that sends something it can't read.
 //!
 //! [postcard]: https://postcard.jamesmunns.com/wire-format
@@ -32,8 +35,8 @@ mod protocol;
 pub use client::{Client, ClientError, PATIENCE};
 pub use frame::{FrameError, MAX_FRAME, Receiver, Sender, split};
 pub use protocol::{
-    ClientHello, FLOWS_PER_RESPONSE, FlowMode, FlowStatus, MAGIC, PROTOCOL_VERSION, Refusal,
-    Request, Response, ServerHello,
+    AlgorithmStatus, ClientHello, FLOWS_PER_RESPONSE, FlowMode, FlowStatus, MAGIC,
+    PROTOCOL_VERSION, Refusal, Reloaded, Request, Response, ServerHello,
 };
 
 /// Where the daemon listens unless its configuration says otherwise.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// The version of the protocol in this crate. It changes whenever a message changes.
-pub const PROTOCOL_VERSION: u16 = 1;
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// The first bytes of both hellos, so that a stranger's connection is noticed at once.
 pub const MAGIC: [u8; 4] = *b"ccpd";
@@ -70,6 +70,29 @@ impl ServerHello {
 pub enum Request {
     /// Which flows there are. Answered by [`Response::Flows`], as often as it takes.
     Flows,
+    /// Which algorithms there are. Answered by [`Response::Algorithms`].
+    Algorithms,
+    /// Read the configuration file again and do what it says. Answered by [`Response::Reloaded`].
+    Reload,
+    /// Give a flow to an algorithm, until the rules change. Answered by [`Response::Done`].
+    Set {
+        /// Which flow: [`FlowStatus::flow`].
+        flow: u64,
+        /// The algorithm's name; `native` leaves the flow to its datapath.
+        algorithm: String,
+        /// Other values for its parameters: key and value as in TOML; a value that is none is taken
+        /// for a text.
+        parameters: Vec<(String, String)>,
+    },
+}
+
+impl Request {
+    /// Whether it changes something: then it is only for root and for the user that the daemon runs
+    /// as.
+    #[must_use]
+    pub const fn is_change(&self) -> bool {
+        matches!(self, Self::Reload | Self::Set { .. })
+    }
 }
 
 /// What the daemon answers.
@@ -83,8 +106,40 @@ pub enum Response {
         /// Whether this was the last response to the request.
         last: bool,
     },
+    /// The algorithms, in the order of the configuration.
+    Algorithms(Vec<AlgorithmStatus>),
+    /// The configuration was read again.
+    Reloaded(Reloaded),
+    /// It is done.
+    Done,
     /// The request is not done.
     Refused(Refusal),
+}
+
+/// One algorithm that flows may get.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlgorithmStatus {
+    /// Its name: that of its table in the configuration.
+    pub name: String,
+    /// Its kind: the code.
+    pub kind: String,
+    /// The names of its programs.
+    pub programs: Vec<String>,
+    /// Whether flows get it that no rule matches.
+    pub default: bool,
+    /// The rules that name it, from 1, in the order of the configuration.
+    pub rules: Vec<u32>,
+}
+
+/// What reading the configuration again changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The algorithms that are new or have other parameters.
+    pub changed: Vec<String>,
+    /// How many algorithms there are now.
+    pub algorithms: u32,
+    /// How many rules there are now.
+    pub rules: u32,
 }
 
 /// Why a request was not done.
@@ -100,6 +155,15 @@ pub enum Refusal {
     /// The daemon is stopping.
     #[error("ccpd is stopping")]
     Stopping,
+    /// The client may ask, but not change anything.
+    #[error("only root and the user that ccpd runs as may change what it does")]
+    NotAllowed,
+    /// It can't be done; nothing has changed.
+    #[error("{0}")]
+    Failed(
+        /// Why: one or more lines.
+        String,
+    ),
 }
 
 /// Who decides on a flow's window at the moment.
@@ -127,6 +191,8 @@ impl fmt::Display for FlowMode {
 /// One flow as the daemon sees it. As JSON, addresses are texts: `192.0.2.1:443`, `[2001:db8::1]:443`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowStatus {
+    /// Its name within this run of the daemon, which no other flow has or had.
+    pub flow: u64,
     /// The name of its datapath: for kernel TCP the name that sockets ask for, for a Unix datapath
     /// the path of the daemon's socket.
     pub datapath: String,

@@ -159,6 +159,42 @@ impl Params {
         }
     }
 
+    /// The same with other values for some keys, or with further ones: `overrides` has the keys and
+    /// their values as in TOML; a value that is none is taken for a text. The name tells them, so that
+    /// the algorithm can be told from the one without.
+    ///
+    /// # Errors
+    /// If that can't be read. Whether the keys exist and the values are allowed, the algorithm's code
+    /// says.
+    pub fn overridden(&self, overrides: &[(String, String)]) -> Result<Self, ParamError> {
+        let overridden = |key: &&Key| !overrides.iter().any(|(k, _)| k == key.name.get_ref());
+        let mut lines = vec![format!("kind = {}", quoted(self.kind()))];
+        for key in self.keys.iter().filter(overridden) {
+            let value = self.source.text().get(key.value.clone());
+            let value = value.unwrap_or_default();
+            lines.push(format!("{} = {value}", quoted(key.name.get_ref())));
+        }
+        let mut told = Vec::new();
+        for (key, value) in overrides {
+            let value = match DeValue::parse(value) {
+                Ok(_) => value.clone(),
+                Err(_) => quoted(value),
+            };
+            lines.push(format!("{} = {value}", quoted(key)));
+            told.push(format!("{key}={value}"));
+        }
+        let name = format!("{}({})", self.name, told.join(","));
+        Self::parse_toml(&name, &lines.join("\n"))
+    }
+
+    /// Whether `other` has the same kind, and the same values for the same keys.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let values = |params: &Self| params.parse::<toml::Table>();
+        self.kind() == other.kind()
+            && values(self).is_ok_and(|ours| values(other).is_ok_and(|theirs| ours == theirs))
+    }
+
     /// The algorithm's name: the table's.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -339,6 +375,10 @@ fn error(
         key,
         reason,
     }))
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
 }
 
 fn with_article(noun: &str) -> String {

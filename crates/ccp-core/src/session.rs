@@ -166,30 +166,38 @@ impl Session {
         }
     }
 
-    /// Gives `flow` to `algorithm`, whatever the rules say, until they change.
+    /// Gives `flow` to `algorithm`, or without one to its datapath, whatever the rules say, until they
+    /// change.
     ///
     /// # Errors
     /// If there is no such flow here, or its datapath does not run what the algorithm needs. Nothing
     /// has changed then.
-    pub fn assign(&mut self, flow: FlowId, algorithm: &Algorithm) -> Result<(), AssignError> {
+    pub fn assign(
+        &mut self,
+        flow: FlowId,
+        algorithm: Option<&Algorithm>,
+    ) -> Result<(), AssignError> {
         let known = self.flows.values().any(|entry| entry.id == flow);
-        let Some(programs) = self.programs.clone().filter(|_| known) else {
+        let Some(mut programs) = self.programs.clone().filter(|_| known) else {
             return Err(AssignError::NoSuchFlow);
         };
-        let wanted = std::slice::from_ref(algorithm);
-        let extended = programs.extended(wanted);
-        if !extended.fits(algorithm) {
-            let why = |r: &RefusedProgram| format!("program `{}`: {}", r.program.name(), r.why);
-            return Err(AssignError::Unfit {
-                algorithm: algorithm.name().to_owned(),
-                why: extended.refused().iter().map(why).collect(),
-            });
+        if let Some(algorithm) = algorithm {
+            let wanted = std::slice::from_ref(algorithm);
+            let extended = programs.extended(wanted);
+            if !extended.fits(algorithm) {
+                let why = |r: &RefusedProgram| format!("program `{}`: {}", r.program.name(), r.why);
+                return Err(AssignError::Unfit {
+                    algorithm: algorithm.name().to_owned(),
+                    why: extended.refused().iter().map(why).collect(),
+                });
+            }
+            programs = self.install_more(&programs, wanted);
         }
         let assigned = Assigned {
-            algorithm: Some(algorithm.clone()),
+            algorithm: algorithm.cloned(),
             default: self.plan.policy().default_algorithm().clone(),
             rule: None,
-            programs: self.install_more(&programs, wanted),
+            programs,
         };
         self.outputs.push_back(Output::Assigned {
             flow,

@@ -1,12 +1,11 @@
 //! What a daemon is made of.
 
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use ccp_core::{
-    Algorithm, BuildError, CongAlg, DuplicateKind, Params, Plan, Policy, Registry, Rule,
-};
+use ccp_core::{BuildError, CongAlg, DuplicateKind, Params, Registry};
 
-use crate::config::{Config, ConfigError, DatapathConfig, Problem, Problems};
+use crate::change::Made;
+use crate::config::{Config, ConfigError, DatapathConfig};
 use crate::daemon::Handle;
 use crate::datapath::tcp;
 use crate::error::StartError;
@@ -15,6 +14,8 @@ use crate::error::StartError;
 #[derive(Debug)]
 pub struct Builder {
     config: Config,
+    /// Where the configuration came from.
+    file: Option<PathBuf>,
     registry: Registry,
     twice: Option<DuplicateKind>,
 }
@@ -25,6 +26,7 @@ impl Builder {
         let twice = algs::register(&mut registry).err();
         Self {
             config: Config::default(),
+            file: None,
             registry,
             twice,
         }
@@ -34,7 +36,19 @@ impl Builder {
     #[must_use]
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
+        self.file = None;
         self
+    }
+
+    /// Uses the configuration in the file `path`, which the running daemon can read again.
+    ///
+    /// # Errors
+    /// If it can't be read, or something in it is wrong: then with all that is.
+    pub fn config_file(mut self, path: &Path) -> Result<Self, ConfigError> {
+        self.config = Config::load(path)?;
+        // Where it is then is where it is read from again.
+        self.file = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+        Ok(self)
     }
 
     /// Adds a kind of algorithm: in the configuration, `kind = "…"`. `make` makes an algorithm from
@@ -58,7 +72,7 @@ impl Builder {
     /// # Errors
     /// With everything that is wrong.
     pub fn check(&self) -> Result<(), StartError> {
-        self.plan().map(drop)
+        self.make().map(drop)
     }
 
     /// Starts the daemon on the present Tokio runtime. When this returns, its sockets are there and
@@ -71,8 +85,8 @@ impl Builder {
     /// # Panics
     /// Outside a Tokio runtime.
     pub async fn spawn(self) -> Result<Handle, StartError> {
-        let plan = self.plan()?;
-        Handle::start(&self.config, plan).await
+        let made = self.make()?;
+        Handle::start(self.registry, self.file, made).await
     }
 
     /// Removes what a killed daemon left in the kernel for this configuration: its flows go to the
@@ -93,43 +107,13 @@ impl Builder {
         Ok(cleaned)
     }
 
-    /// What flows are to run.
-    fn plan(&self) -> Result<Arc<Plan>, StartError> {
+    /// Makes the algorithms that the configuration describes.
+    fn make(&self) -> Result<Made, StartError> {
         if let Some(twice) = &self.twice {
             return Err(twice.clone().into());
         }
-        let mut problems = Vec::new();
-        let mut algorithms: Vec<Algorithm> = Vec::new();
-        for params in &self.config.algorithms {
-            match self.registry.build(params) {
-                Ok(algorithm) => algorithms.push(algorithm),
-                Err(BuildError::Param(error)) => problems.push(Problem::from(&error)),
-                Err(other) => problems.push(Problem::from(&params.refuse_all(other))),
-            }
-        }
-        if !problems.is_empty() {
-            return Err(ConfigError::Wrong(Problems(problems)).into());
-        }
-        // A configuration that was read names only algorithms that it has; one that was put together
-        // in a program may not.
-        let named = |name: &str| {
-            let found = algorithms.iter().find(|a| a.name() == name);
-            found.cloned().ok_or_else(|| {
-                let text = format!("the policy names the algorithm `{name}`, which is not there");
-                StartError::from(ConfigError::from(Problem::nowhere(text)))
-            })
-        };
-        let policy = &self.config.policy;
-        let rules = policy
-            .rules
-            .iter()
-            .map(|rule| {
-                Ok(Rule {
-                    matches: rule.matching.clone(),
-                    algorithm: named(&rule.algorithm)?,
-                })
-            })
-            .collect::<Result<_, StartError>>()?;
-        Ok(Plan::new(Policy::new(rules, named(&policy.default)?)))
+        let made = Made::new(&self.registry, self.config.clone(), None)?;
+        made.plan()?;
+        Ok(made)
     }
 }

@@ -1,14 +1,16 @@
 //! The answering end of the control socket. What a client may cost is bounded: how many there are,
 //! how long a hello and an answer may take, how long a frame is.
 
+use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ccp_control::{
-    ClientHello, FLOWS_PER_RESPONSE, FrameError, MAGIC, PROTOCOL_VERSION, Receiver, Refusal,
-    Request, Response, Sender, ServerHello, split,
+    AlgorithmStatus, ClientHello, FLOWS_PER_RESPONSE, FrameError, MAGIC, PROTOCOL_VERSION,
+    Receiver, Refusal, Reloaded, Request, Response, Sender, ServerHello, split,
 };
+use ccp_core::FlowId;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -17,6 +19,8 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::board::Board;
+use crate::change::{AlgorithmInfo, Changer};
+use crate::error::in_full;
 use crate::socket_file::{Directories, SocketError, SocketFile};
 
 /// So many clients are served at once.
@@ -40,20 +44,22 @@ pub(crate) struct ControlServer {
 #[derive(Debug)]
 struct Clients {
     board: Arc<Board>,
+    changer: Changer,
     served: Semaphore,
     refused: Semaphore,
     stop: CancellationToken,
 }
 
 impl ControlServer {
-    /// Makes the socket at `path`, for its owner only.
+    /// Makes the socket at `path`, with this file mode.
     pub(crate) fn bind(
-        path: &Path,
+        (path, mode): (&Path, u32),
         directories: &mut Directories,
         board: Arc<Board>,
+        changer: Changer,
         stop: CancellationToken,
     ) -> Result<Self, SocketError> {
-        let (file, socket) = SocketFile::listen(path, 0o600, directories)?;
+        let (file, socket) = SocketFile::listen(path, mode, directories)?;
         let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
             .map_err(|source| SocketError::Io {
                 what: "listen on",
@@ -65,6 +71,7 @@ impl ControlServer {
             _file: file,
             clients: Arc::new(Clients {
                 board,
+                changer,
                 served: Semaphore::new(MOST_CLIENTS),
                 refused: Semaphore::new(MOST_REFUSED),
                 stop,
@@ -99,10 +106,12 @@ impl ControlServer {
 impl Clients {
     async fn take(&self, stream: UnixStream) {
         let stopped = self.stop.cancelled();
+        // Who can't be told from others may not change anything.
+        let may_change = stream.peer_cred().is_ok_and(|peer| may_change(peer.uid()));
         let serve = async {
             let (mut receiver, mut sender) = split(stream);
             if let Ok(_permit) = self.served.try_acquire() {
-                self.serve(&mut receiver, &mut sender).await
+                self.serve(&mut receiver, &mut sender, may_change).await
             } else if let Ok(_permit) = self.refused.try_acquire() {
                 let refusal = Refusal::TooManyClients {
                     limit: MOST_CLIENTS as u32,
@@ -115,7 +124,7 @@ impl Clients {
         tokio::select! {
             () = stopped => {}
             result = serve => if let Err(error) = result {
-                debug!(error = &error as &dyn std::error::Error, "control connection ended");
+                debug!(error = &error as &dyn Error, "control connection ended");
             }
         }
     }
@@ -124,6 +133,7 @@ impl Clients {
         &self,
         receiver: &mut Receiver<UnixStream>,
         sender: &mut Sender<UnixStream>,
+        may_change: bool,
     ) -> Result<(), FrameError> {
         if !greet(receiver, sender).await? {
             return Ok(());
@@ -133,10 +143,59 @@ impl Clients {
                 Err(FrameError::Closed) => return Ok(()),
                 other => other?,
             };
-            match request {
-                Request::Flows => self.flows(sender).await?,
+            let response = match request {
+                request if request.is_change() && !may_change => {
+                    Response::Refused(Refusal::NotAllowed)
+                }
+                Request::Flows => {
+                    self.flows(sender).await?;
+                    continue;
+                }
+                Request::Algorithms => self.algorithms().await,
+                Request::Reload => self.reload().await,
+                Request::Set {
+                    flow,
+                    algorithm,
+                    parameters,
+                } => {
+                    let flow = FlowId(flow);
+                    match self.changer.set(flow, &algorithm, &parameters).await {
+                        Ok(()) => Response::Done,
+                        Err(error) => refused(&error),
+                    }
+                }
                 // A request of this version that this daemon does not know can't be: hang up.
                 _ => return Ok(()),
+            };
+            within(sender.send(&response)).await?;
+        }
+    }
+
+    async fn algorithms(&self) -> Response {
+        let all = self.changer.algorithms().await.into_iter();
+        let status = |info: AlgorithmInfo| AlgorithmStatus {
+            name: info.name,
+            kind: info.kind,
+            programs: info.programs,
+            default: info.default,
+            rules: info.rules.into_iter().map(|rule| count(rule + 1)).collect(),
+        };
+        Response::Algorithms(all.map(status).collect())
+    }
+
+    async fn reload(&self) -> Response {
+        match self.changer.reload().await {
+            Ok(done) => Response::Reloaded(Reloaded {
+                changed: done.changed,
+                algorithms: count(done.algorithms),
+                rules: count(done.rules),
+            }),
+            Err(error) => {
+                warn!(
+                    error = &error as &dyn Error,
+                    "the configuration is not read again"
+                );
+                refused(&error)
             }
         }
     }
@@ -154,6 +213,19 @@ impl Clients {
             all = rest;
         }
     }
+}
+
+/// Root, and the user that this process runs as.
+fn may_change(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn refused(error: &(dyn Error + 'static)) -> Response {
+    Response::Refused(Refusal::Failed(in_full(error)))
 }
 
 /// Says hello. `false` if the client is none, or of another version: then there is nothing to say.

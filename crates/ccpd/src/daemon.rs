@@ -1,18 +1,17 @@
 //! A running daemon.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use ccp_core::{FlowIds, Plan};
+use ccp_core::Registry;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
-use crate::board::Board;
 use crate::builder::Builder;
-use crate::clock::Clock;
-use crate::config::{Config, DatapathConfig};
+use crate::change::{Changer, Made};
+use crate::config::DatapathConfig;
 use crate::control_server::ControlServer;
 use crate::datapath::tcp::{self, TcpError, TcpPath};
 use crate::datapath::unix::UnixDatapath;
@@ -37,6 +36,7 @@ impl Ccpd {
 #[derive(Debug)]
 pub struct Handle {
     stop: CancellationToken,
+    changer: Changer,
     parts: Parts,
 }
 
@@ -50,16 +50,15 @@ struct Parts {
 }
 
 impl Handle {
-    pub(crate) async fn start(config: &Config, plan: Arc<Plan>) -> Result<Self, StartError> {
+    pub(crate) async fn start(
+        registry: Registry,
+        file: Option<PathBuf>,
+        made: Made,
+    ) -> Result<Self, StartError> {
+        let config = made.config().clone();
         let stop = CancellationToken::new();
-        let shared = Arc::new(Shared {
-            plan,
-            ids: FlowIds::new(),
-            board: Arc::new(Board::default()),
-            clock: Clock::new(),
-            stop: stop.clone(),
-            flows: TaskTracker::new(),
-        });
+        let shared = Arc::new(Shared::new(made.plan()?, stop.clone()));
+        let changer = Changer::new(registry, file, made, Arc::clone(&shared));
         if config
             .datapaths
             .iter()
@@ -69,8 +68,13 @@ impl Handle {
             tcp::check_host()?;
         }
         let mut directories = Directories::default();
-        let board = shared.board.clone();
-        let control = ControlServer::bind(&config.control, &mut directories, board, stop.clone())?;
+        let control = ControlServer::bind(
+            (&config.control, config.control_mode),
+            &mut directories,
+            shared.board.clone(),
+            changer.clone(),
+            stop.clone(),
+        )?;
         // All that can fail comes before anything runs: what is there already is dropped again, the
         // kernel's names last, because they are given back by hand.
         let mut unix = Vec::new();
@@ -98,7 +102,11 @@ impl Handle {
             parts.spawn(name, datapath.run());
         }
         info!(control = %config.control.display(), "ccpd is running");
-        Ok(Self { stop, parts })
+        Ok(Self {
+            stop,
+            changer,
+            parts,
+        })
     }
 
     /// Asks the daemon to stop: flows go back to their datapaths, sockets are removed. Returns at
@@ -111,6 +119,12 @@ impl Handle {
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         Stopper(self.stop.clone())
+    }
+
+    /// Something with which others can change what the daemon does.
+    #[must_use]
+    pub fn changer(&self) -> Changer {
+        self.changer.clone()
     }
 
     /// Waits until the daemon has stopped and has left nothing behind. It does not wait for an

@@ -1,16 +1,17 @@
 //! Why the daemon does not start, or does not go on.
 
+use std::error::Error;
 use std::io;
 
 use ccp_core::DuplicateKind;
-use thiserror::Error;
+use thiserror::Error as ThisError;
 
 use crate::config::ConfigError;
 use crate::datapath::tcp::TcpError;
 use crate::socket_file::SocketError;
 
 /// The daemon does not start.
-#[derive(Debug, Error)]
+#[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum StartError {
     /// The configuration, or the parameters of an algorithm in it.
@@ -41,7 +42,7 @@ impl StartError {
 }
 
 /// The daemon stopped because it could not go on.
-#[derive(Debug, Error)]
+#[derive(Debug, ThisError)]
 #[non_exhaustive]
 pub enum RunError {
     /// A datapath failed.
@@ -62,4 +63,40 @@ pub enum RunError {
         #[source]
         source: tokio::task::JoinError,
     },
+}
+
+/// The error with its causes in one text, each said once: some errors name theirs themselves.
+#[must_use]
+pub fn in_full(error: &(dyn Error + 'static)) -> String {
+    let mut said = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let why = next.to_string();
+        if !said.contains(&why) {
+            said.push_str(": ");
+            said.push_str(&why);
+        }
+        cause = next.source();
+    }
+    said
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_full;
+
+    #[test]
+    fn an_error_says_each_cause_once() {
+        let missing = || std::io::Error::new(std::io::ErrorKind::NotFound, "no such thing");
+        let error = super::RunError::Datapath {
+            datapath: "x".to_owned(),
+            source: missing(),
+        };
+        assert_eq!(in_full(&error), "the datapath x failed: no such thing");
+        let error = super::RunError::Datapath {
+            datapath: "x (no such thing)".to_owned(),
+            source: missing(),
+        };
+        assert_eq!(in_full(&error), "the datapath x (no such thing) failed");
+    }
 }

@@ -234,6 +234,7 @@ impl Work<'_> {
                         }
                     }
                 }
+                Next::Assigned(assigned) => runner.assign(now, *assigned),
                 Next::Stopped => return Step::Ended,
                 Next::Closed => {
                     runner.close(now);
@@ -341,6 +342,7 @@ impl Work<'_> {
 fn first_status(opened: &Opened) -> ccp_control::FlowStatus {
     let info = &opened.announced.info;
     ccp_control::FlowStatus {
+        flow: opened.flow.0,
         datapath: opened.datapath.to_string(),
         sock_id: info.sock_id.0,
         algorithm: name_of(opened.algorithm.as_ref()),
@@ -360,6 +362,7 @@ fn first_status(opened: &Opened) -> ccp_control::FlowStatus {
 
 fn shown(status: &FlowStatus) -> ccp_control::FlowStatus {
     ccp_control::FlowStatus {
+        flow: status.id.0,
         datapath: status.datapath.to_string(),
         sock_id: status.sock_id.0,
         algorithm: name_of(status.algorithm.as_ref()),

@@ -6,7 +6,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use ccp_core::{Announced, Delivery, Updates};
+use ccp_core::{Announced, Assigned, Delivery, Updates};
 use tokio::sync::Notify;
 
 use ring::{Head, Ring};
@@ -26,6 +26,7 @@ pub(crate) struct Inbox {
 #[derive(Debug, Default)]
 struct Waiting {
     turn: Option<Turn>,
+    assigned: Option<Box<Assigned>>,
     missed: u64,
     reports: Ring,
     from_group: Vec<Updates>,
@@ -47,6 +48,8 @@ pub(crate) enum Turn {
 pub(crate) enum Next {
     /// The flow changed hands.
     Turn(Turn),
+    /// The flow is to run something else.
+    Assigned(Box<Assigned>),
     /// So many reports were pushed out.
     Missed(u64),
     /// A report; its fields are in the buffer that was given.
@@ -90,6 +93,12 @@ impl Inbox {
         self.wake.notify_one();
     }
 
+    /// The flow is to run something else. The last word counts.
+    pub(crate) fn assign(&self, assigned: Box<Assigned>) {
+        self.lock().assigned = Some(assigned);
+        self.wake.notify_one();
+    }
+
     /// Another flow of the group wants `updates`. Returns whether there was room.
     pub(crate) fn group(&self, updates: Updates) -> bool {
         let mut waiting = self.lock();
@@ -122,6 +131,9 @@ impl Inbox {
         }
         if let Some(turn) = waiting.turn.take() {
             return Some(Next::Turn(turn));
+        }
+        if let Some(assigned) = waiting.assigned.take() {
+            return Some(Next::Assigned(assigned));
         }
         if waiting.missed > 0 {
             return Some(Next::Missed(std::mem::take(&mut waiting.missed)));

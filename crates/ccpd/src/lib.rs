@@ -30,6 +30,7 @@
 
 mod board;
 mod builder;
+mod change;
 mod clock;
 pub mod config;
 mod control_server;
@@ -38,14 +39,16 @@ mod datapath;
 mod error;
 mod flow_task;
 mod inbox;
+mod orders;
 mod outlet;
 mod shared;
 mod socket_file;
 mod turns;
 
 pub use builder::Builder;
+pub use change::{AlgorithmInfo, Changer, ReloadError, Reloaded, SetError};
 pub use config::{Config, ConfigError};
 pub use daemon::{Ccpd, Handle, Stopper};
 pub use datapath::tcp::TcpError;
-pub use error::{RunError, StartError};
+pub use error::{RunError, StartError, in_full};
 pub use socket_file::SocketError;

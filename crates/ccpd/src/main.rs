@@ -4,12 +4,12 @@
 //! configuration; 3 what the configuration asks for is not possible here.
 
 use std::io::{self, IsTerminal as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use ccpd::{Builder, Ccpd, Config, StartError, Stopper};
+use ccpd::{Builder, Ccpd, Changer, StartError, Stopper, in_full};
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -43,27 +43,18 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where and what comes first: each line of a wrong configuration stands by itself.
-            eprintln!("{}", in_full(&error));
+            eprintln!("{}", in_full(error.as_ref()));
             let started = error.downcast_ref::<StartError>();
             ExitCode::from(started.map_or(1, StartError::exit_code))
         }
     }
 }
 
-/// The error with its causes, each said once: some errors name theirs themselves.
-fn in_full(error: &anyhow::Error) -> String {
-    let mut said = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !said.contains(&cause) {
-            said.push_str(": ");
-            said.push_str(&cause);
-        }
-    }
-    said
-}
-
 fn run(cli: &Cli) -> anyhow::Result<()> {
-    let builder = Ccpd::builder().config(load(cli.config.as_deref())?);
+    let mut builder = Ccpd::builder();
+    if let Some(file) = &cli.config {
+        builder = builder.config_file(file).map_err(StartError::from)?;
+    }
     if cli.check {
         return Ok(builder.check()?);
     }
@@ -75,65 +66,82 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         return Ok(());
     }
     // Before anything is there that a signal would leave behind.
-    let stopper = obey_signals()?;
+    let obeys = obey_signals()?;
     // At least two: one goes on while an algorithm holds up the other.
     let threads = thread::available_parallelism().map_or(2, |n| n.get().max(2));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
         .enable_all()
         .build()?;
-    let ended = runtime.block_on(serve(builder, stopper));
+    let ended = runtime.block_on(serve(builder, obeys));
     // Does not wait for an algorithm that never comes back.
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
 }
 
-fn load(path: Option<&Path>) -> Result<Config, StartError> {
-    Ok(path.map(Config::load).transpose()?.unwrap_or_default())
-}
-
-async fn serve(builder: Builder, stopper: oneshot::Sender<Stopper>) -> anyhow::Result<()> {
+async fn serve(builder: Builder, obeys: oneshot::Sender<Reins>) -> anyhow::Result<()> {
     let daemon = builder.spawn().await?;
     // Who listens to signals does so as long as the process lives.
-    let _ = stopper.send(daemon.stopper());
+    let _ = obeys.send(Reins {
+        stopper: daemon.stopper(),
+        changer: daemon.changer(),
+    });
     Ok(daemon.wait().await?)
 }
 
-/// From now on signals stop the daemon whose stopper is given. On a thread of their own: algorithms
-/// can hold up all of the daemon's.
-fn obey_signals() -> io::Result<oneshot::Sender<Stopper>> {
+/// What signals act on.
+struct Reins {
+    stopper: Stopper,
+    changer: Changer,
+}
+
+/// From now on signals stop the daemon whose reins are given, or have it read its configuration again.
+/// On a thread of their own: algorithms can hold up all of the daemon's.
+fn obey_signals() -> io::Result<oneshot::Sender<Reins>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let within = runtime.enter();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    // Of a terminal that was closed.
     let mut hangup = signal(SignalKind::hangup())?;
     drop(within);
-    let (give, stopper) = oneshot::channel::<Stopper>();
+    let (give, reins) = oneshot::channel::<Reins>();
     let obey = async move {
-        let signal = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-            _ = hangup.recv() => "SIGHUP",
+        // None are given if the daemon does not start. Signals that came before wait.
+        let Ok(reins) = reins.await else { return };
+        let signal = loop {
+            tokio::select! {
+                _ = terminate.recv() => break "SIGTERM",
+                _ = interrupt.recv() => break "SIGINT",
+                _ = hangup.recv() => {
+                    // Without a file to read again: of a terminal that was closed.
+                    if !reins.changer.can_reload() {
+                        break "SIGHUP";
+                    }
+                    reload(&reins.changer).await;
+                }
+            }
         };
         info!(signal, "stopping");
-        // None is given if the daemon does not start.
-        if let Ok(stopper) = stopper.await {
-            stopper.stop();
-            tokio::time::sleep(STOP_WITHIN).await;
-            error!(
-                "algorithms that do not come back hold up every thread: ending without a clean \
-                 stop; flows go on natively, `--cleanup` or the next start finds what is left"
-            );
-            std::process::exit(1);
-        }
+        reins.stopper.stop();
+        tokio::time::sleep(STOP_WITHIN).await;
+        error!(
+            "algorithms that do not come back hold up every thread: ending without a clean stop; \
+             flows go on natively, `--cleanup` or the next start finds what is left"
+        );
+        std::process::exit(1);
     };
     thread::Builder::new()
         .name("ccpd-signals".to_owned())
         .spawn(move || runtime.block_on(obey))?;
     Ok(give)
+}
+/// What there is to say of it when it is done is logged where it is done.
+async fn reload(changer: &Changer) {
+    if let Err(error) = changer.reload().await {
+        error!("the configuration is not read again: {}", in_full(&error));
+    }
 }
 
 /// Human-readable lines; `RUST_LOG` says which, by default those of weight `info` and more.
@@ -144,15 +152,4 @@ fn log_to_standard_error() {
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .init();
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn an_error_says_each_cause_once() {
-        let error = anyhow::anyhow!("no such thing").context("cannot read x");
-        assert_eq!(super::in_full(&error), "cannot read x: no such thing");
-        let error = anyhow::anyhow!("no such thing").context("cannot read x (no such thing)");
-        assert_eq!(super::in_full(&error), "cannot read x (no such thing)");
-    }
 }

@@ -1,6 +1,6 @@
 //! What every part of a running daemon needs.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ccp_core::{FlowIds, Plan};
@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::board::Board;
 use crate::clock::Clock;
+use crate::orders::Orders;
 
 /// A flow's task may take so long to end. Longer takes only an algorithm that does not come back.
 const FLOWS_END_WITHIN: Duration = Duration::from_secs(2);
@@ -17,7 +18,9 @@ const FLOWS_END_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// What flows are to run.
-    pub(crate) plan: Arc<Plan>,
+    plan: RwLock<Arc<Plan>>,
+    /// The ways to the tasks of datapaths.
+    pub(crate) orders: Orders,
     /// Gives out the names of flows.
     pub(crate) ids: FlowIds,
     /// Which flows there are.
@@ -30,6 +33,29 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    pub(crate) fn new(plan: Arc<Plan>, stop: CancellationToken) -> Self {
+        Self {
+            plan: RwLock::new(plan),
+            orders: Orders::default(),
+            ids: FlowIds::new(),
+            board: Arc::default(),
+            clock: Clock::new(),
+            stop,
+            flows: TaskTracker::new(),
+        }
+    }
+
+    /// What flows are to run at the moment.
+    pub(crate) fn plan(&self) -> Arc<Plan> {
+        let plan = self.plan.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&plan)
+    }
+
+    /// What flows are to run from now on. Datapaths that there are hear of it by an order.
+    pub(crate) fn set_plan(&self, plan: Arc<Plan>) {
+        *self.plan.write().unwrap_or_else(PoisonError::into_inner) = plan;
+    }
+
     /// Waits until the flows' tasks, which have been told to, have ended. Gives how many have not:
     /// nobody waits for ever for an algorithm that hangs.
     pub(crate) async fn flows_ended(&self) -> usize {

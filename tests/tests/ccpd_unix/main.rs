@@ -137,6 +137,7 @@ async fn a_flow_is_steered_and_listed() {
     let flows = daemon.flows().await;
     let expected = FlowStatus {
         datapath: daemon.datapath().display().to_string(),
+        flow: flows[0].flow,
         sock_id: 5,
         algorithm: "echo".to_owned(),
         program: Some("echo".to_owned()),

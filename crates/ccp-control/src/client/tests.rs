@@ -16,6 +16,7 @@ type Ends = (
 fn flow(datapath: &str, sock_id: u32) -> FlowStatus {
     FlowStatus {
         datapath: datapath.to_owned(),
+        flow: sock_id.into(),
         sock_id,
         algorithm: "reno".to_owned(),
         program: None,

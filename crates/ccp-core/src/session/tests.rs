@@ -642,17 +642,22 @@ fn a_flow_can_be_given_an_algorithm_by_hand() {
     let newer = Puppet::with("newer", "(when (> Cwnd 5) (:= Cwnd 5) (fallthrough))");
     let newer = newer.named("newer");
     assert_eq!(
-        session.assign(FlowId(9), &newer),
+        session.assign(FlowId(9), Some(&newer)),
         Err(AssignError::NoSuchFlow)
     );
     assert!(poll(&mut session).is_empty());
-    session.assign(FlowId(1), &newer).unwrap();
+    session.assign(FlowId(1), Some(&newer)).unwrap();
     assert_eq!(
         words(&poll(&mut session)),
         [
             "install 3 newer whole",
             "assigned 1 Some(\"newer\") rule None of 3 programs",
         ]
+    );
+    session.assign(FlowId(1), None).unwrap();
+    assert_eq!(
+        words(&poll(&mut session)),
+        ["assigned 1 None rule None of 3 programs"]
     );
     // New rules are stronger than the hand.
     session.set_plan(plan());
@@ -669,7 +674,7 @@ fn a_flow_can_be_given_an_algorithm_by_hand() {
     let mut libccp = session_of(plan(), SessionOptions::default());
     say(&mut libccp, &ready(None));
     say(&mut libccp, &legacy(1, 443));
-    let refused = libccp.assign(FlowId(1), &unfit).unwrap_err();
+    let refused = libccp.assign(FlowId(1), Some(&unfit)).unwrap_err();
     assert_eq!(
         refused.to_string(),
         "the datapath does not run what `unfit` needs; program `unfit`: the datapath does not \

@@ -22,8 +22,11 @@ pub use problem::ConfigError;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// `ccpd.control`: the control socket, made with mode 0600. Default `/run/ccpd/control.sock`.
+    /// `ccpd.control`: the control socket, made with mode `control_mode`. Default `/run/ccpd/control.sock`.
     pub control: PathBuf,
+    /// `ccpd.control_mode`: who may ask on it, as the file's mode. Changes are for root and the user
+    /// that the daemon runs as, whatever the mode says. Default 0600.
+    pub control_mode: u32,
     /// `[[datapath]]`: where flows come from. Default: kernel TCP under the name `ccp`.
     pub datapaths: Vec<DatapathConfig>,
     /// `[algorithms.NAME]`: what flows may run, with the parameters, which the algorithm's code
@@ -37,6 +40,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             control: PathBuf::from(ccp_control::DEFAULT_SOCKET),
+            control_mode: 0o600,
             datapaths: vec![DatapathConfig::Tcp(TcpConfig::default())],
             algorithms: vec![Params::empty("reno")],
             policy: PolicyConfig::default(),
@@ -85,6 +89,7 @@ impl Config {
             config.algorithms.iter().map(name).collect()
         };
         self.control == other.control
+            && self.control_mode == other.control_mode
             && self.datapaths == other.datapaths
             && self.policy == other.policy
             && names(self) == names(other)
@@ -92,12 +97,17 @@ impl Config {
 
     fn read(root: Section<'_>, source: &Source) -> Self {
         let default = Self::default();
-        let control = root.section("ccpd").and_then(|ccpd| {
-            let control = valid::socket_path(&ccpd, "control");
-            ccpd.finish();
-            control
-        });
+        let (control, control_mode) = match root.section("ccpd") {
+            None => (None, None),
+            Some(ccpd) => {
+                let control = valid::socket_path(&ccpd, "control");
+                let mode = valid::mode(&ccpd, "control_mode");
+                ccpd.finish();
+                (control, mode)
+            }
+        };
         let control = control.unwrap_or(default.control);
+        let control_mode = control_mode.unwrap_or(default.control_mode);
         let datapaths = match root.sections("datapath") {
             None => default.datapaths,
             Some(sections) => datapaths(sections, &control, source),
@@ -120,6 +130,7 @@ impl Config {
         root.finish();
         Self {
             control,
+            control_mode,
             datapaths,
             algorithms,
             policy,

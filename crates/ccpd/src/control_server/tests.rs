@@ -9,7 +9,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{ControlServer, MOST_CLIENTS};
-use crate::board::Board;
+use crate::change::{Changer, Made};
+use crate::shared::Shared;
 use crate::socket_file::Directories;
 
 struct Running {
@@ -23,8 +24,16 @@ fn start() -> Running {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
     let stop = CancellationToken::new();
-    let (mut directories, board) = (Directories::default(), Arc::new(Board::default()));
-    let server = ControlServer::bind(&path, &mut directories, board, stop.clone()).unwrap();
+    let mut registry = ccp_core::Registry::new();
+    algs::register(&mut registry).unwrap();
+    let made = Made::new(&registry, crate::Config::default(), None).unwrap();
+    let shared = Arc::new(Shared::new(made.plan().unwrap(), stop.clone()));
+    let board = Arc::clone(&shared.board);
+    let changer = Changer::new(registry, None, made, shared);
+    let mut directories = Directories::default();
+    let socket = (path.as_path(), 0o600);
+    let server = ControlServer::bind(socket, &mut directories, board, changer, stop.clone());
+    let server = server.unwrap();
     Running {
         _dir: dir,
         path,
@@ -127,4 +136,45 @@ async fn who_says_nothing_is_hung_up_on() {
     silent.read_to_end(&mut answer).await.unwrap();
     assert!(answer.is_empty(), "{answer:?}");
     assert_eq!(before.elapsed().as_secs(), super::PATIENCE.as_secs());
+}
+
+#[tokio::test]
+async fn it_says_what_there_is_and_why_not() {
+    let running = start();
+    let mut client = Client::connect(&running.path).await.unwrap();
+    let algorithms = client.algorithms().await.unwrap();
+    assert_eq!(algorithms.len(), 1);
+    assert_eq!(
+        (&*algorithms[0].name, algorithms[0].default),
+        ("reno", true)
+    );
+    let mut why = async |flow, name: &str, parameters: &[(&str, &str)]| {
+        let owned = parameters
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()));
+        let owned: Vec<_> = owned.collect();
+        client
+            .set(flow, name, &owned)
+            .await
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(why(7, "reno", &[]).await, "there is no such flow");
+    assert_eq!(why(7, "native", &[]).await, "there is no such flow");
+    assert_eq!(
+        why(7, "vegas", &[]).await,
+        "there is no algorithm `vegas`; there are: reno, native"
+    );
+    assert_eq!(
+        why(7, "reno", &[("report", "often")]).await,
+        "parameters of `reno(report=\"often\")`:2:12: algorithms.reno(report=\"often\").report = \
+         \"often\": must be \"rtt\", \"ack\" or an interval such as \"10ms\""
+    );
+    let error = client.reload().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "ccpd was started without a configuration file: there is nothing to read again"
+    );
+    running.stop.cancel();
+    running.server.await.unwrap();
 }

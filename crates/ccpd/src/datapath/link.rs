@@ -4,7 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use ccp_core::{Command, FlowId, Opened, Output, Session, SessionNotice, SessionOptions};
+use ccp_core::{
+    Algorithm, AssignError, Assigned, Command, FlowId, Opened, Output, Plan, Session,
+    SessionNotice, SessionOptions,
+};
 use ccp_wire::{Message, frames};
 use tracing::{debug, info, warn};
 
@@ -25,12 +28,21 @@ pub(super) struct Link {
     outlet: Arc<dyn Outlet>,
     /// Commands of the session (not of flows) that the datapath has not taken yet.
     unsent: VecDeque<Command>,
-    /// Flows whose tasks begin once that is done: their programs are among it.
-    waiting: Vec<FlowTask>,
+    /// What waits until that is done: the programs that are needed for it are among it.
+    waiting: Vec<Waiting>,
     shared: Arc<Shared>,
     /// For logs: which datapath this is.
     name: String,
     log: LogLimit,
+}
+
+/// Something that needs programs to be there.
+#[derive(Debug)]
+enum Waiting {
+    /// A flow's task is to begin.
+    Begin(FlowTask),
+    /// A flow is to run something else.
+    Assigned(Arc<FlowCell>, Box<Assigned>),
 }
 
 impl Link {
@@ -42,7 +54,7 @@ impl Link {
         options: SessionOptions,
         shared: &Arc<Shared>,
     ) -> Self {
-        let (plan, ids) = (Arc::clone(&shared.plan), shared.ids.clone());
+        let (plan, ids) = (shared.plan(), shared.ids.clone());
         Self {
             session: Session::new(datapath, plan, ids, options),
             flows: HashMap::new(),
@@ -88,6 +100,23 @@ impl Link {
         self.drain();
     }
 
+    /// The rules are others from now on.
+    pub(super) fn set_plan(&mut self, plan: &Arc<Plan>) {
+        self.session.set_plan(Arc::clone(plan));
+        self.drain();
+    }
+
+    /// A flow is to run `algorithm`; without one, what its datapath has of its own.
+    pub(super) fn assign(
+        &mut self,
+        flow: FlowId,
+        algorithm: Option<&Algorithm>,
+    ) -> Result<(), AssignError> {
+        let assigned = self.session.assign(flow, algorithm);
+        self.drain();
+        assigned
+    }
+
     /// The session, for what its transport knows by itself. Call [`Self::drain`] afterwards.
     pub(super) const fn session(&mut self) -> &mut Session {
         &mut self.session
@@ -100,6 +129,12 @@ impl Link {
                 Output::Command(command) => self.unsent.push_back(command),
                 Output::Opened(opened) => self.open(*opened),
                 Output::Resumed { flow, announced } => self.turn(flow, Turn::Resumed(announced)),
+                Output::Assigned { flow, assigned } => {
+                    if let Some(cell) = self.flows.get(&flow) {
+                        let waiting = Waiting::Assigned(Arc::clone(cell), assigned);
+                        self.waiting.push(waiting);
+                    }
+                }
                 Output::Suspended { flow } => self.turn(flow, Turn::Suspended),
                 Output::Closed { flow, .. } => {
                     if let Some(cell) = self.flows.remove(&flow) {
@@ -123,8 +158,13 @@ impl Link {
             }
             self.unsent.pop_front();
         }
-        for task in self.waiting.drain(..) {
-            self.shared.flows.spawn(task.run());
+        for waiting in self.waiting.drain(..) {
+            match waiting {
+                Waiting::Begin(task) => {
+                    self.shared.flows.spawn(task.run());
+                }
+                Waiting::Assigned(cell, assigned) => cell.inbox.assign(assigned),
+            }
         }
         true
     }
@@ -141,9 +181,7 @@ impl Link {
 
     /// The daemon stops: the flows' tasks end, and write nothing more.
     pub(super) fn stop(&mut self) {
-        for task in self.waiting.drain(..) {
-            self.shared.board.remove(task.cell.id());
-        }
+        self.forget_waiting();
         for cell in self.flows.values() {
             cell.inbox.stop();
         }
@@ -154,12 +192,18 @@ impl Link {
         let flows = self.session.flow_count();
         self.session.disconnect();
         self.unsent.clear();
-        for task in self.waiting.drain(..) {
-            self.shared.board.remove(task.cell.id());
-        }
+        self.forget_waiting();
         self.drain();
         if let Some(line) = self.log.line(Instant::now()) {
             info!(datapath = %self.name, flows, swallowed = line.swallowed, "the datapath has gone");
+        }
+    }
+
+    fn forget_waiting(&mut self) {
+        for waiting in self.waiting.drain(..) {
+            if let Waiting::Begin(task) = waiting {
+                self.shared.board.remove(task.cell.id());
+            }
         }
     }
 
@@ -170,17 +214,17 @@ impl Link {
             flow = opened.flow.0,
             src = %opened.announced.info.src,
             dst = %opened.announced.info.dst,
-            algorithm = opened.algorithm.as_ref().map(ccp_core::Algorithm::name),
+            algorithm = opened.algorithm.as_ref().map(Algorithm::name),
             "a flow has come"
         );
         self.flows.insert(opened.flow, Arc::clone(&cell));
         self.shared.board.add(Arc::clone(&cell));
-        self.waiting.push(FlowTask {
+        self.waiting.push(Waiting::Begin(FlowTask {
             cell,
             opened,
-            default: Some(self.shared.plan.policy().default_algorithm().clone()),
+            default: Some(self.shared.plan().policy().default_algorithm().clone()),
             shared: Arc::clone(&self.shared),
-        });
+        }));
     }
 
     fn turn(&self, flow: FlowId, turn: Turn) {

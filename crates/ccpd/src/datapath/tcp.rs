@@ -16,11 +16,13 @@ use smallvec::SmallVec;
 use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 use super::link::Link;
 use crate::config::{Namespaces, TcpConfig, TcpName};
+use crate::orders::Order;
 use crate::outlet::{Observed, Outlet, Sent};
 use crate::shared::Shared;
 use crate::turns::give_way;
@@ -80,6 +82,7 @@ pub(crate) struct TcpPath {
     link: Link,
     shared: Arc<Shared>,
     fallback_after: Duration,
+    orders: mpsc::Receiver<Order>,
     name: String,
     names: Names,
     /// How many ends of flows were lost when the flows that are missing were last looked for.
@@ -114,6 +117,7 @@ impl TcpPath {
             kernel,
             ring,
             link,
+            orders: shared.orders.listen(),
             shared,
             fallback_after: config.fallback_after,
             names: Names::new(&config),
@@ -164,6 +168,7 @@ impl TcpPath {
                         ready.clear_ready();
                     }
                 }
+                Some(order) = self.orders.recv() => self.obey(order),
                 _ = beat.tick() => {}
                 _ = look.tick() => self.end_missing(),
             }
@@ -176,6 +181,23 @@ impl TcpPath {
             // Others get their turn, however much there is to read.
             if more {
                 give_way().await;
+            }
+        }
+    }
+
+    fn obey(&mut self, order: Order) {
+        // Who gave the order and did not wait for the answer does not get one.
+        match order {
+            Order::Plan(plan, done) => {
+                self.link.set_plan(&plan);
+                let _ = done.send(());
+            }
+            Order::Assign {
+                flow,
+                algorithm,
+                done,
+            } => {
+                let _ = done.send(self.link.assign(flow, algorithm.as_ref()));
             }
         }
     }

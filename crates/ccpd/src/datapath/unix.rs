@@ -13,15 +13,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use ccp_core::SessionOptions;
+use ccp_core::{AssignError, SessionOptions};
 use ccp_wire::{Kind, frames};
 use tokio::net::UnixDatagram;
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::link::Link;
 use super::log_limit::LogLimit;
 use crate::config::UnixConfig;
+use crate::orders::Order;
 use crate::shared::Shared;
 use crate::socket_file::{Directories, SocketError, SocketFile};
 use crate::turns::give_way;
@@ -50,6 +52,7 @@ pub(crate) struct UnixDatapath {
     config: UnixConfig,
     name: String,
     shared: Arc<Shared>,
+    orders: mpsc::Receiver<Order>,
     /// By the path that they are bound at.
     peers: HashMap<OsString, Known>,
     /// Something is to be looked at: a peer has gone, or takes nothing.
@@ -82,6 +85,7 @@ impl UnixDatapath {
             name: config.path.display().to_string(),
             config,
             shared: Arc::clone(shared),
+            orders: shared.orders.listen(),
             peers: HashMap::new(),
             attention: Arc::default(),
             log: LogLimit::new(Instant::now()),
@@ -109,6 +113,7 @@ impl UnixDatapath {
                         give_way().await;
                     }
                 }
+                Some(order) = self.orders.recv() => self.obey(order),
                 _ = probe.tick() => self.probe(),
                 _ = retry.tick(), if backed_up => self.attention.store(true, Ordering::Relaxed),
             }
@@ -116,6 +121,30 @@ impl UnixDatapath {
                 backed_up = self.attend();
             }
         }
+    }
+
+    fn obey(&mut self, order: Order) {
+        // Who gave the order and did not wait for the answer does not get one.
+        match order {
+            Order::Plan(plan, done) => {
+                for known in self.peers.values_mut() {
+                    known.link.set_plan(&plan);
+                }
+                let _ = done.send(());
+            }
+            Order::Assign {
+                flow,
+                algorithm,
+                done,
+            } => {
+                let links = self.peers.values_mut().map(|known| &mut known.link);
+                let mut assigned = links.map(|link| link.assign(flow, algorithm.as_ref()));
+                let assigned = assigned.find(|a| *a != Err(AssignError::NoSuchFlow));
+                let _ = done.send(assigned.unwrap_or(Err(AssignError::NoSuchFlow)));
+            }
+        }
+        // Programs may wait for a datapath to take them.
+        self.attention.store(true, Ordering::Relaxed);
     }
 
     /// Reads for a while. Returns whether there may be more.

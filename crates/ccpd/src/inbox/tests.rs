@@ -17,6 +17,10 @@ fn kinds(inbox: &Inbox) -> Vec<String> {
     while let Some(next) = inbox.next(&mut fields) {
         kinds.push(match next {
             Next::Turn(_) => "turn".to_owned(),
+            Next::Assigned(assigned) => {
+                let algorithm = assigned.algorithm.as_ref().map(ccp_core::Algorithm::name);
+                format!("assigned {algorithm:?}")
+            }
             Next::Missed(count) => format!("missed {count}"),
             Next::Report(_) => format!("report {fields:?}"),
             Next::FromGroup(_) => "group".to_owned(),

@@ -1,0 +1,68 @@
+//! What the subcommands that ask a running daemon have in common.
+
+use std::io::{ErrorKind, Write as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+use ccp_control::{Client, ClientError};
+
+/// Connects to the daemon on `socket` and does `asking`.
+pub(crate) fn ask<T>(
+    socket: &Path,
+    asking: impl AsyncFnOnce(&mut Client) -> Result<T, ClientError>,
+) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("can't start")?;
+    Ok(runtime.block_on(async { asking(&mut Client::connect(socket).await?).await })?)
+}
+
+/// Prints `text`. A reader that has seen enough, as `head` does, is no error.
+pub(crate) fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("can't write to standard output"),
+    }
+}
+
+/// `value` as JSON for people and scripts.
+pub(crate) fn json(value: &impl serde::Serialize) -> anyhow::Result<String> {
+    let mut json = serde_json::to_string_pretty(value).context("can't write JSON")?;
+    json.push('\n');
+    Ok(json)
+}
+
+/// A column's heading, and whether its cells are set flush right, so that numbers can be compared.
+pub(crate) type Column = (&'static str, bool);
+
+/// A table with aligned columns.
+pub(crate) fn table<const N: usize>(columns: [Column; N], rows: &[[String; N]]) -> String {
+    let mut widths = columns.map(|(heading, _)| heading.len());
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    let mut line = |cells: [&str; N]| {
+        let start = text.len();
+        for ((cell, &width), (_, right)) in cells.iter().zip(&widths).zip(columns) {
+            if text.len() > start {
+                text.push_str("  ");
+            }
+            if right {
+                text.push_str(&format!("{cell:>width$}"));
+            } else {
+                text.push_str(&format!("{cell:<width$}"));
+            }
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    };
+    line(columns.map(|(heading, _)| heading));
+    for row in rows {
+        line(row.each_ref().map(String::as_str));
+    }
+    text
+}

@@ -1,0 +1,359 @@
+//! What changes while the daemon runs: the rules, and which algorithm a flow has.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ccp_core::{
+    Algorithm, AssignError, BuildError, FlowId, ParamError, Params, Plan, Policy, Registry, Rule,
+};
+use thiserror::Error;
+use tokio::sync::Mutex;
+use tracing::info;
+
+use crate::config::{Config, ConfigError, Problem, Problems};
+use crate::orders::NoAnswer;
+use crate::shared::Shared;
+
+/// What a flow is given by hand to leave it to its datapath.
+pub(crate) const NATIVE: &str = "native";
+
+/// A configuration, with the algorithms that were made from it.
+#[derive(Debug)]
+pub(crate) struct Made {
+    config: Config,
+    algorithms: Vec<Algorithm>,
+}
+
+impl Made {
+    /// Makes what `config` says. Algorithms of which it says the same as `before` stay as they are, so
+    /// that their flows do not notice.
+    pub(crate) fn new(
+        registry: &Registry,
+        config: Config,
+        before: Option<&Self>,
+    ) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let mut algorithms = Vec::with_capacity(config.algorithms.len());
+        for params in &config.algorithms {
+            if let Some(as_before) = before.and_then(|before| before.made_from(params)) {
+                algorithms.push(as_before.clone());
+                continue;
+            }
+            match registry.build(params) {
+                Ok(algorithm) => algorithms.push(algorithm),
+                Err(BuildError::Param(error)) => problems.push(Problem::from(&error)),
+                Err(other) => problems.push(Problem::from(&params.refuse_all(other))),
+            }
+        }
+        if problems.is_empty() {
+            Ok(Self { config, algorithms })
+        } else {
+            Err(ConfigError::Wrong(Problems(problems)))
+        }
+    }
+
+    pub(crate) const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn made_from(&self, params: &Params) -> Option<&Algorithm> {
+        let place = self
+            .config
+            .algorithms
+            .iter()
+            .position(|known| known.name() == params.name() && known.says_the_same(params))?;
+        self.algorithms.get(place)
+    }
+
+    fn algorithm(&self, name: &str) -> Option<&Algorithm> {
+        self.algorithms.iter().find(|a| a.name() == name)
+    }
+
+    /// What flows are to run.
+    pub(crate) fn plan(&self) -> Result<Arc<Plan>, ConfigError> {
+        // A configuration that was read names only algorithms that it has; one that was put together
+        // in a program may not.
+        let named = |name: &str| {
+            self.algorithm(name).cloned().ok_or_else(|| {
+                let text = format!("the policy names the algorithm `{name}`, which is not there");
+                ConfigError::from(Problem::nowhere(text))
+            })
+        };
+        let policy = &self.config.policy;
+        let rules = policy
+            .rules
+            .iter()
+            .map(|rule| {
+                Ok(Rule {
+                    matches: rule.matching.clone(),
+                    algorithm: named(&rule.algorithm)?,
+                })
+            })
+            .collect::<Result<_, ConfigError>>()?;
+        Ok(Plan::new(Policy::new(rules, named(&policy.default)?)))
+    }
+}
+
+/// Changes what a running daemon does.
+#[derive(Clone, Debug)]
+pub struct Changer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    /// The file that the configuration came from.
+    file: Option<PathBuf>,
+    /// Held while something is changed: one change after the other.
+    made: Mutex<Made>,
+    shared: Arc<Shared>,
+}
+
+/// What a new configuration changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reloaded {
+    /// The algorithms that are new or have other parameters.
+    pub changed: Vec<String>,
+    /// How many algorithms there are now.
+    pub algorithms: usize,
+    /// How many rules there are now.
+    pub rules: usize,
+}
+
+/// A new configuration is not used: nothing has changed, except for
+/// [`NoAnswer`](ReloadError::NoAnswer).
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// It can't be read, or something in it is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The daemon's configuration did not come from a file.
+    #[error("ccpd was started without a configuration file: there is nothing to read again")]
+    NoFile,
+    /// It changes what stays as it is while the daemon runs.
+    #[error(
+        "{what} cannot change while ccpd runs: restart it, or put that back. Nothing was changed"
+    )]
+    NeedsRestart {
+        /// The keys.
+        what: &'static str,
+    },
+    /// A datapath's task does not obey, because the machine is held up.
+    #[error("a datapath has not taken the new rules yet; its flows may run by the old ones")]
+    NoAnswer,
+}
+
+/// A flow can't be given an algorithm. Nothing has changed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SetError {
+    /// There is no such algorithm.
+    #[error("there is no algorithm `{name}`; there are: {known}")]
+    NoSuchAlgorithm {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// A parameter is wrong.
+    #[error(transparent)]
+    Param(#[from] ParamError),
+    /// The algorithm can't be made.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The flow or its datapath is in the way.
+    #[error(transparent)]
+    Assign(#[from] AssignError),
+    /// The datapath's task does not obey, because the machine is held up.
+    #[error("the flow's datapath does not answer")]
+    NoAnswer,
+}
+
+impl From<NoAnswer> for ReloadError {
+    fn from(_: NoAnswer) -> Self {
+        Self::NoAnswer
+    }
+}
+
+impl From<NoAnswer> for SetError {
+    fn from(_: NoAnswer) -> Self {
+        Self::NoAnswer
+    }
+}
+
+/// One algorithm of a running daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AlgorithmInfo {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its programs' names.
+    pub programs: Vec<String>,
+    /// Whether flows get it that no rule matches.
+    pub default: bool,
+    /// The rules that name it, from 0.
+    pub rules: Vec<usize>,
+}
+
+impl Changer {
+    pub(crate) fn new(
+        registry: Registry,
+        file: Option<PathBuf>,
+        made: Made,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            registry,
+            file,
+            made: Mutex::new(made),
+            shared,
+        }))
+    }
+
+    /// Whether the configuration came from a file, which can be read again.
+    #[must_use]
+    pub fn can_reload(&self) -> bool {
+        self.0.file.is_some()
+    }
+
+    /// Reads the configuration file again and does what it says now. It is checked as a whole first;
+    /// if anything is wrong, nothing changes. Flows get what the rules say now: those whose algorithm
+    /// has other parameters go on under way where the algorithm can, the others from their present
+    /// window; flows whose algorithm has not changed do not notice.
+    ///
+    /// # Errors
+    /// If the file is wrong, or changes the control socket or the datapaths.
+    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let file = self.0.file.clone().ok_or(ReloadError::NoFile)?;
+        let read = tokio::task::spawn_blocking(move || Config::load(&file));
+        let config = match read.await {
+            Ok(config) => config?,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        };
+        self.change_to(config).await
+    }
+
+    /// The same with a configuration from elsewhere.
+    ///
+    /// # Errors
+    /// As [`reload`](Self::reload).
+    pub async fn change_to(&self, config: Config) -> Result<Reloaded, ReloadError> {
+        let mut current = self.0.made.lock().await;
+        for (what, same) in [
+            ("ccpd.control", current.config.control == config.control),
+            (
+                "ccpd.control_mode",
+                current.config.control_mode == config.control_mode,
+            ),
+            ("[[datapath]]", current.config.datapaths == config.datapaths),
+        ] {
+            if !same {
+                return Err(ReloadError::NeedsRestart { what });
+            }
+        }
+        let made = Made::new(&self.0.registry, config, Some(&current))?;
+        let plan = made.plan()?;
+        let is_new = |algorithm: &&Algorithm| !current.algorithms.iter().any(|a| a.same(algorithm));
+        let changed = made.algorithms.iter().filter(is_new);
+        let reloaded = Reloaded {
+            changed: changed.map(|a| a.name().to_owned()).collect(),
+            algorithms: made.algorithms.len(),
+            rules: plan.policy().rules().len(),
+        };
+        *current = made;
+        self.0.shared.set_plan(Arc::clone(&plan));
+        self.0.shared.orders.plan(&plan).await?;
+        info!(
+            changed = ?reloaded.changed,
+            algorithms = reloaded.algorithms,
+            rules = reloaded.rules,
+            "the configuration was read again"
+        );
+        Ok(reloaded)
+    }
+
+    /// Gives `flow` to the algorithm called `name`, with `overrides` (key, value as in TOML; a value
+    /// that is none is taken for a text) instead of what the configuration says of it. `native` leaves
+    /// the flow to its datapath. It stays so until the rules change.
+    ///
+    /// # Errors
+    /// If there is no such flow or algorithm, a parameter is wrong, or the datapath does not run what
+    /// the algorithm needs.
+    pub async fn set(
+        &self,
+        flow: FlowId,
+        name: &str,
+        overrides: &[(String, String)],
+    ) -> Result<(), SetError> {
+        let current = self.0.made.lock().await;
+        let algorithm = if name == NATIVE && overrides.is_empty() {
+            None
+        } else {
+            Some(self.algorithm(&current, name, overrides)?)
+        };
+        self.0
+            .shared
+            .orders
+            .assign(flow, algorithm.as_ref())
+            .await??;
+        let now = algorithm.as_ref().map_or(NATIVE, Algorithm::name);
+        info!(
+            flow = flow.0,
+            algorithm = now,
+            "a flow was given an algorithm by hand"
+        );
+        Ok(())
+    }
+
+    fn algorithm(
+        &self,
+        current: &Made,
+        name: &str,
+        overrides: &[(String, String)],
+    ) -> Result<Algorithm, SetError> {
+        let configured = current.algorithm(name);
+        let params = current.config.algorithms.iter().find(|p| p.name() == name);
+        let (Some(configured), Some(params)) = (configured, params) else {
+            let known = current.algorithms.iter().map(Algorithm::name);
+            return Err(SetError::NoSuchAlgorithm {
+                name: name.to_owned(),
+                known: known.chain([NATIVE]).collect::<Vec<_>>().join(", "),
+            });
+        };
+        if overrides.is_empty() {
+            return Ok(configured.clone());
+        }
+        Ok(self.0.registry.build(&params.overridden(overrides)?)?)
+    }
+
+    /// The algorithms that there are, in the order of the configuration.
+    pub async fn algorithms(&self) -> Vec<AlgorithmInfo> {
+        let current = self.0.made.lock().await;
+        let plan = self.0.shared.plan();
+        let policy = plan.policy();
+        let info = |algorithm: &Algorithm| AlgorithmInfo {
+            name: algorithm.name().to_owned(),
+            kind: algorithm.kind().to_owned(),
+            programs: algorithm
+                .programs()
+                .iter()
+                .map(|program| program.name().to_owned())
+                .collect(),
+            default: policy.default_algorithm().same(algorithm),
+            rules: (0..)
+                .zip(policy.rules())
+                .filter_map(|(place, rule)| rule.algorithm.same(algorithm).then_some(place))
+                .collect(),
+        };
+        current.algorithms.iter().map(info).collect()
+    }
+
+    /// The configuration file.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.0.file.as_deref()
+    }
+}

@@ -1,0 +1,91 @@
+//! What the tasks of datapaths are told while they run.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ccp_core::{Algorithm, AssignError, FlowId, Plan};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+/// A datapath's task obeys within milliseconds. Longer takes only a machine that is held up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Something that a datapath's task is to do. It says so when it has.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// The rules are others from now on.
+    Plan(Arc<Plan>, oneshot::Sender<()>),
+    /// A flow is to run an algorithm; `None`: its datapath's own.
+    Assign {
+        flow: FlowId,
+        algorithm: Option<Algorithm>,
+        done: oneshot::Sender<Result<(), AssignError>>,
+    },
+}
+
+/// The ways to the tasks of all datapaths.
+#[derive(Debug, Default)]
+pub(crate) struct Orders(Mutex<Vec<mpsc::Sender<Order>>>);
+
+/// A datapath's task does not obey.
+#[derive(Debug)]
+pub(crate) struct NoAnswer;
+
+impl Orders {
+    /// What one more datapath's task listens to.
+    pub(crate) fn listen(&self) -> mpsc::Receiver<Order> {
+        let (tell, told) = mpsc::channel(1);
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(tell);
+        told
+    }
+
+    /// Tells everybody the new rules; returns when all know them.
+    pub(crate) async fn plan(&self, plan: &Arc<Plan>) -> Result<(), NoAnswer> {
+        for datapath in self.all() {
+            let order = |done| Order::Plan(Arc::clone(plan), done);
+            let _gone = ask(&datapath, order).await?;
+        }
+        Ok(())
+    }
+
+    /// Gives `flow`, whose datapath is looked for, to `algorithm`.
+    pub(crate) async fn assign(
+        &self,
+        flow: FlowId,
+        algorithm: Option<&Algorithm>,
+    ) -> Result<Result<(), AssignError>, NoAnswer> {
+        for datapath in self.all() {
+            let order = |done| Order::Assign {
+                flow,
+                algorithm: algorithm.cloned(),
+                done,
+            };
+            match ask(&datapath, order).await? {
+                None | Some(Err(AssignError::NoSuchFlow)) => {}
+                Some(answer) => return Ok(answer),
+            }
+        }
+        Ok(Err(AssignError::NoSuchFlow))
+    }
+
+    fn all(&self) -> Vec<mpsc::Sender<Order>> {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.clone()
+    }
+}
+
+/// The answer to an order; `None` if there is nobody any more.
+async fn ask<T>(
+    datapath: &mpsc::Sender<Order>,
+    order: impl FnOnce(oneshot::Sender<T>) -> Order,
+) -> Result<Option<T>, NoAnswer> {
+    let (done, answer) = oneshot::channel();
+    let asking = async {
+        if datapath.send(order(done)).await.is_err() {
+            return None;
+        }
+        answer.await.ok()
+    };
+    timeout(PATIENCE, asking).await.map_err(|_| NoAnswer)
+}

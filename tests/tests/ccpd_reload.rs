@@ -1,0 +1,223 @@
+//! What changes while `ccpd` runs: its configuration, and the algorithm of one flow. The datapath is one
+//! on a Unix socket that says what the test wants it to say.
+
+#[path = "ccpd_unix/fake.rs"]
+#[allow(dead_code, reason = "it can more than is needed here")]
+mod fake;
+
+use std::path::PathBuf;
+
+use ccp_control::Client;
+use ccpd::{Ccpd, Handle, ReloadError};
+use fake::{Fake, Told};
+
+const MSS: u64 = 1448;
+
+struct Daemon {
+    dir: tempfile::TempDir,
+    handle: Handle,
+}
+
+impl Daemon {
+    /// Flows to port 1001 get `five`, the others `many`: constant windows, of `many` packets.
+    async fn start(many: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        write(&dir, &rules(many));
+        let file = dir.path().join("ccpd.toml");
+        let builder = Ccpd::builder().config_file(&file).unwrap();
+        let handle = builder.spawn().await.unwrap();
+        Self { dir, handle }
+    }
+
+    async fn reload(&self, rest: &str) -> Result<Vec<String>, ReloadError> {
+        write(&self.dir, rest);
+        let reloaded = self.handle.changer().reload().await?;
+        Ok(reloaded.changed)
+    }
+
+    async fn client(&self) -> Client {
+        Client::connect(self.dir.path().join("control.sock"))
+            .await
+            .unwrap()
+    }
+
+    /// The flow with this name in its datapath: its name in the daemon and its algorithm.
+    async fn flow(&self, sock_id: u32) -> (u64, String) {
+        let flows = self.client().await.flows().await.unwrap();
+        let flow = flows.into_iter().find(|f| f.sock_id == sock_id).unwrap();
+        (flow.flow, flow.algorithm)
+    }
+
+    fn fake(&self) -> Fake {
+        Fake::ready(&self.dir.path().join("datapath.sock"), "peer")
+    }
+
+    async fn stop(self) {
+        self.handle.stop();
+        self.handle.wait().await.unwrap();
+    }
+}
+
+fn write(dir: &tempfile::TempDir, rest: &str) {
+    let at: PathBuf = dir.path().join("ccpd.toml");
+    let dir = dir.path().display();
+    let text = format!(
+        "[ccpd]\ncontrol = '{dir}/control.sock'\n[[datapath]]\nkind = 'unix'\npath = '{dir}/datapath.sock'\n{rest}"
+    );
+    std::fs::write(at, text).unwrap();
+}
+
+fn rules(many: u64) -> String {
+    format!(
+        "[algorithms.five]\nkind = 'constant'\ncwnd_packets = 5\n\
+         [algorithms.many]\nkind = 'constant'\ncwnd_packets = {many}\n\
+         [policy]\ndefault = 'many'\n\
+         [[policy.rule]]\nmatch = {{ dst_port = 1001 }}\nalgorithm = 'five'\n"
+    )
+}
+
+/// The window, in packets, that the flow is told next.
+fn told(fake: &mut Fake, sock_id: u32) -> u64 {
+    let fields = match fake.told() {
+        Told::Update(update) if update.sock_id.0 == sock_id => update.fields,
+        Told::ChangeProg(change) if change.sock_id.0 == sock_id => change.fields,
+        other => panic!("{other:?}"),
+    };
+    let windows = fields.iter().map(|field| field.value);
+    windows
+        .into_iter()
+        .find(|value| *value != MSS && *value != 0)
+        .expect("a window")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_parameters_reach_the_flows_they_are_for_and_no_others() {
+    let daemon = Daemon::start(10).await;
+    let mut fake = daemon.fake();
+    fake.open_to(1, 40_001, 1001);
+    assert_eq!(told(&mut fake, 1), 5);
+    fake.open_to(2, 40_002, 443);
+    assert_eq!(told(&mut fake, 2), 10);
+
+    assert_eq!(daemon.reload(&rules(20)).await.unwrap(), ["many"]);
+    // Under way: the program goes on. The other flow hears nothing.
+    match fake.told() {
+        Told::Update(update) => {
+            assert_eq!(update.sock_id.0, 2);
+            assert!(update.fields.iter().any(|f| f.value == 20), "{update:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    // Neither does anybody if nothing has changed.
+    assert!(daemon.reload(&rules(20)).await.unwrap().is_empty());
+    fake.open_to(3, 40_003, 443);
+    assert_eq!(told(&mut fake, 3), 20);
+    drop(fake);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_rules_reach_the_flows_that_there_are() {
+    let daemon = Daemon::start(10).await;
+    let mut fake = daemon.fake();
+    fake.open_to(1, 40_001, 1001);
+    assert_eq!(told(&mut fake, 1), 5);
+    let turned = rules(10).replace("1001", "443");
+    assert!(daemon.reload(&turned).await.unwrap().is_empty());
+    assert_eq!(told(&mut fake, 1), 10);
+    assert_eq!(daemon.flow(1).await.1, "many");
+    // An algorithm of another kind starts its own program, and leaves the window as it is.
+    let reno = "[algorithms.reno]\n";
+    assert_eq!(daemon.reload(reno).await.unwrap(), ["reno"]);
+    let (uid, window) = fake.started(1);
+    assert!(uid > 1);
+    assert_eq!(window, None);
+    assert_eq!(daemon.flow(1).await.1, "reno");
+    drop(fake);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_file_changes_nothing_and_says_why() {
+    let daemon = Daemon::start(10).await;
+    let mut fake = daemon.fake();
+    fake.open_to(1, 40_001, 443);
+    assert_eq!(told(&mut fake, 1), 10);
+    let file = daemon.dir.path().join("ccpd.toml").display().to_string();
+    let error = daemon.reload(&rules(0)).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("{file}:11:16: algorithms.many.cwnd_packets = 0: must be 1 to 1000000")
+    );
+    let error = daemon
+        .reload("[policy]\ndefault = 'x'\n")
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("policy.default"), "{error}");
+    // What can't change under way is said as well.
+    let more = format!(
+        "{}[[datapath]]\nkind = 'unix'\npath = '/run/x.sock'\n",
+        rules(20)
+    );
+    let error = daemon.reload(&more).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "[[datapath]] cannot change while ccpd runs: restart it, or put that back. Nothing was changed"
+    );
+    std::fs::remove_file(daemon.dir.path().join("ccpd.toml")).unwrap();
+    let error = daemon.handle.changer().reload().await.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("can't read the configuration"),
+        "{error}"
+    );
+    fake.open_to(2, 40_002, 443);
+    assert_eq!(
+        told(&mut fake, 2),
+        10,
+        "as before, and flow 1 was told nothing"
+    );
+    drop(fake);
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_flow_is_given_another_algorithm() {
+    let daemon = Daemon::start(10).await;
+    let mut fake = daemon.fake();
+    fake.open_to(1, 40_001, 443);
+    assert_eq!(told(&mut fake, 1), 10);
+    fake.open_to(2, 40_002, 443);
+    assert_eq!(told(&mut fake, 2), 10);
+    let mut client = daemon.client().await;
+    let (flow, _) = daemon.flow(1).await;
+    client.set(flow, "five", &[]).await.unwrap();
+    assert_eq!(told(&mut fake, 1), 5);
+    assert_eq!(daemon.flow(1).await.1, "five");
+    let eight = [("cwnd_packets".to_owned(), "8".to_owned())];
+    client.set(flow, "many", &eight).await.unwrap();
+    assert_eq!(told(&mut fake, 1), 8);
+    assert_eq!(daemon.flow(1).await.1, "many(cwnd_packets=8)");
+    assert_eq!(daemon.flow(2).await.1, "many");
+    // A wrong parameter changes nothing.
+    let zero = [("cwnd_packets".to_owned(), "0".to_owned())];
+    let error = client.set(flow, "many", &zero).await.unwrap_err();
+    assert!(
+        error.to_string().contains("must be 1 to 1000000"),
+        "{error}"
+    );
+    assert_eq!(daemon.flow(1).await.1, "many(cwnd_packets=8)");
+    // Left to the datapath: libccp has no algorithm of its own, so it is given ours.
+    client.set(flow, "native", &[]).await.unwrap();
+    match fake.told() {
+        Told::ChangeProg(change) => assert_eq!(change.sock_id.0, 1),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(daemon.flow(1).await.1, "native");
+    // The next reload puts it under the rules again.
+    daemon.handle.changer().reload().await.unwrap();
+    assert_eq!(told(&mut fake, 1), 10);
+    drop(fake);
+    daemon.stop().await;
+}
