@@ -228,9 +228,11 @@ fn what_is_not_possible_here_exits_with_three() {
 
 #[test]
 fn signals_stop_it_cleanly() {
-    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+    for signal in [Signal::TERM, Signal::INT] {
         let files = Files::new("");
         let mut running = files.start();
+        // With a configuration file this one only has it read again.
+        kill_process(Pid::from_child(&running.0), Signal::HUP).unwrap();
         assert_eq!(running.signal(signal), Some(0));
         assert!(!files.control().parent().unwrap().exists(), "{signal:?}");
     }
