@@ -5,6 +5,8 @@
 #[allow(dead_code, reason = "it can more than is needed here")]
 mod fake;
 
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 
 use ccp_control::Client;
@@ -21,8 +23,13 @@ struct Daemon {
 impl Daemon {
     /// Flows to port 1001 get `five`, the others `many`: constant windows, of `many` packets.
     async fn start(many: u64) -> Self {
+        Self::start_with("", many).await
+    }
+
+    /// The same with more under `[ccpd]`.
+    async fn start_with(ccpd: &str, many: u64) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        write(&dir, &rules(many));
+        write(&dir, ccpd, &rules(many));
         let file = dir.path().join("ccpd.toml");
         let builder = Ccpd::builder().config_file(&file).unwrap();
         let handle = builder.spawn().await.unwrap();
@@ -30,7 +37,7 @@ impl Daemon {
     }
 
     async fn reload(&self, rest: &str) -> Result<Vec<String>, ReloadError> {
-        write(&self.dir, rest);
+        write(&self.dir, "", rest);
         let reloaded = self.handle.changer().reload().await?;
         Ok(reloaded.changed)
     }
@@ -58,11 +65,11 @@ impl Daemon {
     }
 }
 
-fn write(dir: &tempfile::TempDir, rest: &str) {
+fn write(dir: &tempfile::TempDir, ccpd: &str, rest: &str) {
     let at: PathBuf = dir.path().join("ccpd.toml");
     let dir = dir.path().display();
     let text = format!(
-        "[ccpd]\ncontrol = '{dir}/control.sock'\n[[datapath]]\nkind = 'unix'\npath = '{dir}/datapath.sock'\n{rest}"
+        "[ccpd]\ncontrol = '{dir}/control.sock'\n{ccpd}[[datapath]]\nkind = 'unix'\npath = '{dir}/datapath.sock'\n{rest}"
     );
     std::fs::write(at, text).unwrap();
 }
@@ -219,5 +226,53 @@ async fn one_flow_is_given_another_algorithm() {
     daemon.handle.changer().reload().await.unwrap();
     assert_eq!(told(&mut fake, 1), 10);
     drop(fake);
+    daemon.stop().await;
+}
+
+/// `ccp` as the user nobody, from a place that everybody may enter.
+fn as_nobody(daemon: &Daemon, arguments: &[&str]) -> std::process::Output {
+    let ccp = daemon.dir.path().join("ccp");
+    if !ccp.exists() {
+        std::fs::copy(ccp_tests::binaries::ccp(), &ccp).unwrap();
+    }
+    std::process::Command::new(ccp)
+        .arg("--socket")
+        .arg(daemon.dir.path().join("control.sock"))
+        .args(arguments)
+        .current_dir("/")
+        .uid(65_534)
+        .gid(65_534)
+        .output()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn root_others_may_ask_if_they_are_let_in_and_change_nothing() {
+    if !rustix::process::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "needs root");
+        eprintln!("SKIPPED: only root can be another user");
+        return;
+    }
+    let daemon = Daemon::start_with("control_mode = '0666'\n", 10).await;
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(daemon.dir.path(), open).unwrap();
+    let said = as_nobody(&daemon, &["flows", "--json"]);
+    assert_eq!(String::from_utf8(said.stdout).unwrap(), "[]\n");
+    for change in [&["reload"][..], &["set", "1", "five"]] {
+        let refused = as_nobody(&daemon, change);
+        assert_eq!(refused.status.code(), Some(1));
+        assert_eq!(
+            String::from_utf8(refused.stderr).unwrap(),
+            "ccp: only root and the user that ccpd runs as may change what it does\n"
+        );
+    }
+    daemon.stop().await;
+    // Without being let in they may not even ask.
+    let daemon = Daemon::start(10).await;
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(daemon.dir.path(), open).unwrap();
+    let refused = as_nobody(&daemon, &["flows"]);
+    let why = String::from_utf8(refused.stderr).unwrap();
+    assert!(why.contains("not allowed to ask the ccpd"), "{why}");
     daemon.stop().await;
 }
