@@ -40,7 +40,7 @@ pub(super) struct Link {
 #[derive(Debug)]
 enum Waiting {
     /// A flow's task is to begin.
-    Begin(FlowTask),
+    Begin(Box<FlowTask>),
     /// A flow is to run something else.
     Assigned(Arc<FlowCell>, Box<Assigned>),
 }
@@ -219,12 +219,12 @@ impl Link {
         );
         self.flows.insert(opened.flow, Arc::clone(&cell));
         self.shared.board.add(Arc::clone(&cell));
-        self.waiting.push(Waiting::Begin(FlowTask {
+        self.waiting.push(Waiting::Begin(Box::new(FlowTask {
             cell,
             opened,
             default: Some(self.shared.plan().policy().default_algorithm().clone()),
             shared: Arc::clone(&self.shared),
-        }));
+        })));
     }
 
     fn turn(&self, flow: FlowId, turn: Turn) {
