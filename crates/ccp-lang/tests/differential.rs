@@ -31,6 +31,16 @@ fn compare(source: &str, seed: u64, seen: &mut Seen) -> Result<(), String> {
     for step in 0..20 {
         now = now.wrapping_add(rng.bits() % 10_000);
         let measured = testing::measurements(&mut rng, &table, now);
+        // Further registers are the datapath's: it says what they are at each acknowledgement.
+        let others = registers
+            .writable
+            .iter_mut()
+            .zip(&program.writables)
+            .skip(2);
+        others.for_each(|(register, def)| {
+            *register = value(&mut rng);
+            reference.set(&def.name, *register);
+        });
         // The agent: window, rate, a control variable.
         if rng.percent(20) {
             let value = value(&mut rng);
@@ -74,7 +84,8 @@ fn compare(source: &str, seed: u64, seen: &mut Seen) -> Result<(), String> {
         }
         state("reports", &registers.report, &reference.report())?;
         state("controls", &registers.control, &reference.controls())?;
-        let window = ["Cwnd", "Rate"].map(|name| reference.get(name));
+        let writables = program.writables.iter();
+        let window: Vec<u64> = writables.map(|def| reference.get(&def.name)).collect();
         state("window and rate", &registers.writable, &window)?;
         // Now and then the report is not taken.
         if expected == Ok(true) && rng.percent(80) {
@@ -86,6 +97,7 @@ fn compare(source: &str, seed: u64, seen: &mut Seen) -> Result<(), String> {
     Ok(())
 }
 
+#[allow(clippy::disallowed_methods, reason = "how long to go on")]
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |v| v.parse().expect("a number"))
 }

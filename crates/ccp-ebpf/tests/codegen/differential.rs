@@ -22,12 +22,15 @@ const UID: u32 = 0x8000_0003;
 /// What happened over all programs, to see that nothing is rare.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    runs: u64,
-    faults: u64,
-    reports: u64,
+    pub(crate) runs: u64,
+    pub(crate) faults: u64,
+    pub(crate) reports: u64,
     merged: u64,
     saved: usize,
 }
+
+/// What stands where the glue would have no need to write.
+pub(crate) const NOT_LOADED: u64 = 0xbad;
 
 /// A program in the kernel and in the reference.
 pub(crate) struct Pair<'b> {
@@ -35,7 +38,7 @@ pub(crate) struct Pair<'b> {
     program: &'b Program,
     loaded: OwnedFd,
     generated: Generated,
-    reference: Registers,
+    pub(crate) reference: Registers,
     memory: Memory,
     /// What the ring took and nobody read yet.
     sent: Vec<MeasureBuf>,
@@ -76,19 +79,21 @@ impl<'b> Pair<'b> {
         let value = value(rng);
         let controls = self.reference.control.len();
         match rng.below(2 + controls) {
-            0 => {
-                self.reference.writable[0] = value;
-                self.memory.flow.reg[REG_CWND] = value;
-            }
-            1 => {
-                self.reference.writable[1] = value;
-                self.memory.flow.reg[REG_RATE] = value;
-            }
-            i => {
-                self.reference.control[i - 2] = value;
-                self.memory.flow.reg[REG_CONTROL + i - 2] = value;
-            }
+            i @ (0 | 1) => self.set_writable(i, value),
+            i => self.set_control(i - 2, value),
         }
+    }
+
+    /// Sets the window (0) or the rate (1) on both sides.
+    pub(crate) fn set_writable(&mut self, i: usize, value: u64) {
+        self.reference.writable[i] = value;
+        self.memory.flow.reg[[REG_CWND, REG_RATE][i]] = value;
+    }
+
+    /// Sets a control variable on both sides.
+    pub(crate) fn set_control(&mut self, i: usize, value: u64) {
+        self.reference.control[i] = value;
+        self.memory.flow.reg[REG_CONTROL + i] = value;
     }
 
     /// Sets a report variable on both sides.
@@ -110,7 +115,7 @@ impl<'b> Pair<'b> {
             let reads = self.generated.prim_mask >> i & 1 == 1;
             *value = match measured.get(i) {
                 Some(&value) if reads => value,
-                _ => 0xbad,
+                _ => NOT_LOADED,
             };
         }
         flow.reg[REG_MICROS] = now.wrapping_sub(flow.micros_base_us);
@@ -200,7 +205,7 @@ impl<'b> Pair<'b> {
         equal("micros", flow.micros_base_us, r.micros_zero)
     }
 
-    fn read_ring(&mut self) -> Result<(), String> {
+    pub(crate) fn read_ring(&mut self) -> Result<(), String> {
         equal(
             "frames",
             self.bench.take_reports(),
@@ -262,7 +267,7 @@ fn compare(
         .unwrap_or_else(|e| panic!("seed {seed}: {e}"));
 }
 
-fn number(variable: &str, default: u64) -> u64 {
+pub(crate) fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |v| v.parse().expect("a number"))
 }
 

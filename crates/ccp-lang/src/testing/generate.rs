@@ -1,7 +1,7 @@
 //! Random well-typed programs as text, with every construct of the language.
 
 use ccp_program::testing::{Rng, value};
-use ccp_program::{RegisterTable, Type};
+use ccp_program::{RegisterDef, RegisterTable, Type};
 
 /// A program that compiles for datapaths with the registers of `table`. Everything follows from
 /// `rng`. Most run without a fault most of the time, some seldom do.
@@ -13,12 +13,15 @@ pub fn program(rng: &mut Rng, table: &RegisterTable) -> String {
         wild,
         narrow,
         lasting: Names {
-            numbers: words("Cwnd Rate Micros"),
+            numbers: names(table.writables(), Type::Num)
+                .into_iter()
+                .chain(words("Micros"))
+                .collect(),
             booleans: Vec::new(),
         },
         measured: Names {
-            numbers: measured(table, Type::Num),
-            booleans: measured(table, Type::Bool),
+            numbers: names(table.primitives(), Type::Num),
+            booleans: names(table.primitives(), Type::Bool),
         },
         locals: Names {
             numbers: words("g h i.j"),
@@ -39,8 +42,8 @@ pub fn program(rng: &mut Rng, table: &RegisterTable) -> String {
     text
 }
 
-fn measured(table: &RegisterTable, ty: Type) -> Vec<String> {
-    let defs = table.primitives().iter().filter(|def| def.ty == ty);
+fn names(defs: &[RegisterDef], ty: Type) -> Vec<String> {
+    let defs = defs.iter().filter(|def| def.ty == ty);
     defs.map(|def| def.name.to_string()).collect()
 }
 
