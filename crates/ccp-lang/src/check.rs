@@ -36,7 +36,8 @@ pub(crate) fn check(
     }
     let clauses = checker.clauses(&program.clauses);
     checker.warn(program);
-    let scope = checker.scope;
+    let mut scope = checker.scope;
+    scope.place_locals();
     hir::Program {
         primitives: scope.primitives(),
         writables: scope.writables(),

@@ -12,7 +12,8 @@ pub(crate) struct Program {
     pub(crate) writables: Vec<RegisterDef>,
     pub(crate) controls: Vec<Variable>,
     pub(crate) reports: Vec<Variable>,
-    /// Where the variables are declared; report variables are called `Report.…`.
+    /// Where the variables are declared, report variables called `Report.…`, then where the local
+    /// variables are first assigned to.
     pub(crate) places: Vec<(String, Span)>,
     pub(crate) locals: u16,
     pub(crate) clauses: Vec<Clause>,

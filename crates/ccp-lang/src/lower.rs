@@ -26,14 +26,16 @@ impl SourceMap {
         self.clauses.get(clause)?.1.get(inst).copied()
     }
 
-    /// The declaration of a variable; report variables are called `Report.…`.
+    /// The declaration of a variable, or the first assignment to a local one; report variables are
+    /// called `Report.…`.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<Span> {
         let declared = self.variables.iter().find(|(n, _)| n == name);
         declared.map(|(_, span)| *span)
     }
 
-    /// The declaration of the report or control variable at `place`.
+    /// The declaration of the report variable at `place`, or of the control variable; the local
+    /// variables follow these.
     pub(crate) fn nth(&self, report: bool, place: usize) -> Option<Span> {
         let same_kind = |(name, _): &&(String, Span)| name.starts_with("Report.") == report;
         let nth = self.variables.iter().filter(same_kind).nth(place);

@@ -3,6 +3,9 @@
 /// Longer words are not compared.
 const MAX_LEN: usize = 64;
 
+/// Shorter words are not taken for the beginning of another.
+const MIN_BEGINNING: usize = 6;
+
 /// The candidate that `word` was probably meant to be: the first of those that differ least, if
 /// that is at most a third of the word (one character in short words).
 pub(crate) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<String> {
@@ -12,7 +15,13 @@ pub(crate) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>)
     let limit = (word.chars().count() / 3).max(1);
     let lower = word.to_ascii_lowercase();
     let mut best: Option<(usize, &str)> = None;
+    // With nothing near, the first that goes on after the word, such as `Flow.rtt_sample_us` for
+    // `Flow.rtt`.
+    let mut longer = None;
     for candidate in candidates {
+        if longer.is_none() && word.len() >= MIN_BEGINNING && candidate.starts_with(word) {
+            longer = Some(candidate);
+        }
         if candidate.len() > MAX_LEN || candidate.len().abs_diff(word.len()) > limit + 10 {
             continue;
         }
@@ -28,7 +37,8 @@ pub(crate) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>)
             best = Some((distance, candidate));
         }
     }
-    best.map(|(_, candidate)| candidate.to_owned())
+    let best = best.map(|(_, candidate)| candidate).or(longer);
+    best.map(str::to_owned)
 }
 
 /// The candidate, names that begin with a capital letter, from which `word` differs by one letter,

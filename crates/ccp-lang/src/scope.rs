@@ -345,6 +345,15 @@ impl<'s, 't> Scope<'s, 't> {
         self.locals.iter().map(|l| (l.name, l.read))
     }
 
+    /// Appends to `places` where each local variable is assigned to first.
+    pub(crate) fn place_locals(&mut self) {
+        let locals = self
+            .locals
+            .iter()
+            .map(|l| (l.name.text.to_owned(), l.name.span));
+        self.places.extend(locals);
+    }
+
     /// The register of the datapath that a local variable differs from by one letter.
     pub(crate) fn almost_register(&self, name: &str) -> Option<String> {
         let registers = self.table.writables().iter().map(|d| d.name.as_ref());

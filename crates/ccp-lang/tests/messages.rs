@@ -43,14 +43,22 @@ fn snapshots(folder: &str) -> insta::Settings {
 #[test]
 fn mistakes() {
     let programs = programs("ui");
-    assert!(programs.len() >= 48);
+    assert!(programs.len() >= 80);
     for (name, source) in &programs {
         let result = compile(source, &RegisterTable::well_known());
-        let warning = name.starts_with("warning_");
-        assert_eq!(result.is_ok(), warning, "{name}");
+        let file = format!("{name}.ccp");
+        let for_libccp = name.starts_with("libccp_");
+        let good = name.starts_with("warning_") || for_libccp;
+        assert_eq!(result.is_ok(), good, "{name}");
         let messages = match &result {
-            Ok(compiled) => compiled.warnings.render(source, &format!("{name}.ccp")),
-            Err(errors) => errors.render(source, &format!("{name}.ccp")),
+            // A program for our datapaths that the C library cannot run.
+            Ok(compiled) if for_libccp => {
+                assert_eq!(compiled.warnings.render(source, &file), "");
+                let refused = ccp_lang::libccp::lower_compiled(compiled, source);
+                refused.expect_err(name).render(source, &file)
+            }
+            Ok(compiled) => compiled.warnings.render(source, &file),
+            Err(errors) => errors.render(source, &file),
         };
         for rule in ["Rule", "EOI", "item", "malformed", "name_char"] {
             assert!(

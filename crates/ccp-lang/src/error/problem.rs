@@ -50,6 +50,8 @@ pub(crate) enum Problem {
         word: String,
         near: Option<String>,
         alone: bool,
+        /// The operator that follows it.
+        infix: Option<String>,
     },
     Misplaced {
         word: String,
@@ -288,10 +290,16 @@ impl Problem {
             Self::EmptyList => "there is nothing between these brackets".into(),
             Self::HeadNotOperator => "I was expecting an operator after the bracket".into(),
             Self::UnknownOperator { word, .. } => format!("unknown operator `{word}`"),
-            Self::Misplaced { word } => format!("`({word} …)` cannot stand inside another form"),
-            Self::Operands { sign, wanted, got } => {
-                format!("`{sign}` takes {wanted}, here are {got}")
-            }
+            Self::Misplaced { word } => match word.as_str() {
+                "else" => "`(else …)` belongs into an `if` that is a statement".into(),
+                "rtt" => "`(rtt …)` belongs into a cycle".into(),
+                _ => format!("`({word} …)` cannot stand inside another form"),
+            },
+            Self::Operands { sign, wanted, got } => match got {
+                0 => format!("`{sign}` takes {wanted}, here is none"),
+                1 => format!("`{sign}` takes {wanted}, here is one"),
+                _ => format!("`{sign}` takes {wanted}, here are {got}"),
+            },
             Self::TargetNotName => "only a name can be assigned to".into(),
             Self::BadNumber { text } => format!("`{text}` is neither a number nor a name"),
             Self::NumberTooLarge { time: false } => "this number does not fit 64 bits".into(),
@@ -412,6 +420,16 @@ impl Problem {
             Self::Stray { text } if text.starts_with('-') => {
                 "numbers are never negative: subtract instead".into()
             }
+            Self::Stray { text } => match text.as_str() {
+                "=" => "write `(:= name value)`".into(),
+                "+inf" | "+Infinity" | "inf" => "write `+infinity`".into(),
+                _ if text.contains(['{', '}', '[', ']']) => {
+                    "brackets are round: `(` and `)`".into()
+                }
+                _ if text.contains(['"', '\'']) => "there are numbers and booleans, no text".into(),
+                _ if text.ends_with([';', ',']) => "spaces separate, nothing else".into(),
+                _ => return None,
+            },
             Self::NoClause => "add one, such as `(when true (report))`".into(),
             Self::DeclShape { in_report: true } => {
                 "write `(name default)` or `(volatile name default)`".into()
@@ -422,16 +440,26 @@ impl Problem {
             Self::DefaultNotLiteral { .. } => {
                 "write a number, `+infinity`, `true` or `false`".into()
             }
+            Self::UnknownOperator {
+                word,
+                infix: Some(sign),
+                ..
+            } => format!("the operator comes first: `({sign} {word} …)`"),
             Self::UnknownOperator { word, alone, .. } => match word.as_str() {
                 "=" => "`:=` assigns, `==` compares".into(),
+                "&" => "write `&&`; there are no operations on bits".into(),
+                "|" => "write `||`; there are no operations on bits".into(),
+                "<>" | "/=" | "=/=" => "write `!=`".into(),
+                "<<" => "multiply by a power of two".into(),
+                ">>" => "divide by a power of two".into(),
+                "max_of" | "maximum" => "write `max`".into(),
+                "min_of" | "minimum" => "write `min`".into(),
                 "%" | "mod" => "there is no remainder; `(- a (* (/ a b) b))` is the same".into(),
                 _ if *alone => format!("a name alone needs no brackets: `{word}`"),
                 _ => return None,
             },
             Self::Misplaced { word } if word == "else" => {
-                "it is the last thing in an `if` that is a statement: \
-                 `(if condition (report) (else (reset)))`"
-                    .into()
+                "it is the last thing there: `(if condition (report) (else (reset)))`".into()
             }
             Self::Misplaced { word } if word == "rtt" => {
                 "it follows the base of a cycle: `(cycle base (rtt Report.minrtt) (5/4 1rtt) …)`"
@@ -479,6 +507,9 @@ impl Problem {
                  `(* 2 Flow.rtt_sample_us)`"
                     .into()
             }
+            Self::BadNumber { text } if fraction_of_time(text) => {
+                "a time has no fraction: for 1.5 ms write `1500us`".into()
+            }
             Self::BadNumber { text } if text.parse::<f64>().is_ok() => {
                 "there are no fractions: multiply first, then divide, `(/ (* 5 x) 4)`".into()
             }
@@ -487,7 +518,7 @@ impl Problem {
             }
             Self::BadNumber { .. } => {
                 "a name begins with a letter; a number is decimal digits, a time has `us`, `ms` \
-                 or `s` behind them"
+                 or `s` behind it"
                     .into()
             }
             Self::TargetNotName => "a name is letters, digits, `.` and `_`".into(),
@@ -498,6 +529,9 @@ impl Problem {
                 "names beginning with `__` are the compiler's own".into()
             }
             Self::ReservedName { .. } | Self::TakenName { .. } => "choose another name".into(),
+            Self::UnknownName { near: None, name } if name.eq_ignore_ascii_case("infinity") => {
+                "write `+infinity`".into()
+            }
             Self::UnknownName { near: None, name } if kind_of(name) == "name" => format!(
                 "declare it in `(def …)`: `({name} 0)`, or assign to it somewhere: `(:= {name} …)`"
             ),
@@ -545,4 +579,11 @@ fn kind_of(name: &str) -> &'static str {
     } else {
         "name"
     }
+}
+
+/// Whether `text` is a time with a decimal fraction.
+fn fraction_of_time(text: &str) -> bool {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.get(number.len()..).unwrap_or_default();
+    matches!(unit, "us" | "ms" | "s") && number.parse::<f64>().is_ok()
 }

@@ -129,12 +129,12 @@ impl<'s> Reader<'s, '_> {
             },
             Word::Number => match words::number(text) {
                 Ok(value) => return number(value),
-                Err(NotNumber::TooLarge) => Problem::NumberTooLarge { time: false },
+                Err(NotNumber::OutOfRange) => Problem::NumberTooLarge { time: false },
                 Err(NotNumber::Malformed) => Problem::BadNumber { text: short(text) },
             },
             Word::Mixed => match words::duration(text) {
                 Ok(value) => return number(value),
-                Err(NotNumber::TooLarge) => Problem::NumberTooLarge { time: true },
+                Err(NotNumber::OutOfRange) => Problem::NumberTooLarge { time: true },
                 Err(NotNumber::Malformed) => Problem::BadNumber { text: short(text) },
             },
             Word::Other if text == "+infinity" => return number(u64::MAX),
@@ -166,13 +166,23 @@ impl<'s> Reader<'s, '_> {
                 word: sign.text.into(),
             },
             word => {
-                let near = match self.errors.many() {
+                let next = list.rest().next();
+                let infix = next.and_then(|item| match form(item.text) {
+                    Some(Form::Operator(_) | Form::Assign) => Some(item.text.to_owned()),
+                    _ => None,
+                });
+                let near = match self.errors.many() || infix.is_some() {
                     true => None,
                     false => near::nearest(word, SPELLINGS.iter().copied()),
                 };
-                let alone = list.rest().next().is_none() && kind == Word::Name && near.is_none();
+                let alone = next.is_none() && kind == Word::Name && near.is_none();
                 let word = short(word);
-                Problem::UnknownOperator { word, near, alone }
+                Problem::UnknownOperator {
+                    word,
+                    near,
+                    alone,
+                    infix,
+                }
             }
         };
         self.errors.push(sign.span, problem);
@@ -339,7 +349,7 @@ impl<'s> Reader<'s, '_> {
         let fraction = match words::fraction(gain.text) {
             Ok((n, d)) if n == 0 || n > MAX_FRACTION || d > MAX_FRACTION => Err(Problem::PhaseGain),
             Ok(fraction) => Ok(fraction),
-            Err(NotNumber::TooLarge) => Err(Problem::PhaseGain),
+            Err(NotNumber::OutOfRange) => Err(Problem::PhaseGain),
             Err(NotNumber::Malformed) => Err(Problem::PhaseShape),
         };
         let time = match words::length(length.text) {
@@ -347,7 +357,7 @@ impl<'s> Reader<'s, '_> {
             Ok(Length::Micros(n)) if n > MAX_PHASE_US => Err(Problem::PhaseLength),
             Ok(Length::RoundTrips(n)) if n > MAX_FRACTION => Err(Problem::PhaseLength),
             Ok(length) => Ok(length),
-            Err(NotNumber::TooLarge) => Err(Problem::PhaseLength),
+            Err(NotNumber::OutOfRange) => Err(Problem::PhaseLength),
             Err(NotNumber::Malformed) => Err(Problem::PhaseShape),
         };
         match (fraction, time) {

@@ -38,7 +38,8 @@ pub(super) fn word(text: &str) -> Word {
 
 /// Why a word that begins with a digit is not a number.
 pub(super) enum NotNumber {
-    TooLarge,
+    /// It is a number, but too large for what it should be, or a fraction of nothing.
+    OutOfRange,
     Malformed,
 }
 
@@ -63,7 +64,7 @@ pub(super) fn number(text: &str) -> Result<u64, NotNumber> {
     }
     match (digit_before, too_large) {
         (false, _) => Err(NotNumber::Malformed),
-        (true, true) => Err(NotNumber::TooLarge),
+        (true, true) => Err(NotNumber::OutOfRange),
         (true, false) => Ok(value),
     }
 }
@@ -79,7 +80,7 @@ pub(super) fn duration(text: &str) -> Result<u64, NotNumber> {
     };
     number(digits)?
         .checked_mul(scale)
-        .ok_or(NotNumber::TooLarge)
+        .ok_or(NotNumber::OutOfRange)
 }
 
 /// The length of a phase: a time, or a number of round trips with `rtt` behind it.
@@ -99,15 +100,15 @@ pub(super) fn fraction(text: &str) -> Result<(u64, u64), NotNumber> {
             return Err(NotNumber::Malformed);
         }
         let places = u32::try_from(decimals.len()).unwrap_or(u32::MAX);
-        let scale = 10_u64.checked_pow(places).ok_or(NotNumber::TooLarge)?;
+        let scale = 10_u64.checked_pow(places).ok_or(NotNumber::OutOfRange)?;
         let whole = number(whole)?.checked_mul(scale);
         let sum = whole.and_then(|w| w.checked_add(number(decimals).ok()?));
-        (sum.ok_or(NotNumber::TooLarge)?, scale)
+        (sum.ok_or(NotNumber::OutOfRange)?, scale)
     } else {
         (number(text)?, 1)
     };
     if denominator == 0 {
-        return Err(NotNumber::Malformed);
+        return Err(NotNumber::OutOfRange);
     }
     let common = gcd(numerator, denominator);
     Ok((numerator / common, denominator / common))

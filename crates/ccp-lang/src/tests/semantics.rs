@@ -539,6 +539,39 @@ fn the_program_names_what_it_uses_and_no_more() {
 }
 
 #[test]
+fn what_a_datapath_has_to_write_is_read_and_assigned_by_name() {
+    use ccp_program::{RegisterDef, RegisterTable, Type, Unit};
+
+    let threshold = RegisterDef::new("Tx.threshold", Type::Num, Unit::Bytes);
+    let table = RegisterTable::well_known().with_writable([threshold]);
+    let source = "(def (Report (x 0)))
+        (when (> Cwnd Tx.threshold)
+            (:= Tx.threshold (/ Tx.threshold 2))
+            (:= Report.x Tx.threshold)
+            (report))";
+    let compiled = crate::compile(source, &table).expect("it is there");
+    let program = compiled.program.clone();
+    let names: Vec<&str> = program.writables.iter().map(|w| w.name.as_ref()).collect();
+    assert_eq!(names, ["Cwnd", "Rate", "Tx.threshold"]);
+    let mut registers = Registers::new(&program, 0);
+    registers.writable.copy_from_slice(&[100, 0, 50]);
+    assert!(registers.invoke(&program, &[], 0).expect("no fault").report);
+    assert_eq!((registers.writable[2], registers.report[0]), (25, 25));
+    // One that has no such register says so, by that name.
+    let errors = crate::compile(source, &RegisterTable::well_known()).expect_err("unknown");
+    assert!(errors.to_string().contains("`Tx.threshold`"), "{errors}");
+    let refusal = program.bind(&RegisterTable::libccp()).expect_err("missing");
+    assert!(refusal.to_string().contains("`Tx.threshold`"), "{refusal}");
+    let errors = crate::libccp::lower_compiled(&compiled, source).expect_err("missing");
+    assert!(
+        errors
+            .to_string()
+            .starts_with("2:11: error: libccp has no `Tx.threshold`"),
+        "{errors}"
+    );
+}
+
+#[test]
 fn declarations_take_their_places_in_order() {
     let program = good(
         "(def (one 1) (Report.z 26) (Report (volatile a false) (b +infinity)) (volatile two true))

@@ -1,0 +1,3 @@
+(def (Report (volatile acked 0) (timeout false)) (gain 2) (on true))
+(when true {report})
+(when true gain = 3; (report))

@@ -1,0 +1,5 @@
+(def (Report (volatile acked 0) (timeout false)) (gain 2) (on true))
+(when (& on on) (report))
+(when (| on on) (report))
+(when (=== on on) (report))
+(when (<> gain 1) (report))

@@ -1,0 +1,6 @@
+(def (Report (volatile acked 0) (timeout false)) (gain 2) (on true))
+(when true
+    (if on
+        (:= gain (+ gain 1)
+    (report)
+)
