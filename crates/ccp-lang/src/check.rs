@@ -5,7 +5,7 @@ use ccp_program::{Limits, Reg, RegisterTable, Type};
 use crate::ast::{Clause, Command, Else, Expr, Kind, Name, Program};
 use crate::error::{Errors, Problem, short};
 use crate::hir::{self, Assign, Source, Stmt, StmtKind, Value};
-use crate::scope::{Meaning, Scope};
+use crate::scope::{Meaning, Scope, known_elsewhere};
 
 mod cycle;
 mod value;
@@ -206,6 +206,7 @@ impl<'s> Checker<'s, '_, '_> {
         let problem = match self.scope.lookup(name.text) {
             Some(Meaning::Reg(reg, ty)) => return Some((reg, ty)),
             Some(Meaning::Primitive(..)) => Problem::ReadOnly { name: text },
+            None if known_elsewhere(name.text) => Problem::NotHere { name: text },
             None => {
                 let near = self.nearest(name.text, true);
                 Problem::UnknownTarget { name: text, near }

@@ -188,7 +188,12 @@ impl<'s, 't> Scope<'s, 't> {
                     return;
                 }
                 let next = places.len();
-                let place = *places.entry(text).or_insert(next);
+                let place = match places.get(text) {
+                    Some(place) => *place,
+                    None if known_elsewhere(text) => return,
+                    None => next,
+                };
+                places.insert(text, place);
                 if place == self.locals.len() {
                     if place == limit {
                         too_many = too_many.or(Some(target.span));
@@ -392,6 +397,15 @@ impl<'s, 't> Scope<'s, 't> {
 
     pub(crate) fn writables(&self) -> Vec<RegisterDef> {
         pick(&self.writables, self.table.writables())
+    }
+}
+
+/// Whether `name` is a register or measurement that other datapaths have.
+pub(crate) fn known_elsewhere(name: &str) -> bool {
+    // Making the table takes longer than looking at the first letter.
+    name.starts_with(|c: char| c.is_ascii_uppercase()) && {
+        let all = RegisterTable::well_known();
+        all.writable(name).is_some() || all.primitive(name).is_some()
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Checker, Typed};
 use crate::ast::{Command, Else, Expr, Kind, Literal, Operator};
 use crate::error::{Problem, short};
 use crate::hir::{Value, ValueKind};
-use crate::scope::result;
+use crate::scope::{known_elsewhere, result};
 use crate::span::Span;
 
 impl<'s> Checker<'s, '_, '_> {
@@ -20,9 +20,14 @@ impl<'s> Checker<'s, '_, '_> {
             }
             Kind::Name(name) => {
                 let Some(meaning) = self.scope.lookup(name) else {
-                    let near = self.nearest(name, false);
-                    let name = short(name);
-                    self.errors.push(span, Problem::UnknownName { name, near });
+                    let problem = if known_elsewhere(name) {
+                        Problem::NotHere { name: short(name) }
+                    } else {
+                        let near = self.nearest(name, false);
+                        let name = short(name);
+                        Problem::UnknownName { name, near }
+                    };
+                    self.errors.push(span, problem);
                     return None;
                 };
                 let operand = self.scope.operand(meaning);

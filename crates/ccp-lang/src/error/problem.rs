@@ -101,6 +101,9 @@ pub(crate) enum Problem {
         name: String,
         near: String,
     },
+    NotHere {
+        name: String,
+    },
     // Types and places.
     Assigned {
         name: String,
@@ -232,6 +235,7 @@ impl Problem {
             Self::UnknownTarget { .. } => "unknown-target",
             Self::ReadOnly { .. } => "read-only",
             Self::LikelyTypo { .. } => "likely-typo",
+            Self::NotHere { .. } => "not-here",
             Self::Assigned { .. } => "assigned-type",
             Self::Operand { .. } => "operand-type",
             Self::Comparison { .. } => "comparison-type",
@@ -328,6 +332,7 @@ impl Problem {
             }
             Self::UnknownTarget { name, .. } => format!("unknown {} `{name}`", kind_of(name)),
             Self::LikelyTypo { name, .. } => format!("`{name}` is probably misspelt"),
+            Self::NotHere { name } => format!("this datapath has no `{name}`"),
             Self::ReadOnly { name } => format!("`{name}` is measured, it cannot be assigned to"),
             Self::Assigned { name, wanted, got } => {
                 format!("`{name}` is a {wanted}, but a {got} is assigned to it")

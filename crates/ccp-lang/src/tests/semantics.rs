@@ -558,15 +558,25 @@ fn what_a_datapath_has_to_write_is_read_and_assigned_by_name() {
     assert!(registers.invoke(&program, &[], 0).expect("no fault").report);
     assert_eq!((registers.writable[2], registers.report[0]), (25, 25));
     // One that has no such register says so, by that name.
-    let errors = crate::compile(source, &RegisterTable::well_known()).expect_err("unknown");
-    assert!(errors.to_string().contains("`Tx.threshold`"), "{errors}");
+    let source_of_another = "(def (Report (x 0)))
+        (when (> Flow.srtt_us 5) (:= Ssthresh 5) (:= Report.x Ssthresh) (report))";
+    let errors = crate::compile(source_of_another, &RegisterTable::libccp()).expect_err("missing");
+    let messages: Vec<&str> = errors.iter().map(|e| e.message.as_str()).collect();
+    assert_eq!(
+        messages,
+        [
+            "this datapath has no `Flow.srtt_us`",
+            "this datapath has no `Ssthresh`",
+            "this datapath has no `Ssthresh`",
+        ]
+    );
     let refusal = program.bind(&RegisterTable::libccp()).expect_err("missing");
     assert!(refusal.to_string().contains("`Tx.threshold`"), "{refusal}");
     let errors = crate::libccp::lower_compiled(&compiled, source).expect_err("missing");
     assert!(
         errors
             .to_string()
-            .starts_with("2:11: error: libccp has no `Tx.threshold`"),
+            .starts_with("2:15: error: libccp has no `Tx.threshold`"),
         "{errors}"
     );
 }
