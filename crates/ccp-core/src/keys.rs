@@ -258,18 +258,7 @@ impl<'d> Section<'d> {
         range: RangeInclusive<f64>,
         unit: &str,
     ) -> Option<Found<'d, f64>> {
-        let (least, most) = (range.start(), range.end());
-        let expected = format!("a number of {unit} from {least} to {most}");
-        let found = self.find(key)?;
-        let number = match found.value {
-            DeValue::Float(number) => number.as_str().parse().ok(),
-            DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
-            _ => None,
-        };
-        match number.filter(|number| range.contains(number)) {
-            Some(value) => Some(found.with(value)),
-            None => found.wrong(expected),
-        }
+        self.find(key)?.number(&range, unit)
     }
 
     /// `true` or `false`.
@@ -283,23 +272,42 @@ impl<'d> Section<'d> {
 
     /// Texts in a list.
     pub fn texts(&self, key: &str, expected: impl fmt::Display) -> Option<Vec<Found<'d, &'d str>>> {
+        let items = self.items(key, expected)?;
+        let item = |item: Found<'d, &'d DeValue<'d>>| match item.value {
+            DeValue::String(text) => Some(item.with(text.as_ref())),
+            _ => item.wrong("a text"),
+        };
+        items.into_iter().map(item).collect()
+    }
+
+    /// Numbers within `range`, whole or not, in a list.
+    pub fn numbers(
+        &self,
+        key: &str,
+        range: RangeInclusive<f64>,
+        unit: &str,
+    ) -> Option<Vec<Found<'d, f64>>> {
+        let items = self.items(key, format_args!("a list of numbers of {unit}"))?;
+        let number = |item: Found<'d, &'d DeValue<'d>>| item.number(&range, unit);
+        items.into_iter().map(number).collect()
+    }
+
+    fn items(
+        &self,
+        key: &str,
+        expected: impl fmt::Display,
+    ) -> Option<Vec<Found<'d, &'d DeValue<'d>>>> {
         let found = self.find(key)?;
         let DeValue::Array(array) = found.value else {
             return found.wrong(expected);
         };
-        let item = |(index, item): (usize, &'d Spanned<DeValue<'d>>)| {
-            let item = Found {
-                source: self.source,
-                path: format!("{}[{index}]", found.path),
-                span: item.span(),
-                value: item.get_ref(),
-            };
-            match item.value {
-                DeValue::String(text) => Some(item.with(text.as_ref())),
-                _ => item.wrong("a text"),
-            }
+        let item = |(index, item): (usize, &'d Spanned<DeValue<'d>>)| Found {
+            source: self.source,
+            path: format!("{}[{index}]", found.path),
+            span: item.span(),
+            value: item.get_ref(),
         };
-        array.iter().enumerate().map(item).collect()
+        Some(array.iter().enumerate().map(item).collect())
     }
 
     /// A text, or a whole number as it is written: what can be given either way.
@@ -386,6 +394,23 @@ impl<'d> Section<'d> {
                 known.dedup();
                 let text = unknown(&self.name_of(name), name, "key", &known);
                 self.source.problem(&key.span(), text);
+            }
+        }
+    }
+}
+
+impl<'d> Found<'d, &'d DeValue<'d>> {
+    fn number(self, range: &RangeInclusive<f64>, unit: &str) -> Option<Found<'d, f64>> {
+        let number = match self.value {
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            DeValue::Integer(number) if number.radix() == 10 => number.as_str().parse().ok(),
+            _ => None,
+        };
+        match number.filter(|number| range.contains(number)) {
+            Some(value) => Some(self.with(value)),
+            None => {
+                let (least, most) = (range.start(), range.end());
+                self.wrong(format_args!("a number of {unit} from {least} to {most}"))
             }
         }
     }
