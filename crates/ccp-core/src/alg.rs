@@ -149,9 +149,11 @@ pub enum Event {
         /// How many never reached the algorithm.
         count: u64,
     },
-    /// The program faulted so often that the datapath took over, or an invocation had no effect.
+    /// Invocations of the program had no effect because it faulted, usually so many in a row that
+    /// the datapath took over. Told when the datapath gives the flow back, just before
+    /// [`Flow::on_resume`], the place to choose another program; an answer to this event is void.
     ProgramFault {
-        /// How many invocations had no effect since the last such event.
+        /// How many invocations had no effect since the announcement before.
         count: u64,
     },
     /// The flow ended. The last call.

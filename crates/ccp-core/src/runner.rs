@@ -110,7 +110,9 @@ impl FlowRunner {
         let Opened {
             flow: id,
             datapath,
-            announced: Announced { info, generation },
+            announced: Announced {
+                info, generation, ..
+            },
             algorithm,
             programs,
             ..
@@ -205,7 +207,9 @@ impl FlowRunner {
         self.on_event(now, &Event::ReportsMissed { count });
     }
 
-    /// The datapath announced the flow again: it is as `announced` says, and no program runs.
+    /// The datapath announced the flow again: it is as `announced` says, and no program runs. If the
+    /// program that ran before faulted, the algorithm hears of that ([`Event::ProgramFault`]), so that it
+    /// can choose another; what it answers to the event is void.
     pub fn on_resume(&mut self, now: Timestamp, announced: &Announced) {
         let now = self.advance(now);
         if self.closed {
@@ -214,6 +218,14 @@ impl FlowRunner {
         let again = !self.suspended
             && announced.info.origin == Origin::Resumed
             && announced.generation != self.generation;
+        if announced.generation != self.generation && announced.faults > 0 {
+            let count = u64::from(announced.faults);
+            self.counts.faults += count;
+            self.call(now, |flow| {
+                drop(flow.on_event(now, &Event::ProgramFault { count }));
+                Updates::none()
+            });
+        }
         self.info.clone_from(&announced.info);
         self.known = announced.info.state;
         self.generation = announced.generation;

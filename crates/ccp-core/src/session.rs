@@ -324,6 +324,7 @@ impl Session {
         }
         let announced = Announced {
             generation: create.generation(),
+            faults: create.faults(),
             info,
         };
         match self.flows.get_mut(&announced.info.sock_id) {

@@ -158,7 +158,7 @@ impl Flow for Puppet {
             order::NO_SUCH_CONTROL => Updates::none().cwnd(Bytes(5)).set(self.other_only, 1),
             order::NO_SUCH_REGISTER => {
                 let mut updates = Updates::none();
-                updates.add(crate::update::Change::Writable(2, 5));
+                updates.add(crate::update::Change::Writable(9, 5));
                 updates
             }
             order::FOREIGN_PROGRAM => {

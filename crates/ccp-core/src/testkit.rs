@@ -153,6 +153,7 @@ impl TestFlow {
         let announced = Announced {
             info,
             generation: 1,
+            faults: 0,
         };
         let opened = Opened::new(
             FlowId(1),
@@ -267,6 +268,7 @@ impl TestFlow {
                 cwnd,
             ),
             generation: 1,
+            faults: 0,
         };
         announced.info.origin = origin;
         announced.info.state = FlowState {

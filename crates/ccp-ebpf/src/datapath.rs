@@ -230,6 +230,15 @@ impl TcpDatapath {
         Ok(Counters::from_values(&values?))
     }
 
+    /// Each installed program's number, and how many of its invocations had no effect since it
+    /// was installed: added up by the glue at least once per round-trip time of a flow.
+    ///
+    /// # Errors
+    /// If the kernel's map cannot be read.
+    pub fn faults(&self) -> io::Result<Vec<(u32, u64)>> {
+        self.lock_programs().faults(&self.maps)
+    }
+
     /// Every live flow, of all network namespaces, as the glue last noted it. Reads memory only.
     pub fn flows(&self) -> impl Iterator<Item = FlowSnapshot> {
         let used = self
@@ -392,12 +401,7 @@ impl Parts {
 
 fn attach(options: &Options, host: &HostInfo, pins: &Pins) -> Result<Parts, AttachError> {
     let system = AttachError::system;
-    let netns = match options.namespaces {
-        Namespaces::Any => 0,
-        Namespaces::Initial => {
-            initial_namespace().map_err(system("find the initial network namespace"))?
-        }
-    };
+    let initial = initial_namespace().map_err(system("find the initial network namespace"))?;
     let adopted = pins.maps().is_dir();
 
     let mut object = MaybeUninit::uninit();
@@ -424,6 +428,8 @@ fn attach(options: &Options, host: &HostInfo, pins: &Pins) -> Result<Parts, Atta
             flows,
             ring,
             mailbox,
+            answers,
+            shares,
             slots,
             free_slots,
             config,
@@ -441,7 +447,8 @@ fn attach(options: &Options, host: &HostInfo, pins: &Pins) -> Result<Parts, Atta
         let slots = MappedArray::<Slot>::new(&maps.slots, max_flows, false)?;
         let handles = Arc::new(RwLock::new(HashMap::new()));
         let mailbox = MappedArray::new(&maps.mailbox, max_flows, true)?;
-        let mailbox = Mailbox::new(mailbox, Arc::clone(&handles));
+        let answers = MappedArray::new(&maps.answers, max_flows, true)?;
+        let mailbox = Mailbox::new(mailbox, answers, Arc::clone(&handles));
         let ring = Ring::new(maps.ring.try_clone()?, maps.ring.max_entries())?;
         Ok((config, slots, mailbox, Programs::new(handles), ring))
     };
@@ -449,7 +456,7 @@ fn attach(options: &Options, host: &HostInfo, pins: &Pins) -> Result<Parts, Atta
 
     maps.clear_programs()
         .map_err(system("void the programs of the daemon before"))?;
-    configure(&config, options, max_flows, netns);
+    configure(&config, options, max_flows, initial);
     let mut links = Vec::new();
     for (i, (name, _)) in options.names().enumerate() {
         let Some(ops) = operations(&mut skel.maps, host.signature, i) else {
@@ -504,6 +511,9 @@ fn prepare(
     let maps = &mut open.maps;
     maps.ring.set_max_entries(options.ring_bytes)?;
     maps.mailbox.set_max_entries(options.max_flows)?;
+    maps.answers.set_max_entries(options.max_flows)?;
+    // One namespace and one user per flow at most.
+    maps.shares.set_max_entries(2 * options.max_flows)?;
     maps.slots.set_max_entries(options.max_flows)?;
     maps.free_slots.set_max_entries(options.max_flows)?;
     if let Some(pins) = reuse {
@@ -516,6 +526,8 @@ fn prepare(
             flows,
             ring,
             mailbox,
+            answers,
+            shares,
             slots,
             free_slots,
             config,
@@ -589,23 +601,37 @@ fn check_sizes(maps: &Maps, pins: &Pins) -> Result<(), AttachError> {
             });
         }
     }
-    if maps.mailbox.max_entries() != maps.slots.max_entries() {
-        return Err(AttachError::Leftover {
-            path: pins.map("mailbox"),
-            problem: "it has another number of slots than `slots`".into(),
-        });
+    for (name, map) in [("mailbox", &maps.mailbox), ("answers", &maps.answers)] {
+        if map.max_entries() != maps.slots.max_entries() {
+            return Err(AttachError::Leftover {
+                path: pins.map(name),
+                problem: "it has another number of slots than `slots`".into(),
+            });
+        }
     }
     Ok(())
 }
 
 /// Fills in the configuration; `next_slot` is the glue's.
-fn configure(config: &MappedArray<Config>, options: &Options, max_flows: u32, netns: u32) {
+fn configure(config: &MappedArray<Config>, options: &Options, max_flows: u32, initial: u32) {
     let Some(at) = config.at(0) else {
         return;
     };
     let limit = u64::try_from(options.fallback_after.as_nanos()).unwrap_or(u64::MAX);
+    let netns = match options.namespaces {
+        Namespaces::Any => 0,
+        Namespaces::Initial => initial,
+    };
+    let unanswered = options.unanswered_after.map_or(0, |t| t.as_micros());
+    let unanswered = u32::try_from(unanswered).unwrap_or(u32::MAX);
     // SAFETY: aligned fields within the mapping, written by this process only.
     unsafe {
+        (&raw mut (*at).unanswered_after_us).write_volatile(unanswered);
+        (&raw mut (*at).initial_netns).write_volatile(initial);
+        let share = options.max_flows_per_namespace.unwrap_or(0);
+        (&raw mut (*at).max_per_namespace).write_volatile(share);
+        let share = options.max_flows_per_user.unwrap_or(0);
+        (&raw mut (*at).max_per_user).write_volatile(share);
         (&raw mut (*at).fallback_after_ns).write_volatile(limit);
         (&raw mut (*at).netns_inum).write_volatile(netns);
         (&raw mut (*at).max_flows).write_volatile(max_flows);
@@ -625,7 +651,7 @@ fn bump(epoch: &AtomicU32) -> u32 {
     next(before)
 }
 
-fn monotonic_ns() -> u64 {
+pub(crate) fn monotonic_ns() -> u64 {
     let t = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }

@@ -5,7 +5,7 @@
 use std::mem::{align_of, offset_of, size_of};
 
 /// Version of the layout of pinned map values; part of the pin path.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Most primitives a flow's storage holds.
 pub const MAX_PRIMITIVES: usize = 40;
@@ -155,8 +155,22 @@ pub struct Flow {
     pub counted_merged: u32,
     /// `tp->bytes_acked` when the flow was taken.
     pub start_bytes_acked: u64,
+    /// `CLOCK_MONOTONIC` µs since when reports have not been handled; 0 = none are open.
+    pub waiting_us: u64,
+    /// `reports` when that was last looked at.
+    pub seen_reports: u32,
+    /// The network namespace whose share of the slots the flow has.
+    pub netns_inum: u32,
+    /// The user, likewise.
+    pub uid: u32,
+    /// Faults that earlier announcements told of.
+    pub told_faults: u32,
+    /// Faults that this generation's announcement tells of.
+    pub new_faults: u32,
     /// Zero.
-    pub reserved: [u64; 6],
+    pub reserved32: u32,
+    /// Zero.
+    pub reserved: [u64; 2],
     /// Primitives of this ACK.
     pub prim: [u64; MAX_PRIMITIVES],
     /// Registers.
@@ -195,6 +209,8 @@ pub struct ProgramMeta {
     pub count: u32,
     /// Primitives the program reads.
     pub prim_mask: u64,
+    /// Invocations without effect, of all flows.
+    pub faults: u64,
     /// The defaults.
     pub defaults: [u64; MAX_REGISTERS - REG_CONTROL],
 }
@@ -271,8 +287,16 @@ pub struct Config {
     pub max_fault_run: u32,
     /// Slots below were handed out at least once (written by the glue).
     pub next_slot: u32,
+    /// A flow whose reports are not handled for so long falls back alone, µs; 0 = never.
+    pub unanswered_after_us: u32,
+    /// Inode of the initial network namespace.
+    pub initial_netns: u32,
+    /// Slots for the flows of one other network namespace; 0 = any number.
+    pub max_per_namespace: u32,
+    /// Slots for the flows of one user other than root; 0 = any number.
+    pub max_per_user: u32,
     /// Zero.
-    pub reserved: [u32; 6],
+    pub reserved: [u32; 2],
 }
 
 /// Head of a MEASURE frame (`struct ccp_measure`); values follow, then [`MeasureTail`].
@@ -308,7 +332,7 @@ const _: () = assert!(offset_of!(Flow, prim).is_multiple_of(8));
 const _: () = assert!(size_of::<MailboxSlot>() == 256);
 const _: () = assert!(size_of::<Slot>() == 128);
 const _: () = assert!(size_of::<Config>() == 64);
-const _: () = assert!(size_of::<ProgramMeta>() == 24 + 8 * (MAX_REGISTERS - REG_CONTROL));
+const _: () = assert!(size_of::<ProgramMeta>() == 32 + 8 * (MAX_REGISTERS - REG_CONTROL));
 const _: () = assert!(size_of::<MeasureHead>() == 16 && size_of::<MeasureTail>() == 8);
 const _: () = assert!(REG_FREE == 22 && FIELDS == 20 && PRIM_COUNT <= MAX_PRIMITIVES);
 

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use crate::datapath::monotonic_ns;
 use crate::error::MailboxError;
 use crate::layout::{FIELD_CONTROL, FIELDS, MailboxSlot};
 use crate::mapped::MappedArray;
@@ -40,6 +41,7 @@ pub struct Mailbox {
 #[derive(Debug)]
 struct Shared {
     slots: MappedArray<MailboxSlot>,
+    answers: MappedArray<u64>,
     handles: Handles,
     locks: [Mutex<()>; LOCKS],
 }
@@ -58,10 +60,15 @@ struct Words {
 const _: () = assert!(size_of::<Words>() == size_of::<MailboxSlot>());
 
 impl Mailbox {
-    pub(crate) fn new(slots: MappedArray<MailboxSlot>, handles: Handles) -> Self {
+    pub(crate) fn new(
+        slots: MappedArray<MailboxSlot>,
+        answers: MappedArray<u64>,
+        handles: Handles,
+    ) -> Self {
         Self {
             shared: Arc::new(Shared {
                 slots,
+                answers,
                 handles,
                 locks: [const { Mutex::new(()) }; LOCKS],
             }),
@@ -103,6 +110,17 @@ impl Mailbox {
         let _one = lock.lock().unwrap_or_else(PoisonError::into_inner);
         write_slot(words, generation, handle, fields);
         Ok(())
+    }
+
+    /// Says that the flow's reports until now have been handled, whether or not they were
+    /// answered: where [`Options::unanswered_after`](crate::Options::unanswered_after) is set, a flow
+    /// for which nobody says so goes on natively, and comes back (as *resumed*) once somebody does.
+    pub fn handled(&self, sock_id: u32) {
+        if let Some(at) = self.shared.answers.at(sock_id & 0xffff) {
+            // SAFETY: an aligned word within the mapping, accessed atomically by this process.
+            let at = unsafe { AtomicU64::from_ptr(at) };
+            at.store(monotonic_ns() / 1000, Ordering::Relaxed);
+        }
     }
 
     fn handle(&self, uid: u32) -> Result<u32, MailboxError> {

@@ -75,6 +75,7 @@ pub(crate) struct Maps {
     pub(crate) flows: Held,
     pub(crate) ring: Held,
     pub(crate) mailbox: Held,
+    pub(crate) answers: Held,
     pub(crate) slots: Held,
     pub(crate) config: Held,
     pub(crate) stats: Held,
@@ -89,6 +90,7 @@ impl Maps {
             flows: get("flows")?,
             ring: get("ring")?,
             mailbox: get("mailbox")?,
+            answers: get("answers")?,
             slots: get("slots")?,
             config: get("config")?,
             stats: get("stats")?,
@@ -115,13 +117,21 @@ impl Maps {
         Ok(words.first().map_or(0, |w| u32::from_ne_bytes(*w)))
     }
 
+    /// How many invocations of the program at `index` had no effect.
+    pub(crate) fn faults(&self, index: u32) -> io::Result<u64> {
+        let bytes = self.program_meta.lookup(index)?.unwrap_or_default();
+        let at = std::mem::offset_of!(ProgramMeta, faults);
+        let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
+        Ok(word.map_or(0, |word| u64::from_ne_bytes(*word)))
+    }
+
     /// Describes the program at `index`, or voids it.
     pub(crate) fn set_meta(&self, index: u32, meta: Option<&ProgramMeta>) -> io::Result<()> {
         let size = size_of::<ProgramMeta>();
         match meta {
             None => self.program_meta.update(index, &vec![0; size]),
             Some(meta) => {
-                // SAFETY: integers without padding (4 × u32, u64, u64 array).
+                // SAFETY: integers without padding (4 × u32, u64s).
                 let bytes =
                     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(meta).cast(), size) };
                 self.program_meta.update(index, bytes)

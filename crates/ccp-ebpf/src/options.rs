@@ -51,6 +51,14 @@ pub struct Options {
     /// Size of the ring buffer for frames in bytes, a power of two from 4,096 to 1 GiB.
     /// Default: 4 MiB.
     pub ring_bytes: u32,
+    /// How long reports of a flow may go unhandled ([`Mailbox::handled`](crate::Mailbox::handled))
+    /// before it goes on natively, alone: 10 ms to 1 h, or `None` for ever. Default: never.
+    pub unanswered_after: Option<Duration>,
+    /// Most slots for the flows of one network namespace other than the initial one; flows
+    /// beyond are handed to the system's CUBIC. Default: no limit but `max_flows`.
+    pub max_flows_per_namespace: Option<u32>,
+    /// Likewise for those of one user other than root. Default: no limit but `max_flows`.
+    pub max_flows_per_user: Option<u32>,
     /// Program faults in a row after which a flow falls back; 0 = never. Default: 16.
     pub max_fault_run: u32,
     /// Directory within a BPF file system under which things are pinned; the datapath uses
@@ -67,6 +75,9 @@ impl Default for Options {
             fallback_after: Duration::from_secs(1),
             max_flows: MAX_FLOWS,
             ring_bytes: 4 << 20,
+            unanswered_after: None,
+            max_flows_per_namespace: None,
+            max_flows_per_user: None,
             max_fault_run: 16,
             pin_root: "/sys/fs/bpf/ccpd".into(),
         }
@@ -100,6 +111,12 @@ pub enum OptionsError {
     /// `fallback_after` is out of range.
     #[error("fallback_after is {got:?}, but must be from 10 ms to 1 h")]
     FallbackAfter {
+        /// The value.
+        got: Duration,
+    },
+    /// `unanswered_after` is out of range.
+    #[error("unanswered_after is {got:?}, but must be from 10 ms to 1 h")]
+    UnansweredAfter {
         /// The value.
         got: Duration,
     },
@@ -160,6 +177,9 @@ impl Options {
             return Err(OptionsError::FallbackAfter {
                 got: self.fallback_after,
             });
+        }
+        if let Some(got) = self.unanswered_after.filter(|got| !range.contains(got)) {
+            return Err(OptionsError::UnansweredAfter { got });
         }
         if !self.max_flows.is_power_of_two() || self.max_flows > MAX_FLOWS {
             return Err(OptionsError::MaxFlows {
@@ -262,6 +282,8 @@ mod tests {
         assert!(with(|o| o.ring_bytes = 2048).is_err());
         assert!(with(|o| o.fallback_after = Duration::from_millis(10)).is_ok());
         assert!(with(|o| o.fallback_after = Duration::from_millis(9)).is_err());
+        assert!(with(|o| o.unanswered_after = Some(Duration::from_millis(10))).is_ok());
+        assert!(with(|o| o.unanswered_after = Some(Duration::from_millis(9))).is_err());
         assert!(with(|o| o.pin_root = "bpf".into()).is_err());
     }
 }

@@ -1,5 +1,6 @@
 //! The table of installed programs.
 
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::PoisonError;
 
@@ -69,6 +70,7 @@ impl Programs {
             },
             count: start.defaults.len().min(MAX_REGISTERS - REG_CONTROL) as u32,
             prim_mask: start.prim_mask,
+            faults: 0,
             defaults: [0; MAX_REGISTERS - REG_CONTROL],
         };
         for (to, from) in meta.defaults.iter_mut().zip(start.defaults) {
@@ -85,6 +87,15 @@ impl Programs {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(start.uid, meta.handle);
         Ok(())
+    }
+
+    /// How many invocations of each program had no effect since it was installed.
+    pub(crate) fn faults(&self, maps: &Maps) -> io::Result<Vec<(u32, u64)>> {
+        let placed = (0..).zip(&self.places);
+        placed
+            .filter_map(|(index, uid)| Some((index, (*uid)?)))
+            .map(|(index, uid)| Ok((uid, maps.faults(index)?)))
+            .collect()
     }
 
     /// Takes a program out; whether it was there.

@@ -79,6 +79,12 @@ counters! {
     reports,
     /// Reports that did not fit the ring and were merged into later ones (likewise).
     ring_full,
+    /// Handed to the system's CUBIC: flows of one network namespace had its share of the slots.
+    native_namespace_limit,
+    /// Handed to the system's CUBIC: flows of one user had their share.
+    native_user_limit,
+    /// Flows that fell back since their reports were not handled.
+    unanswered,
 }
 
 /// Who runs a flow.

@@ -52,7 +52,7 @@ pub struct Create {
 
 /// What our datapaths put behind libccp's CREATE.
 ///
-/// 64 bytes: `u8 family (0, 4 or 6), u8 origin, u16 0, u8 src[16], u8 dst[16], u32 generation,
+/// 64 bytes: `u8 family (0, 4 or 6), u8 origin, u16 faults, u8 src[16], u8 dst[16], u32 generation,
 /// u64 cwnd, u64 rate, u32 srtt_us, u32 min_rtt_us`. An IPv4 address stands in the first four of
 /// its sixteen bytes. With details, the ports of the base part are plain numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +61,9 @@ pub struct CreateDetails {
     pub addresses: Option<(IpAddr, IpAddr)>,
     /// Why the flow is announced.
     pub origin: Origin,
+    /// How many invocations of its program had no effect since the announcement before; 65,535
+    /// stands for as many or more.
+    pub faults: u16,
     /// Goes up with each announcement of the flow; what belongs to an earlier one is void.
     pub generation: u32,
     /// Its window, rate and round-trip times now. Round-trip times are cut to `u32::MAX` µs.
@@ -87,6 +90,7 @@ impl Create {
             details: Some(CreateDetails {
                 addresses: Some((flow.src.ip(), flow.dst.ip())),
                 origin: flow.origin,
+                faults: 0,
                 generation,
                 state: flow.state,
             }),
@@ -153,6 +157,12 @@ impl Create {
         self.details.map_or(0, |d| d.generation)
     }
 
+    /// How many invocations of its program had no effect since the announcement before.
+    #[must_use]
+    pub fn faults(&self) -> u16 {
+        self.details.map_or(0, |d| d.faults)
+    }
+
     pub(crate) fn read(sock_id: SockId, r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             sock_id,
@@ -207,7 +217,7 @@ impl CreateDetails {
                 ));
             }
         };
-        r.u16("reserved")?;
+        let faults = r.u16("faults")?;
         let src: [u8; 16] = r.array("src")?;
         let dst: [u8; 16] = r.array("dst")?;
         let v4 = |[a, b, c, d, ..]: [u8; 16]| IpAddr::from([a, b, c, d]);
@@ -223,6 +233,7 @@ impl CreateDetails {
         Ok(Self {
             addresses,
             origin,
+            faults,
             generation: r.u32("generation")?,
             state: FlowState {
                 cwnd: Bytes(r.u64("cwnd")?),
@@ -257,7 +268,7 @@ impl CreateDetails {
             Origin::Adopted => 1,
             Origin::Resumed => 2,
         });
-        dst.put_u16_le(0);
+        dst.put_u16_le(self.faults);
         dst.put_slice(&src);
         dst.put_slice(&dst_ip);
         dst.put_u32_le(self.generation);

@@ -87,6 +87,7 @@ fn create() {
         details: Some(CreateDetails {
             addresses: Some(([10, 0, 0, 1].into(), [10, 0, 0, 2].into())),
             origin: Origin::Adopted,
+            faults: 0x1234,
             generation: 3,
             state: FlowState {
                 cwnd: Bytes(0x1_0000_0000),
@@ -101,7 +102,7 @@ fn create() {
         &ours,
         &format!(
             "0000 a000 0f000000 {base} {padding}
-             04 01 0000 0a000001 000000000000000000000000 0a000002 000000000000000000000000
+             04 01 3412 0a000001 000000000000000000000000 0a000002 000000000000000000000000
              03000000 0000000001000000 105e5f0000000000 204e0000 384a0000"
         ),
     );

@@ -32,10 +32,11 @@ fn create() -> impl Strategy<Value = Create> {
         Just(Origin::Adopted),
         Just(Origin::Resumed)
     ];
-    let details = (addresses, origin, any::<(u32, u64, u64, u32, u32)>()).prop_map(
-        |(addresses, origin, (generation, cwnd, rate, srtt, min_rtt))| CreateDetails {
+    let details = (addresses, origin, any::<(u16, u32, u64, u64, u32, u32)>()).prop_map(
+        |(addresses, origin, (faults, generation, cwnd, rate, srtt, min_rtt))| CreateDetails {
             addresses,
             origin,
+            faults,
             generation,
             state: FlowState {
                 cwnd: Bytes(cwnd),

@@ -245,6 +245,7 @@ impl Work<'_> {
             }
         }
         self.send(runner);
+        self.cell.outlet.handled(self.sock_id);
         match left {
             0 => Step::More,
             _ => Step::Idle(runner.wake_at()),
@@ -327,7 +328,7 @@ impl Work<'_> {
                     flow,
                     algorithm,
                     now,
-                    "an algorithm's program faults again and again: it is given up for this flow"
+                    "the datapath took the flow over again and again (its program faults, or the algorithm does not come back): the algorithm is given up for this flow"
                 );
             }
             RunnerNotice::Refused { algorithm, error } => {

@@ -17,6 +17,9 @@ pub(crate) trait Outlet: Debug + Send + Sync + 'static {
     /// Waits until it is worth trying again after [`Sent::Full`].
     fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
 
+    /// The task of a flow has come back from its work, whether or not it answered.
+    fn handled(&self, _sock_id: SockId) {}
+
     /// How a flow is at this moment, where the datapath lets one look.
     fn observe(&self, _sock_id: SockId) -> Option<Observed> {
         None

@@ -52,7 +52,7 @@ pub enum RunnerNotice {
         now: Option<String>,
     },
     /// The datapath took over again and again although the control plane was there: the program
-    /// faults. The flow has another algorithm now.
+    /// faults, or the algorithm does not come back from its work. The flow has another algorithm now.
     TakenOver {
         /// Its name.
         algorithm: String,

@@ -49,6 +49,8 @@ pub struct Counts {
     pub updates: u64,
     /// Updates of the algorithm that could not be, and were dropped.
     pub refused: u64,
+    /// Invocations of the flow's programs that had no effect, where its datapath tells.
+    pub faults: u64,
     /// How often an algorithm panicked.
     pub panics: u64,
 }

@@ -25,7 +25,11 @@ fn announced(generation: u32, origin: Origin, cwnd: u64) -> Announced {
     let mut info = info(1, 443);
     info.origin = origin;
     info.state.cwnd = Bytes(cwnd);
-    Announced { info, generation }
+    Announced {
+        info,
+        generation,
+        faults: 0,
+    }
 }
 
 fn runner(algorithm: &Algorithm, default: &Algorithm) -> FlowRunner {
@@ -177,7 +181,7 @@ fn an_update_that_cannot_be_leaves_the_flow_as_it_was() {
         ),
         (
             order::NO_SUCH_REGISTER,
-            UpdateError::NoSuchRegister { place: 2, count: 2 },
+            UpdateError::NoSuchRegister { place: 9, count: 3 },
         ),
         (
             order::FOREIGN_PROGRAM,
@@ -631,4 +635,35 @@ fn announcements_that_say_nothing_of_a_fault_give_nothing_up() {
         runner.on_resume(START, &announced(nth + 2, Origin::Resumed, 9_000));
     }
     assert_eq!(runner.algorithm().unwrap().name(), "mine");
+}
+
+#[test]
+fn an_algorithm_hears_of_its_programs_faults_before_it_gets_the_flow_back() {
+    let puppet = Puppet::new();
+    let mut runner = started(&puppet);
+    let mut again = announced(2, Origin::Resumed, 9_000);
+    again.faults = 16;
+    runner.on_resume(Timestamp(2_000), &again);
+    let fault = format!("{:?}", Event::ProgramFault { count: 16 });
+    let heard = [fault, "Resumed 9000 B".to_owned()];
+    assert_eq!(puppet.heard(), heard);
+    assert_eq!(runner.status().faults, 16);
+    assert!(update(&mut runner).change_program);
+    // The same announcement, repeated since its answer was not seen yet, tells nothing new.
+    runner.on_resume(Timestamp(3_000), &again);
+    assert_eq!(puppet.heard(), ["Resumed 9000 B"]);
+    assert_eq!(runner.status().faults, 16);
+}
+
+#[test]
+fn an_algorithm_that_panics_at_its_programs_faults_costs_its_flow_only() {
+    let puppet = Puppet::new();
+    let spare = Puppet::with("spare", "");
+    let mut runner = runner(&puppet.named("mine"), &spare.named("default"));
+    let _ = poll(&mut runner);
+    let mut again = announced(2, Origin::Resumed, 9_000);
+    again.faults = 666;
+    runner.on_resume(Timestamp(2_000), &again);
+    assert_eq!(spare.heard().last().unwrap(), "Resumed 9000 B");
+    assert_eq!(runner.algorithm().unwrap().name(), "default");
 }

@@ -19,6 +19,9 @@ pub struct Announced {
     /// Which announcement of it this is; 0 where the datapath does not count. What belongs to an
     /// earlier one is void.
     pub generation: u32,
+    /// How many invocations of its program had no effect since the announcement before; 65,535
+    /// stands for as many or more, and 0 also for a datapath that does not tell.
+    pub faults: u16,
 }
 
 /// A flow that has come under control.

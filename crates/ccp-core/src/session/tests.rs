@@ -552,7 +552,9 @@ fn opened_flows_know_their_datapath_and_its_programs() {
     };
     let Opened {
         datapath,
-        announced: Announced { info, generation },
+        announced: Announced {
+            info, generation, ..
+        },
         programs,
         ..
     } = &**opened;

@@ -53,6 +53,21 @@ static __always_inline void set_mode(struct ccp_flow *f, u32 mode)
 	}
 }
 
+/* Adds the flow's faults to the global ones and to its program's. */
+static __always_inline void count_faults(struct ccp_flow *f)
+{
+	u32 n = f->faults - f->counted_faults, index = f->program & (CCP_MAX_PROGRAMS - 1);
+	struct ccp_program_meta *meta;
+
+	if (!n)
+		return;
+	count(CCP_STAT_FAULTS, n);
+	f->counted_faults = f->faults;
+	meta = bpf_map_lookup_elem(&program_meta, &index);
+	if (meta && f->program && meta->handle == f->program)
+		__sync_fetch_and_add(&meta->faults, n);
+}
+
 /* Refreshes what others see of the flow, and adds the flow's own counters to the global ones. */
 static __always_inline void refresh_slot(struct sock *sk, struct ccp_flow *f, struct ccp_slot *s, u32 now_us)
 {
@@ -76,11 +91,7 @@ static __always_inline void refresh_slot(struct sock *sk, struct ccp_flow *f, st
 	s->reports = f->reports;
 	s->ring_full = f->ring_full;
 
-	n = f->faults - f->counted_faults;
-	if (n) {
-		count(CCP_STAT_FAULTS, n);
-		f->counted_faults = f->faults;
-	}
+	count_faults(f);
 	n = f->ring_full - f->counted_ring_full;
 	if (n) {
 		count(CCP_STAT_RING_FULL, n);
@@ -107,7 +118,7 @@ struct create_frame {
 	char cong_alg[64];
 	u8 family; /* 4 or 6 */
 	u8 origin; /* CCP_MARK_* */
-	u16 reserved;
+	u16 faults; /* invocations without effect since the announcement before */
 	u32 src[4]; /* IPv4: in the first */
 	u32 dst[4];
 	u32 generation;
@@ -166,6 +177,7 @@ static __always_inline void announce(struct sock *sk, struct ccp_flow *f, u32 no
 	addresses(sk, &c);
 	c.generation = f->generation;
 	c.origin = f->mark;
+	c.faults = min_u32(f->new_faults, 0xffff);
 	c.cwnd = (u64)tp->snd_cwnd * c.mss;
 	c.rate = sk->sk_pacing_rate == ~0ULL ? 0 : sk->sk_pacing_rate; /* all ones: not yet computed */
 	c.srtt_us = tp->srtt_us >> 3;
@@ -192,8 +204,12 @@ static __always_inline void new_generation(struct sock *sk, struct ccp_flow *f, 
 	f->seen_seq = READ_ONCE(m->seq);
 	f->reg[CCP_REG_RATE] = 0;
 	f->fault_run = 0;
+	f->new_faults = f->faults - f->told_faults;
+	f->told_faults = f->faults;
+	f->seen_reports = f->reports;
+	f->waiting_us = 0;
 	f->mark = mark;
-	f->flags &= ~(CCP_F_OWN_RECOVERY | CCP_F_CWND_PENDING | CCP_F_ANSWERED | CCP_F_FAULTED);
+	f->flags &= ~(CCP_F_OWN_RECOVERY | CCP_F_CWND_PENDING | CCP_F_ANSWERED | CCP_F_FAULTED | CCP_F_UNANSWERED);
 	refresh_slot(sk, f, s, now_us);
 	announce(sk, f, now_us);
 }

@@ -14,6 +14,8 @@
 #include "maps.h"
 #include "native.h"
 #include "announce.h"
+#include "answers.h"
+#include "shares.h"
 #include "program.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -59,7 +61,7 @@ void BPF_PROG(ccp_init, struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	struct ccp_config *cfg = the_config();
-	u32 why = CCP_STAT_NATIVE_MEMORY, slot, now_us;
+	u32 why = CCP_STAT_NATIVE_MEMORY, netns = netns_of(sk), uid = sk->sk_uid.val, slot, now_us;
 	struct ccp_flow *f;
 	struct ccp_slot *s;
 	u64 now;
@@ -70,17 +72,22 @@ void BPF_PROG(ccp_init, struct sock *sk)
 		why = CCP_STAT_NATIVE_STOPPING;
 		goto native;
 	}
-	if (cfg->netns_inum && cfg->netns_inum != netns_of(sk)) {
+	if (cfg->netns_inum && cfg->netns_inum != netns) {
 		why = CCP_STAT_NATIVE_NAMESPACE;
 		goto native;
 	}
-	f = fresh_storage(sk);
-	if (!f)
+	if (!take_shares(cfg, netns, uid, &why))
 		goto native;
+	f = fresh_storage(sk);
+	if (!f) {
+		give_shares(netns, uid);
+		goto native;
+	}
 	slot = take_slot(cfg);
 	s = bpf_map_lookup_elem(&slots, &slot);
 	if (!s) {
 		bpf_sk_storage_delete(&flows, sk);
+		give_shares(netns, uid);
 		why = CCP_STAT_NATIVE_LIMIT;
 		goto native;
 	}
@@ -100,8 +107,10 @@ void BPF_PROG(ccp_init, struct sock *sk)
 	f->last_bytes_acked = f->start_bytes_acked = tp->bytes_acked;
 	f->last_sacked_out = tp->sacked_out;
 	f->mode = CCP_MODE_FALLBACK;
+	f->netns_inum = netns;
+	f->uid = uid;
 	s->sock_id = f->sock_id;
-	s->netns_inum = netns_of(sk);
+	s->netns_inum = netns;
 	s->family = sk->__sk_common.skc_family;
 	s->merged = 0;
 	s->live = 1;
@@ -148,6 +157,7 @@ void BPF_PROG(ccp_release, struct sock *sk)
 		s->live = 0;
 		f->slot = CCP_NO_SLOT;
 		return_slot(slot);
+		give_shares(f->netns_inum, f->uid);
 		count(CCP_STAT_CLOSED, 1);
 	}
 	bpf_sk_storage_delete(&flows, sk);
@@ -175,6 +185,8 @@ static __always_inline bool steered(struct sock *sk, struct ccp_flow *f, struct 
 
 		if (f->mode == CCP_MODE_FALLBACK && f->flags & CCP_F_FAULTED && (u32)now_us - f->announced_us < FAULT_PAUSE_US)
 			return false;
+		if (f->mode == CCP_MODE_FALLBACK && is_left_alone(f, cfg, now_us))
+			return false;
 		if (f->epoch != cfg->epoch)
 			mark = f->epoch || has_history((struct tcp_sock *)sk) ? CCP_MARK_ADOPTED : CCP_MARK_NEW;
 		if (f->mode == CCP_MODE_RUNNING)
@@ -187,12 +199,13 @@ static __always_inline bool steered(struct sock *sk, struct ccp_flow *f, struct 
 	return f->mode == CCP_MODE_RUNNING;
 }
 
-static __always_inline void refresh(struct sock *sk, struct ccp_flow *f, u64 now_us)
+static __always_inline void refresh(struct sock *sk, struct ccp_flow *f, struct ccp_config *cfg, u64 now_us)
 {
 	u32 slot = f->slot, age = (u32)now_us - f->refreshed_us, delivered, ce, lost;
 
 	if (age < 1000 || age < ((struct tcp_sock *)sk)->srtt_us >> 3)
 		return;
+	look_for_answer(sk, f, cfg, now_us);
 	if (f->mode != CCP_MODE_RUNNING) {
 		/* With a program, load_primitives counts. */
 		f->mss = max_u32(((struct tcp_sock *)sk)->mss_cache, 1);
@@ -224,7 +237,7 @@ static __always_inline void on_ack(void *ctx, struct sock *sk, u32 ack, bool dat
 	}
 	if (f->slot == CCP_NO_SLOT)
 		goto native;
-	refresh(sk, f, now_us);
+	refresh(sk, f, cfg, now_us);
 	if (!steered(sk, f, cfg, now_us))
 		goto native;
 
@@ -232,6 +245,7 @@ static __always_inline void on_ack(void *ctx, struct sock *sk, u32 ack, bool dat
 		count(CCP_STAT_NO_PROGRAM, 1);
 	} else if (cfg->max_fault_run && f->fault_run >= cfg->max_fault_run) {
 		count(CCP_STAT_FAULT_FALLBACKS, 1);
+		count_faults(f);
 		f->flags |= CCP_F_FAULTED;
 		f->announced_us = now_us;
 	} else {

@@ -8,7 +8,7 @@
 #ifndef CCP_INTF_H
 #define CCP_INTF_H
 
-#define CCP_LAYOUT_VERSION 2
+#define CCP_LAYOUT_VERSION 3
 
 /* ---- limits (announced as capabilities; the loader refuses programs beyond them) ---- */
 #define CCP_MAX_PRIMITIVES 40
@@ -82,6 +82,7 @@ enum ccp_prim {
 #define CCP_F_ECE 64         /* ECE seen by in_ack_event (kernels before 6.10 only) */
 #define CCP_F_CWND_PENDING 128 /* Cwnd was updated before the first program: it starts from that */
 #define CCP_F_ANSWERED 256   /* the daemon wrote to this generation: no need to announce it again */
+#define CCP_F_UNANSWERED 1024 /* fell back since nobody handled its reports: announced again when somebody does */
 #define CCP_F_FAULTED 512    /* fell back since the program faulted too often: announced again only after a pause */
 
 /* ---- flags of a program (ccp_program_meta.flags) ---- */
@@ -160,7 +161,14 @@ struct ccp_flow {
 	__u32 refreshed_us;    /* low 32 bits of the time ccp_slot was last refreshed */
 	__u32 counted_merged;
 	__u64 start_bytes_acked; /* tp->bytes_acked when the flow was taken */
-	__u64 reserved[6];     /* 0 */
+	__u64 waiting_us;      /* CLOCK_MONOTONIC us since when reports have not been handled; 0 = none are open */
+	__u32 seen_reports;    /* `reports` when that was last looked at */
+	__u32 netns_inum;      /* whose share of the slots the flow has */
+	__u32 uid;
+	__u32 told_faults;     /* part of `faults` that announcements before this generation's told of */
+	__u32 new_faults;      /* those that this generation's tells of */
+	__u32 reserved32;      /* 0 */
+	__u64 reserved[2];     /* 0 */
 
 	__u64 prim[CCP_MAX_PRIMITIVES];
 	__u64 reg[CCP_MAX_REGISTERS];
@@ -191,6 +199,7 @@ struct ccp_program_meta {
 	__u32 flags;   /* CCP_PROGRAM_* */
 	__u32 count;   /* registers from CCP_REG_CONTROL on that get a default when a flow starts the program */
 	__u64 prim_mask;
+	__u64 faults;  /* invocations without effect, of all flows (added by the glue, at least once per round) */
 	__u64 defaults[CCP_MAX_REGISTERS - CCP_REG_CONTROL];
 };
 
@@ -232,7 +241,24 @@ struct ccp_config {
 	__u32 max_flows;
 	__u32 max_fault_run;     /* faults in a row after which the flow falls back; 0 = never */
 	__u32 next_slot;         /* written by the glue: slots below were handed out at least once */
-	__u32 reserved[6];
+	__u32 unanswered_after_us; /* a flow whose reports are not handled for so long falls back by itself; 0 = never */
+	__u32 initial_netns;     /* inode of the initial network namespace */
+	__u32 max_per_namespace; /* slots that the flows of one other network namespace may have; 0 = any number */
+	__u32 max_per_user;      /* slots that the flows of one user other than root may have; 0 = any number */
+	__u32 reserved[2];
+};
+
+/*
+ * ARRAY + BPF_F_MMAPABLE of __u64, indexed by slot, written by the daemon: CLOCK_MONOTONIC us when the flow's task last came back from its work.
+ * The glue takes any value; it decides only on whether a flow runs natively.
+ */
+
+/* HASH of __u32, how many slots the flows of one namespace or user have. */
+#define CCP_SHARE_NAMESPACE 0
+#define CCP_SHARE_USER 1
+struct ccp_share {
+	__u32 kind;
+	__u32 id; /* inode of the namespace; uid in the initial user namespace */
 };
 
 /* PERCPU_ARRAY of __u64, indexed by: */
@@ -258,6 +284,9 @@ enum ccp_stat {
 	CCP_STAT_FAULTS,
 	CCP_STAT_REPORTS,
 	CCP_STAT_RING_FULL,
+	CCP_STAT_NATIVE_NAMESPACE_LIMIT, /* handed to cubic: its network namespace has its share of the slots */
+	CCP_STAT_NATIVE_USER_LIMIT,      /* handed to cubic: its user has theirs */
+	CCP_STAT_UNANSWERED,          /* running -> fallback: reports not handled */
 	CCP_STATS,
 };
 

@@ -26,6 +26,24 @@ struct {
 	__type(value, struct ccp_mailbox);
 } mailbox SEC(".maps");
 
+/* When the daemon last came back from the work for a flow. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u64);
+} answers SEC(".maps");
+
+/* How many slots each network namespace and user has. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct ccp_share);
+	__type(value, u32);
+} shares SEC(".maps");
+
 /* What the daemon may look at at any time. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -87,6 +87,13 @@ fn the_mirror_is_the_glues_layout() {
             refreshed_us,
             counted_merged,
             start_bytes_acked,
+            waiting_us,
+            seen_reports,
+            netns_inum,
+            uid,
+            told_faults,
+            new_faults,
+            reserved32,
             reserved,
             prim,
             reg,
@@ -113,6 +120,7 @@ fn the_mirror_is_the_glues_layout() {
             flags,
             count,
             prim_mask,
+            faults,
             defaults,
         }
     );
@@ -157,6 +165,10 @@ fn the_mirror_is_the_glues_layout() {
             max_flows,
             max_fault_run,
             next_slot,
+            unanswered_after_us,
+            initial_netns,
+            max_per_namespace,
+            max_per_user,
             reserved,
         }
     );

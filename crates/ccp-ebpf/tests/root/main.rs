@@ -1,8 +1,10 @@
 //! The datapath on the running kernel. Needs root; traffic stays within namespaces of the tests'.
 
 mod common;
+mod root_answers;
 mod root_attach;
 mod root_fallback;
+mod root_limits;
 mod root_measurements;
 mod root_names;
 mod root_recovery;

@@ -335,7 +335,8 @@ fn root_faults_lead_to_the_fallback() {
     );
     assert_eq!(daemon.seen.reports().count(), 0);
     assert_eq!(daemon.datapath.flows().next().unwrap().mode, Mode::Fallback);
-    // It is offered again.
+    assert_eq!(daemon.datapath.faults().unwrap(), [(1, 16)]);
+    // It is offered again, and it is said why.
     daemon.datapath.install(2, &still()).unwrap();
     daemon.answer = Some((2, vec![(0, 700_000)]));
     daemon.until("resumed", |d| {
@@ -344,6 +345,16 @@ fn root_faults_lead_to_the_fallback() {
             .next()
             .is_some_and(|f| (f.mode, f.program_uid) == (Mode::Running, 2))
     });
+    let told = |c: &ccp_wire::Create| c.faults();
+    let sending: Vec<u16> = daemon
+        .seen
+        .creates
+        .iter()
+        .filter(|c| c.src_port == u32::from(flow.local().port()))
+        .map(told)
+        .collect();
+    assert_eq!(sending, [0, 16]);
+    assert_eq!(daemon.datapath.faults().unwrap(), [(1, 16), (2, 0)]);
     flow.stop();
     flow.wait().unwrap();
 }

@@ -33,6 +33,17 @@ pub struct TcpConfig {
     /// How many flows are steered at once; more run natively. A power of two from 1 to 65,536, the
     /// default. Each costs 384 bytes of kernel memory from the start.
     pub max_flows: u32,
+    /// How many of them the flows of one network namespace other than the initial one may be; more
+    /// run natively: 1 to 65,536. By default half of `max_flows`.
+    pub max_flows_per_namespace: Option<u32>,
+    /// Likewise for those of one user other than root.
+    pub max_flows_per_user: Option<u32>,
+    /// How long the task of a flow may take to come back from a report before the flow alone goes on
+    /// under the kernel's CUBIC: 100 ms to 60 s; `None` for ever. Default 1 s.
+    pub unanswered_after: Option<Duration>,
+    /// How many invocations of a flow's program in a row may fault before the flow falls back: 1 to
+    /// 1,000,000; 0 for any number. Default 16.
+    pub max_fault_run: u32,
 }
 
 /// A further name that sockets may ask for: one of `names`.
@@ -85,6 +96,10 @@ impl Default for TcpConfig {
             namespaces: Namespaces::default(),
             fallback_after: Duration::from_secs(1),
             max_flows: MOST_TCP_FLOWS,
+            max_flows_per_namespace: None,
+            max_flows_per_user: None,
+            unanswered_after: Some(Duration::from_secs(1)),
+            max_fault_run: 16,
         }
     }
 }
@@ -146,7 +161,24 @@ impl TcpConfig {
         let fallback_after = section
             .integer("fallback_after_ms", 100..=60_000, "milliseconds")
             .map(|found| Duration::from_millis(found.value));
+        let unanswered_after = if section.has("unanswered_after_ms") {
+            unanswered_after(section)
+        } else {
+            let _asked = section.whole_number("unanswered_after_ms", UNANSWERED);
+            default.unanswered_after
+        };
+        let max_fault_run = section
+            .integer("max_fault_run", 0..=1_000_000, "faults")
+            .and_then(|found| u32::try_from(found.value).ok());
         Self {
+            max_flows_per_namespace: valid::flows(
+                section,
+                "max_flows_per_namespace",
+                MOST_TCP_FLOWS,
+            ),
+            max_flows_per_user: valid::flows(section, "max_flows_per_user", MOST_TCP_FLOWS),
+            unanswered_after,
+            max_fault_run: max_fault_run.unwrap_or(default.max_fault_run),
             name: name.unwrap_or(default.name),
             names: names(section),
             namespaces: section
@@ -156,6 +188,17 @@ impl TcpConfig {
             max_flows: valid::power_of_two(section, "max_flows", MOST_TCP_FLOWS)
                 .unwrap_or(default.max_flows),
         }
+    }
+}
+
+const UNANSWERED: &str = "a whole number of milliseconds from 100 to 60000, or 0 for never";
+
+fn unanswered_after(section: &Section<'_>) -> Option<Duration> {
+    let found = section.whole_number("unanswered_after_ms", UNANSWERED)?;
+    match found.value {
+        0 => None,
+        100..=60_000 => Some(Duration::from_millis(found.value)),
+        _ => found.wrong(UNANSWERED),
     }
 }
 

@@ -64,6 +64,10 @@ refusals! {
     tcp_names_of_another: "[[datapath]]\nkind = 'tcp'\n[[datapath]]\nkind = 'tcp'\nname = 'b'\nnames = [{ name = 'ccp' }]\n";
     tcp_name_is_a_further_one_of_another: "[[datapath]]\nkind = 'tcp'\nnames = [{ name = 'b' }]\n[[datapath]]\nkind = 'tcp'\nname = 'b'\n";
     tcp_too_many_names: "[[datapath]]\nkind = 'tcp'\nnames = [{name='a'},{name='b'},{name='c'},{name='d'},{name='e'},{name='f'},{name='g'},{name='h'}]\n";
+    tcp_unanswered_too_soon: "[[datapath]]\nkind = 'tcp'\nunanswered_after_ms = 99\n";
+    tcp_no_flows_per_user: "[[datapath]]\nkind = 'tcp'\nmax_flows_per_user = 0\n";
+    tcp_too_many_flows_per_namespace: "[[datapath]]\nkind = 'tcp'\nmax_flows_per_namespace = 65537\n";
+    tcp_too_many_faults: "[[datapath]]\nkind = 'tcp'\nmax_fault_run = 1000001\n";
     tcp_too_many_flows: "[[datapath]]\nkind = 'tcp'\nmax_flows = 65537\n";
     tcp_fewer_than_no_flows: "[[datapath]]\nkind = 'tcp'\nmax_flows = -1\n";
     tcp_same_name_twice: "[[datapath]]\nkind = 'tcp'\n[[datapath]]\nkind = 'tcp'\nname = 'ccp'\n";
@@ -294,7 +298,8 @@ mod sample {
         assert_eq!(keys(&table["ccpd"]), "control");
         assert_eq!(
             keys(&table["datapath"][0]),
-            "fallback_after_ms kind max_flows name names namespaces"
+            "fallback_after_ms kind max_fault_run max_flows max_flows_per_namespace max_flows_per_user \
+             name names namespaces unanswered_after_ms"
         );
         assert_eq!(keys(&table["datapath"][1]), "kind max_flows mode path");
         assert_eq!(keys(&table["algorithms"]["reno"]), "kind report");

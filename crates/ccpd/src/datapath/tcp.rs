@@ -1,7 +1,7 @@
 //! Linux kernel TCP: one task that reads the frames of all flows and, by the same token, gives the
 //! signs of life on which the kernel side lets programs run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, RawFd};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -87,6 +87,7 @@ pub(crate) struct TcpPath {
     names: Names,
     /// How many ends of flows were lost when the flows that are missing were last looked for.
     lost_ends: u64,
+    told: Told,
 }
 
 impl TcpPath {
@@ -123,6 +124,7 @@ impl TcpPath {
             names: Names::new(&config),
             name: config.name,
             lost_ends: 0,
+            told: Told::default(),
         })
     }
 
@@ -170,7 +172,10 @@ impl TcpPath {
                 }
                 Some(order) = self.orders.recv() => self.obey(order),
                 _ = beat.tick() => {}
-                _ = look.tick() => self.end_missing(),
+                _ = look.tick() => {
+                    self.end_missing();
+                    self.tell();
+                }
             }
             // After reading, so that it proves that reports are read.
             let since = last_beat.elapsed();
@@ -223,6 +228,43 @@ impl TcpPath {
         tcp.beat();
     }
 
+    /// Says what the kernel counted that somebody should know: each program that faults once, flows
+    /// beyond a limit and flows whose reports lie when there are more of them.
+    fn tell(&mut self) {
+        let kernel = Arc::clone(&self.kernel);
+        let tcp = kernel.tcp.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(tcp) = &*tcp else {
+            return;
+        };
+        let datapath = &self.name;
+        let programs = self.link.session().programs();
+        for (uid, faults) in tcp.faults().unwrap_or_default() {
+            if faults > 0 && self.told.faulty.insert(uid) {
+                let program = programs.get(uid).map_or("", |p| p.program.name());
+                warn!(%datapath, program, faults, "a program faults: these invocations had no effect");
+            }
+        }
+        let Ok(counters) = tcp.counters() else {
+            return;
+        };
+        let limits = [
+            (counters.native_limit, "max_flows"),
+            (counters.native_namespace_limit, "max_flows_per_namespace"),
+            (counters.native_user_limit, "max_flows_per_user"),
+        ];
+        for ((now, limit), told) in limits.into_iter().zip(&mut self.told.limits) {
+            let flows = now.saturating_sub(std::mem::replace(told, now));
+            if flows > 0 {
+                warn!(%datapath, limit, flows, "there are more flows than are taken: these run natively");
+            }
+        }
+        let before = std::mem::replace(&mut self.told.unanswered, counters.unanswered);
+        let flows = counters.unanswered.saturating_sub(before);
+        if flows > 0 {
+            warn!(%datapath, flows, "the algorithms of some flows do not come back from their reports: these run natively");
+        }
+    }
+
     /// A flow that ends while the ring is full can't say so. Such flows are found by looking.
     fn end_missing(&mut self) {
         let kernel = Arc::clone(&self.kernel);
@@ -251,6 +293,15 @@ impl TcpPath {
         link.drain();
         info!(datapath = %self.name, flows, "flows ended whose messages of it were lost");
     }
+}
+
+/// What was last told of what the kernel counts.
+#[derive(Debug, Default)]
+struct Told {
+    /// Programs of whose faults it was told.
+    faulty: HashSet<u32>,
+    limits: [u64; 3],
+    unanswered: u64,
 }
 
 /// What flows ask for by the name that they use.
@@ -447,9 +498,11 @@ impl Outlet for Kernel {
                 let fields: SmallVec<[(usize, u64); 8]> = update
                     .fields
                     .iter()
-                    .map(|(place, value)| match *place {
-                        Place::Writable(place) => (usize::from(place), *value),
-                        Place::Control(place) => (FIELD_CONTROL + usize::from(place), *value),
+                    .filter_map(|(place, value)| match *place {
+                        // `Ssthresh` is for programs to set.
+                        Place::Writable(2..) => None,
+                        Place::Writable(place) => Some((usize::from(place), *value)),
+                        Place::Control(place) => Some((FIELD_CONTROL + usize::from(place), *value)),
                     })
                     .collect();
                 let program = update.change_program.then_some(update.program_uid);
@@ -474,6 +527,10 @@ impl Outlet for Kernel {
 
     fn ready(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(std::future::ready(()))
+    }
+
+    fn handled(&self, sock_id: SockId) {
+        self.mailbox.handled(sock_id.0);
     }
 
     fn observe(&self, sock_id: SockId) -> Option<Observed> {
@@ -519,5 +576,11 @@ fn options(config: &TcpConfig) -> Options {
     options.more_names = config.names.iter().map(name).collect();
     options.fallback_after = config.fallback_after;
     options.max_flows = config.max_flows;
+    options.unanswered_after = config.unanswered_after;
+    options.max_fault_run = config.max_fault_run;
+    let half = (config.max_flows / 2).max(1);
+    let share = |limit: Option<u32>| Some(limit.unwrap_or(half));
+    options.max_flows_per_namespace = share(config.max_flows_per_namespace);
+    options.max_flows_per_user = share(config.max_flows_per_user);
     options
 }
