@@ -4,6 +4,8 @@ use ccp_program::{Fault, Limits, Program, verify};
 
 use super::{Code, File, invoke};
 
+mod language;
+
 /// One flow that runs a program here and in the interpreter, step by step.
 struct Pair {
     program: Program,
