@@ -5,19 +5,20 @@
 //! In a test binary of its own, and without any logarithm: the crate `libccp` exports a C symbol
 //! `log`, which takes the place of the mathematical one in whatever links it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ccp_lang::testing::{self, Reference};
 use ccp_lang::{RegisterTable, compile, libccp::lower};
 use ccp_program::Program;
 use ccp_program::interp::Registers;
+use ccp_program::testing::Rng;
 
 mod datapath;
 mod published;
 #[path = "../../../crates/ccp-lang/tests/scripts/mod.rs"]
 mod scripts;
-#[path = "../../../crates/ccp-lang/tests/random_text/mod.rs"]
-mod random_text;
 
 use datapath::{Datapath, Primitives};
-use random_text::Dice;
 
 macro_rules! programs {
     ($($name:literal)*) => {
@@ -32,27 +33,28 @@ fn program(name: &str, source: &str) -> Program {
     }
 }
 
-fn acks(dice: &mut Dice, count: usize) -> Vec<(u64, Primitives)> {
+fn acks(rng: &mut Rng, count: usize) -> Vec<(u64, Primitives)> {
+    let mut below = |end: u32| rng.below(end as usize) as u32;
     let mut now = 0;
     (0..count)
         .map(|_| {
-            now += u64::from(dice.below(20_000));
-            let packets = dice.below(4);
+            now += u64::from(below(20_000));
+            let packets = below(4);
             let prims = Primitives {
                 bytes_acked: packets * 1448,
                 packets_acked: packets,
-                bytes_misordered: dice.below(2) * 1448,
-                packets_misordered: dice.below(2),
-                ecn_bytes: dice.below(2) * 1448,
-                ecn_packets: dice.below(2),
-                lost_pkts_sample: u32::from(dice.below(8) == 0),
-                was_timeout: dice.below(10) == 0,
-                rtt_sample_us: u64::from(5000 + dice.below(20_000)),
-                rate_outgoing: u64::from(100_000 + dice.below(1_000_000)),
-                rate_incoming: u64::from(100_000 + dice.below(1_000_000)),
-                bytes_in_flight: dice.below(20) * 1448,
-                packets_in_flight: dice.below(20),
-                bytes_pending: dice.below(100_000),
+                bytes_misordered: below(2) * 1448,
+                packets_misordered: below(2),
+                ecn_bytes: below(2) * 1448,
+                ecn_packets: below(2),
+                lost_pkts_sample: u32::from(below(8) == 0),
+                was_timeout: below(10) == 0,
+                rtt_sample_us: u64::from(5000 + below(20_000)),
+                rate_outgoing: u64::from(100_000 + below(1_000_000)),
+                rate_incoming: u64::from(100_000 + below(1_000_000)),
+                bytes_in_flight: below(20) * 1448,
+                packets_in_flight: below(20),
+                bytes_pending: below(100_000),
                 ..Primitives::default()
             };
             (now, prims)
@@ -71,9 +73,20 @@ fn as_there(value: u64) -> u64 {
 
 /// Runs both, up to the first fault; gives the number of reports.
 fn same(name: &str, program: &Program, acks: &[(u64, Primitives)]) -> usize {
+    compared(name, program, acks, "")
+}
+
+/// The same, and what `source` means if there is one.
+fn compared(name: &str, program: &Program, acks: &[(u64, Primitives)], source: &str) -> usize {
+    let start = acks.first().map_or(0, |a| a.0);
+    let table = RegisterTable::libccp();
+    let mut meant = match source {
+        "" => None,
+        source => Some(Reference::new(source, &table, start).expect("it compiles")),
+    };
     let bytecode = lower(program).expect("fits libccp");
     let mut theirs = Datapath::with(bytecode.clone());
-    let mut ours = Registers::new(program, acks.first().map_or(0, |a| a.0));
+    let mut ours = Registers::new(program, start);
     let (mut cwnd, mut rate) = (14_480_u32, 0_u32);
     let mut reports = 0;
     for (step, (now, prims)) in acks.iter().enumerate() {
@@ -95,6 +108,16 @@ fn same(name: &str, program: &Program, acks: &[(u64, Primitives)]) -> usize {
             .map(|def| prims.get(&def.name, *now))
             .collect();
         let expected = ours.invoke(program, &values, *now);
+        if let Some(meant) = &mut meant {
+            meant.set("Cwnd", cwnd.into());
+            meant.set("Rate", rate.into());
+            let report = meant.invoke(&|name| prims.get(name, *now), *now);
+            assert_eq!(expected.map(|e| e.report), report, "{}", context());
+            assert_eq!(ours.report, meant.report(), "{}", context());
+            if report == Ok(true) {
+                meant.reported();
+            }
+        }
         let got = theirs.ack(prims, *now);
         let (Ok(expected), Ok(got)) = (&expected, &got) else {
             // The library misses some overflows of products, and computes in 32 bits what starts
@@ -129,7 +152,7 @@ fn published_programs() {
         let program = program(name, source);
         let mut reports = 0;
         for seed in 0..10 {
-            reports += same(name, &program, &acks(&mut Dice::new(seed), 1200));
+            reports += same(name, &program, &acks(&mut Rng::new(seed), 1200));
         }
         // The one that waits for the agent is in a test of its own.
         assert!(
@@ -157,7 +180,7 @@ fn programs_of_algorithms() {
         let program = program(name, &told);
         // From a loss at every eighth acknowledgement to one in a hundred: small windows and large.
         for (seed, calm) in (0..20).zip([1, 2, 4, 12].into_iter().cycle()) {
-            let mut acks = acks(&mut Dice::new(seed), 1200);
+            let mut acks = acks(&mut Rng::new(seed), 1200);
             for (nth, (_, prims)) in acks.iter_mut().enumerate() {
                 if nth % calm != 0 {
                     prims.lost_pkts_sample = 0;
@@ -171,20 +194,39 @@ fn programs_of_algorithms() {
     }
 }
 
+/// `CCP_LANG_PROGRAMS=n` runs that many, `CCP_LANG_SEED=n` starts elsewhere.
 #[test]
-fn random_programs() {
-    let mut fitting = 0;
-    for seed in 0..1500 {
-        let mut dice = Dice::new(seed);
-        let source = random_text::program(&mut dice);
-        let program = program("random", &source);
-        if lower(&program).is_err() {
-            continue;
+fn random_programs_do_what_their_text_means() {
+    let number = |variable: &str, default: u64| {
+        std::env::var(variable).map_or(default, |v| v.parse().expect("a number"))
+    };
+    let table = RegisterTable::libccp();
+    let (mut fitting, mut reports) = (0, 0);
+    let first = number("CCP_LANG_SEED", 1);
+    let count = number("CCP_LANG_PROGRAMS", 1500);
+    for seed in first..first + count {
+        let source = testing::program(&mut Rng::new(seed), &table);
+        let acks = acks(&mut Rng::new(seed), 20);
+        let run = |source: &str| {
+            let compiled = compile(source, &table).ok()?;
+            let fits = lower(&compiled.program).is_ok();
+            let run = || compared(source, &compiled.program, &acks, source);
+            fits.then(|| catch_unwind(AssertUnwindSafe(run)))
+        };
+        match run(&source) {
+            None => {}
+            Some(Ok(reported)) => {
+                fitting += 1;
+                reports += reported;
+            }
+            Some(Err(_)) => {
+                let small = testing::shrink(&source, |s| run(s).is_some_and(|r| r.is_err()));
+                panic!("seed {seed}, smaller:\n{small}\n\nwhole:\n{source}");
+            }
         }
-        fitting += 1;
-        same(&source, &program, &acks(&mut dice, 20));
     }
-    assert!(fitting > 1300, "only {fitting} fit libccp");
+    assert!(fitting * 10 > count, "only {fitting} fit libccp");
+    assert!(reports as u64 > fitting, "{reports} reports of {fitting}");
 }
 
 #[test]
@@ -277,7 +319,7 @@ fn sixteen_intermediate_results_are_right_there() {
         ")".repeat(15)
     );
     let program = program("nested", &nested);
-    let reports = same("nested", &program, &acks(&mut Dice::new(1), 5));
+    let reports = same("nested", &program, &acks(&mut Rng::new(1), 5));
     assert_eq!(reports, 5);
 }
 
@@ -321,7 +363,7 @@ fn the_same_as_portus_where_it_is_right() {
             .collect();
         let program = program(name, source);
         for seed in 0..5 {
-            let acks = acks(&mut Dice::new(seed), 200);
+            let acks = acks(&mut Rng::new(seed), 200);
             let mut ours = Datapath::with(lower(&program).expect("fits libccp"));
             let expected: Vec<_> = acks.iter().map(|(now, p)| ours.ack(*p, *now)).collect();
             drop(ours);
