@@ -92,6 +92,28 @@ fn a_right_configuration_is_checked_in_silence() {
 }
 
 #[test]
+fn a_program_that_does_not_compile_is_told_with_its_place() {
+    let files = Files::new(
+        "[algorithms.mine]\nkind = 'program'\nfile = 'mine.ccp'\n[policy]\ndefault = 'mine'\n",
+    );
+    let program = files.dir.path().join("mine.ccp");
+    fs::write(&program, "(def (Report (x 0)))\n(when tru (report))\n").unwrap();
+    let (config, program) = (files.config(), program.display().to_string());
+    let output = files.check();
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    let first = format!(
+        "{}:8:8: algorithms.mine.file: program `{program}` does not compile:\n",
+        config.display()
+    );
+    assert!(said.starts_with(&first), "{said}");
+    assert!(said.contains(&format!(" --> {program}:2:7\n")), "{said}");
+    fs::write(&program, "(def (Report (x 0)))\n(when true (report))\n").unwrap();
+    let output = files.check();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+#[test]
 fn a_check_touches_nothing() {
     let files = Files::new("");
     files.check();

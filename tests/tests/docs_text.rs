@@ -156,7 +156,9 @@ fn configurations_are_right() {
             continue;
         }
         seen += 1;
-        let checked = ccpd::Config::parse(&block.text, &block.place)
+        // As if it stood beside the sample.
+        let beside = root().join("config");
+        let checked = ccpd::Config::parse_beside(&block.text, &block.place, &beside)
             .map_err(ccpd::StartError::from)
             .and_then(|config| {
                 let builder = ccpd::Ccpd::builder().config(config);
@@ -380,7 +382,7 @@ fn commands_and_their_options_exist() {
             seen += 1;
             let comment = rest.iter().position(|w| *w == "#").unwrap_or(rest.len());
             let rest = &rest[..comment];
-            let commands = ["flows", "demo"];
+            let commands = ["flows", "demo", "lang", "check", "compile", "fmt", "run"];
             let subcommand: Vec<&str> = rest
                 .iter()
                 .copied()

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | [`constant`] | a fixed window, a fixed rate, or both | |
 //! | [`cubic`] | a cubic curve back to the window of the last loss, HyStart++ | RFC 9438, 9406 |
+//! | [`program`] | what a program in the datapath language says, without an agent | |
 //! | [`reno`] | slow start, congestion avoidance, one halving per loss event | RFC 5681, 6582, 3465 |
 
 #![forbid(unsafe_code)]
@@ -12,6 +13,7 @@
 pub mod constant;
 pub mod cubic;
 mod interval;
+pub mod program;
 pub mod reno;
 mod variants;
 
@@ -26,6 +28,7 @@ use ccp_core::{DuplicateKind, Registry};
 pub fn register(registry: &mut Registry) -> Result<(), DuplicateKind> {
     registry.register("constant", constant::Constant::from_params)?;
     registry.register("cubic", cubic::Cubic::from_params)?;
+    registry.register("program", program::Program::from_params)?;
     registry.register("reno", reno::Reno::from_params)
 }
 

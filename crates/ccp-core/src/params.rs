@@ -40,6 +40,8 @@ pub struct Params {
     span: Range<usize>,
     /// Without `kind`.
     keys: Vec<Key>,
+    /// Files that keys name, with their texts.
+    files: Vec<(String, SourceText)>,
 }
 
 #[derive(Clone, Debug)]
@@ -143,6 +145,7 @@ impl Params {
             path,
             span,
             keys,
+            files: Vec::new(),
         })
     }
 
@@ -156,6 +159,7 @@ impl Params {
             path: Vec::new(),
             span: 0..0,
             keys: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -205,6 +209,27 @@ impl Params {
     #[must_use]
     pub fn kind(&self) -> &str {
         self.kind.get_ref()
+    }
+
+    /// Adds the text of the file that the value of `key` names. Files are opened by who reads the
+    /// configuration, for kinds that take them: the algorithms themselves do no IO.
+    pub fn attach(&mut self, key: &str, text: SourceText) {
+        self.files.retain(|(named_by, _)| named_by != key);
+        self.files.push((key.to_owned(), text));
+    }
+
+    /// The text of the file that the value of `key` names; `None` if it was not read.
+    #[must_use]
+    pub fn file(&self, key: &str) -> Option<&SourceText> {
+        let file = self.files.iter().find(|(named_by, _)| named_by == key);
+        file.map(|(_, text)| text)
+    }
+
+    /// The value of `key` if it is there and a text.
+    #[must_use]
+    pub fn text(&self, key: &str) -> Option<String> {
+        let (entries, _) = table(&self.source, &self.path, &self.name).ok()?;
+        entries.get(key)?.get_ref().as_str().map(str::to_owned)
     }
 
     /// The parameters as a `T`. A key that `T` does not have is refused, whether `T` says
@@ -257,6 +282,20 @@ impl Params {
             self.path(key),
             value.unwrap_or(&self.span).clone(),
             value,
+            reason.to_string(),
+        )
+    }
+
+    /// As [`refuse`](Self::refuse), for a value that is long, or a text of which `reason` shows what is
+    /// wrong: without the value.
+    #[must_use]
+    pub fn refuse_without_value(&self, key: &str, reason: impl fmt::Display) -> ParamError {
+        let value = self.keys.iter().find(|k| k.name.get_ref() == key);
+        error(
+            &self.source,
+            self.path(key),
+            value.map_or(&self.span, |key| &key.value).clone(),
+            None,
             reason.to_string(),
         )
     }

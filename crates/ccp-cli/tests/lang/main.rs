@@ -8,6 +8,7 @@ mod check;
 mod compile;
 mod fmt;
 mod run;
+mod tutorial;
 
 use std::fs;
 use std::io::Write as _;

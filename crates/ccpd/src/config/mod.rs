@@ -5,6 +5,7 @@
 mod datapath;
 mod policy;
 mod problem;
+mod programs;
 mod valid;
 
 use std::path::{Path, PathBuf};
@@ -67,10 +68,27 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        Self::parse(&text, &path.display().to_string())
+        let beside = path.parent().unwrap_or(Path::new(""));
+        Self::parse_beside(&text, &path.display().to_string(), beside)
     }
 
-    /// Reads `text`; `file` names it in messages. What the text leaves out has its default.
+    /// Reads `text`, which lies in the directory `beside` or as if it did: the files that algorithms
+    /// take are read too, relative paths from there. `file` names the text in messages.
+    ///
+    /// # Errors
+    /// If something in it is wrong, or a file can't be read: with all that is.
+    pub fn parse_beside(text: &str, file: &str, beside: &Path) -> Result<Self, ConfigError> {
+        let mut config = Self::parse(text, file)?;
+        let wrong = programs::attach(&mut config.algorithms, beside);
+        if wrong.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError::Wrong(Problems(wrong)))
+        }
+    }
+
+    /// Reads `text` alone, no file that it names; `file` names it in messages. What the text leaves
+    /// out has its default.
     ///
     /// # Errors
     /// If something in it is wrong: with all that is.

@@ -222,7 +222,48 @@ fn a_file_that_is_not_there_is_named() {
     );
 }
 
+#[test]
+fn programs_are_read_from_files_beside_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    std::fs::create_dir(at("programs")).unwrap();
+    std::fs::write(at("programs/a.ccp"), "(def)").unwrap();
+    std::fs::write(at("bytes.ccp"), b"\xff").unwrap();
+    std::fs::write(at("long.ccp"), " ".repeat((1 << 20) + 1)).unwrap();
+    let text = |file: &str| {
+        format!(
+            "[algorithms.mine]\nkind = 'program'\nfile = '{file}'\n[policy]\ndefault = 'mine'\n"
+        )
+    };
+    for file in [
+        "programs/a.ccp",
+        &at("programs/a.ccp").display().to_string(),
+    ] {
+        std::fs::write(at("ccpd.toml"), text(file)).unwrap();
+        let config = Config::load(&at("ccpd.toml")).unwrap();
+        let program = config.algorithms[0].file("file").unwrap();
+        assert_eq!(program.text(), "(def)");
+        assert_eq!(program.name(), at("programs/a.ccp").display().to_string());
+    }
+    for (file, why) in [
+        ("none.ccp", "No such file or directory (os error 2)"),
+        ("programs", "it is no file"),
+        ("/dev/zero", "it is no file"),
+        ("bytes.ccp", "it is not UTF-8, as program text has to be"),
+        ("long.ccp", "it is longer than 1048576 bytes"),
+    ] {
+        let error = Config::parse_beside(&text(file), "ccpd.toml", dir.path()).unwrap_err();
+        let full = dir.path().join(file).display().to_string();
+        assert_eq!(
+            error.to_string(),
+            format!("ccpd.toml:3:8: algorithms.mine.file = '{file}': can't read {full}: {why}")
+        );
+    }
+}
+
 mod sample {
+    use std::path::Path;
+
     use super::{Config, DatapathConfig, UnixConfig, parse};
 
     const SAMPLE: &str = include_str!("../../../../config/ccpd.toml");
@@ -265,7 +306,9 @@ mod sample {
 
     #[test]
     fn its_examples_parse_and_show_defaults_too() {
-        let config = parse(&uncommented(&["##", "#"])).unwrap();
+        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
+        let text = uncommented(&["##", "#"]);
+        let config = Config::parse_beside(&text, "ccpd.toml", &beside).unwrap();
         let registry = algs::registry();
         for params in &config.algorithms {
             registry.build(params).unwrap();
