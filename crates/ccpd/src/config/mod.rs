@@ -68,7 +68,7 @@ impl Config {
             path: path.to_owned(),
             source,
         })?;
-        let beside = path.parent().unwrap_or(Path::new(""));
+        let beside = path.parent().unwrap_or_else(|| Path::new(""));
         Self::parse_beside(&text, &path.display().to_string(), beside)
     }
 
