@@ -25,9 +25,10 @@ fn parameters(kind: &str) -> &'static [&'static str] {
             "report = \"ack\"\nbeta = 0.5\nc = 4\nhystart = false",
             "report = \"7ms\"\nbeta = 0.9\nc = 0.04\nfast_convergence = false",
         ],
+        // One program: another one is not taken under way.
         "program" => &[
-            "source = \"(def (Report (acked 0) (cwnd 0)) (n 1)) (when true (:= Report.acked (+ Report.acked Ack.bytes_acked)) (:= Cwnd (+ Cwnd n)) (:= Report.cwnd (/ Cwnd n)) (report))\"",
-            "n = 5\nown_recovery = true\nsource = \"(def (Report (x 0)) (n 0)) (when true (:= Rate n) (report))\"",
+            "source = \"(def (Report (acked 0) (cwnd 0)) (n 1) (on true)) (when on (:= Report.acked (+ Report.acked Ack.bytes_acked)) (:= Rate (* n 1000)) (:= Cwnd (+ Cwnd (if (< Cwnd 1_000_000) n 0))) (:= Report.cwnd Cwnd) (report))\"",
+            "n = 5\nsource = \"(def (Report (acked 0) (cwnd 0)) (n 1) (on true)) (when on (:= Report.acked (+ Report.acked Ack.bytes_acked)) (:= Rate (* n 1000)) (:= Cwnd (+ Cwnd (if (< Cwnd 1_000_000) n 0))) (:= Report.cwnd Cwnd) (report))\"",
         ],
         "reno" => &["", "report = \"ack\"", "report = \"7ms\""],
         _ => &[""],
