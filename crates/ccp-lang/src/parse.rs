@@ -15,6 +15,8 @@ mod forms;
 mod tree;
 mod words;
 
+#[cfg(test)]
+pub(crate) use forms::SPELLINGS;
 pub(crate) use forms::{MAX_FRACTION, MAX_PHASE_US};
 pub(crate) use words::gcd;
 

@@ -28,7 +28,7 @@ const fn op(op: BinaryOp) -> Form {
 macro_rules! forms {
     ($($spelling:literal => $form:expr,)*) => {
         /// Every operator and command, as it may be written.
-        const SPELLINGS: &[&str] = &[$($spelling),*];
+        pub(crate) const SPELLINGS: &[&str] = &[$($spelling),*];
 
         fn form(word: &str) -> Option<Form> {
             Some(match word {

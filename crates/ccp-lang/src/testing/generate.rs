@@ -428,3 +428,78 @@ fn pick(rng: &mut Rng, from: &[String]) -> String {
     let at = rng.below(from.len());
     from.get(at).cloned().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Everything that the language has stands in some program, and every program compiles.
+    #[test]
+    fn every_construct_is_covered() {
+        let table = RegisterTable::well_known();
+        let mut seen = BTreeSet::new();
+        let (mut operands, mut elses, mut reported_outside) = (BTreeSet::new(), 0, 0);
+        for seed in 0..500 {
+            let source = program(&mut Rng::new(seed), &table);
+            if let Err(errors) = crate::compile(&source, &table) {
+                panic!("seed {seed}:\n{}", errors.render(&source, "random.ccp"));
+            }
+            elses += source.matches("(else ").count();
+            reported_outside += source.matches(" (Report.").count();
+            for list in source.split('(').skip(1) {
+                let mut words = list.split([' ', ')', '\n']);
+                seen.insert(words.next().unwrap_or_default().to_owned());
+                seen.extend(words.map(str::to_owned));
+            }
+            for op in ["min", "&&", "or"] {
+                let opening = format!("({op} ");
+                let lists = source.split(&opening).skip(1);
+                operands.extend(lists.map(|rest| (op, operands_in(rest))));
+            }
+        }
+        let all = crate::parse::SPELLINGS.iter();
+        let missing: Vec<_> = all.filter(|word| !seen.contains(**word)).collect();
+        assert!(missing.is_empty(), "{missing:?}");
+        for op in ["min", "&&", "or"] {
+            let counts = [2, 3, 4].map(|count| operands.contains(&(op, count)));
+            assert_eq!(counts, [true; 3], "operands of {op}");
+        }
+        for def in table.primitives().iter().chain(table.writables()) {
+            assert!(seen.contains(&*def.name), "{}", def.name);
+        }
+        for word in [
+            "volatile",
+            "rtt",
+            "6rtt",
+            "42ms",
+            "1_000",
+            "+infinity",
+            "+1",
+            "Micros",
+        ] {
+            assert!(seen.contains(word), "{word}");
+        }
+        assert!(elses > 10 && reported_outside > 10);
+    }
+
+    /// How many operands come before the bracket that closes.
+    fn operands_in(rest: &str) -> usize {
+        let (mut depth, mut count, mut inside) = (0, 0, false);
+        for c in rest.chars() {
+            match c {
+                ')' if depth == 0 => break,
+                ')' => depth -= 1,
+                ' ' if depth == 0 => inside = false,
+                _ => {
+                    if depth == 0 && !inside {
+                        (count, inside) = (count + 1, true);
+                    }
+                    depth += i32::from(c == '(');
+                }
+            }
+        }
+        count
+    }
+}
