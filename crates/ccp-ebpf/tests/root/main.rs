@@ -7,5 +7,6 @@ mod root_fallback;
 mod root_limits;
 mod root_measurements;
 mod root_names;
+mod root_nonsense;
 mod root_recovery;
 mod root_steer;

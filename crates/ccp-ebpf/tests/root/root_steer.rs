@@ -536,7 +536,8 @@ fn root_nonsense_in_the_mailbox_stops_nobody() {
         .options()
         .pin_root
         .join(daemon.datapath.name());
-    let mailbox = MapHandle::from_pinned_path(pin.join("v1/mailbox")).unwrap();
+    let maps = format!("v{}", ccp_ebpf::layout::LAYOUT_VERSION);
+    let mailbox = MapHandle::from_pinned_path(pin.join(maps).join("mailbox")).unwrap();
     let mut rng = ccp_program::testing::Rng::new(7);
     let before = flow.info().unwrap().bytes_acked;
     let heard = |d: &Daemon| {
