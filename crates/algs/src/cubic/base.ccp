@@ -56,7 +56,7 @@
     (:= Report.event (+ Report.event 1))
     (:= prior flight)
     (:= step 1000)
-    (if (< prior Report.w_max) (:= step shrink))
+    (if (<= (+ prior segment) Report.w_max) (:= step shrink))
     (:= Report.w_max (/ (* prior step) 1000))
     (:= ssthresh (max (/ (* prior beta) 1000) (* 2 segment)))
     (:= Cwnd (min Cwnd ssthresh))

@@ -94,7 +94,7 @@
         (:= probing false)
         (:= prior (min used 1099511627776))
         (:= left 1000)
-        (if (< prior Report.w_max) (:= left shrink))
+        (if (<= (+ prior Report.mss) Report.w_max) (:= left shrink))
         (:= Report.w_max (/ (* prior left) 1000))
         (:= ssthresh (max (/ (* prior beta) 1000) (* 2 Report.mss))))
     # The datapath has halved the window, or reduced it to a segment.

@@ -104,10 +104,14 @@ impl Shape {
 
     /// Where the curve is to be flat after a reduction of a window of which `used` was in use, and
     /// which was to be flat at `before`. Source: RFC 9438, section 4.7.
+    ///
+    /// A window is below its former maximum if a whole segment is missing, as for Linux, which counts
+    /// in segments. Otherwise every loss before the flat part, which the curve reaches at last by
+    /// fractions of one, would have the flow give up more.
     #[must_use]
-    pub fn w_max(self, used: Bytes, before: Bytes) -> Bytes {
+    pub fn w_max(self, used: Bytes, before: Bytes, mss: u32) -> Bytes {
         let used = used.min(MOST_WINDOW);
-        if used < before {
+        if used.0 + segment(mss) <= before.0 {
             Bytes(used.0 * self.shrink() / 1_000)
         } else {
             used
@@ -329,7 +333,9 @@ impl Cubic {
     pub fn on_loss(&mut self, reduction: &Reduction) -> Bytes {
         self.saved = Some((*reduction, self.curve, self.prior));
         self.prior = reduction.used.min(MOST_WINDOW);
-        self.curve.w_max = self.shape.w_max(reduction.used, self.curve.w_max);
+        self.curve.w_max = self
+            .shape
+            .w_max(reduction.used, self.curve.w_max, reduction.mss);
         self.curve.elapsed = None;
         self.curve.probing = false;
         self.shape.ssthresh(reduction.used, reduction.mss)

@@ -324,7 +324,16 @@ fn who_loses_below_its_former_maximum_gives_up_more() {
         fast_convergence: false,
         ..Shape::default()
     };
-    assert_eq!(generous.w_max(Bytes(70_000), Bytes(100_000)), Bytes(70_000));
+    assert_eq!(
+        generous.w_max(Bytes(70_000), Bytes(100_000), 1_000),
+        Bytes(70_000)
+    );
+    // A part of a segment does not count: near its flat part the curve takes long to gain one.
+    let strict = Shape::default();
+    for (used, left) in [(99_001, 99_001), (99_000, 99_000 * 17 / 20)] {
+        let w_max = strict.w_max(Bytes(used), Bytes(100_000), 1_000);
+        assert_eq!(w_max, Bytes(left));
+    }
 }
 
 #[test]
