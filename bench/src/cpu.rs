@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use ccp_lab::{Bulk, CpuMeter, Namespace, Need, RunningFlow, Until, VethLink, VethSpec, require};
 use ccp_plot::{Bar, BarChart};
 
-use crate::contenders::{CONFIG, Contender, with_reports_per_ack};
+use crate::contenders::{CONFIG, Contender, pairs};
 use crate::daemon::{Daemon, Program};
 use crate::interrupt;
 use crate::outcome::{Outcome, Table};
@@ -20,7 +20,7 @@ pub(crate) const SECTION: &str = "cpu";
 const RATE_BPS: u64 = 4_000_000_000;
 const FLOWS: [usize; 3] = [1, 8, 64];
 /// In the order of the table.
-const ROWS: [&str; 5] = ["reno", "reno_ack", "kernel_reno", "cubic", "kernel_cubic"];
+const ROWS: [&str; 4] = ["reno", "kernel_reno", "cubic", "kernel_cubic"];
 
 struct Run {
     flows: usize,
@@ -32,7 +32,7 @@ struct Run {
 pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     require(&[Need::Namespaces, Need::Tc])?;
     let daemon = Daemon::start(plan, Program::Ccpd, CONFIG)?;
-    let mut contenders = with_reports_per_ack(&daemon)?;
+    let mut contenders = pairs(&daemon)?;
     let (client, server) = (Namespace::new("client")?, Namespace::new("server")?);
     let link = VethLink::new(&client, &server, VethSpec::limited(RATE_BPS))?;
     let mut runs = Vec::new();

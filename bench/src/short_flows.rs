@@ -46,14 +46,14 @@ const SIZES: [Size; 4] = [
         name: "1 MB",
         bytes: 1_000_000,
         flows: 80,
-        at_once: 4,
+        at_once: 2,
     },
     Size {
         key: "10mb",
         name: "10 MB",
         bytes: 10_000_000,
-        flows: 16,
-        at_once: 2,
+        flows: 12,
+        at_once: 1,
     },
 ];
 

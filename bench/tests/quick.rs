@@ -121,6 +121,8 @@ fn root_beside_the_kernels_own() {
             let ratio = format!("{flows}_flows.{key}.speed_ratio");
             has(&outcomes, "throughput", &[&speed, &ratio]);
         }
+    }
+    for key in ["reno", "kernel_reno", "cubic", "kernel_cubic"] {
         for flows in [1, 8, 64] {
             let cost = format!("{flows}_flows.{key}.cpu_ms_per_gb");
             has(&outcomes, "cpu", &[&cost]);
