@@ -70,6 +70,25 @@ algorithm = "cubic"
 /// their means.
 const SLICE: Duration = Duration::from_millis(50);
 
+/// What stands together in the picture: series, and whose.
+const GROUPS: [(&str, &[(&str, &str)]); 4] = [
+    ("nothing", &[("hand-written", "empty"), ("ours", "idle")]),
+    ("constant", &[("ours", "constant")]),
+    (
+        "reno",
+        &[
+            ("hand-written", "hand_reno"),
+            ("ours, hardly a report", "reno_seldom"),
+            ("ours", "reno"),
+            ("ours, a report per ACK", "reno_ack"),
+        ],
+    ),
+    (
+        "cubic",
+        &[("hand-written", "hand_cubic"), ("ours", "cubic")],
+    ),
+];
+
 /// One algorithm that is measured.
 struct Measured {
     key: &'static str,
@@ -223,7 +242,6 @@ fn outcome(all: &[Measured]) -> Outcome {
         found.map_or(f64::NAN, |one| one.per_ack(|c| c.control.ns).median())
     };
     let floor = median("empty");
-    let mut bars = Vec::new();
     let mut tail_called = 0;
     for one in all {
         let control = one.per_ack(|counts| counts.control.ns);
@@ -251,19 +269,21 @@ fn outcome(all: &[Measured]) -> Outcome {
             number(others),
             number(acks as f64),
         ]);
-        bars.push(Bar::with_spread(
-            one.name.replace('`', ""),
-            control.median(),
-            control.quantile(0.25),
-            control.quantile(0.75),
-        ));
     }
     outcome.value("generated.runs_counted", tail_called as f64);
     outcome.tables.push(table);
     let mut chart = BarChart::new("BPF time per acknowledgement", "ns")
         .subtitle("as the kernel counts it; median and quartiles of slices of 50 ms")
         .width(900.0);
-    chart = chart.group("", bars);
+    for (group, bars) in GROUPS {
+        let bar = |&(series, key): &(&str, &str)| {
+            let one = all.iter().find(|one| one.key == key)?;
+            let ns = one.per_ack(|counts| counts.control.ns);
+            let (low, high) = (ns.quantile(0.25), ns.quantile(0.75));
+            Some(Bar::with_spread(series, ns.median(), low, high))
+        };
+        chart = chart.group(group, bars.iter().filter_map(bar).collect::<Vec<_>>());
+    }
     outcome.bars("bench-ack-cost", "BPF time per acknowledgement", chart);
     outcome
 }
