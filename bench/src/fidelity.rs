@@ -43,10 +43,10 @@ const LINKS: [Link; 4] = [
     },
     Link {
         key: "shallow",
-        name: "100 Mbit/s, 10 ms, a queue of 0.3 BDP",
+        name: "100 Mbit/s, 20 ms, a queue of 0.3 BDP",
         rate_bps: 100_000_000,
-        delay: Duration::from_millis(5),
-        queue_bytes: 37_500,
+        delay: Duration::from_millis(10),
+        queue_bytes: 75_000,
         loss: 0.0,
     },
     Link {
