@@ -188,6 +188,9 @@ impl Errors {
         } else {
             self.warnings
         };
+        if list.is_empty() {
+            return Diagnostics::default();
+        }
         list.sort_by_key(|(span, _)| (span.start, span.end));
         list.truncate(MAX_ERRORS);
         if let Some((span, last)) = list.last() {

@@ -9,6 +9,7 @@ use pest::Parser as _;
 use crate::ast::{Clause, Decl, Expr, Kind, Literal, Name, Program};
 use crate::error::{Errors, Problem, short};
 use crate::near;
+use crate::scan;
 use crate::span::Span;
 
 mod forms;
@@ -36,7 +37,8 @@ pub(crate) fn program<'s>(source: &'s str, errors: &mut Errors) -> Program<'s> {
         errors,
         program: Program::default(),
     };
-    match Grammar::parse(Rule::source, source) {
+    let text = scan::without_comments(source);
+    match Grammar::parse(Rule::source, &text) {
         Ok(pairs) => reader.source(source, &Tree::new(source, pairs)),
         // The grammar takes every text with balanced brackets.
         Err(error) => {

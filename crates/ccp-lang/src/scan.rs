@@ -18,28 +18,36 @@ pub(crate) fn check(source: &str, errors: &mut Errors) -> bool {
     }
     let mut open: Vec<Open> = Vec::new();
     let mut good = true;
-    let mut comment = false;
-    let mut line_start = 0;
-    let mut first_on_line = true;
     // The bracket that was probably meant to be closed, by the indentation of what follows it.
     let mut suspect = None;
-    for (at, byte) in source.bytes().enumerate() {
+    let mut line = 0;
+    // How far what is first on this line is indented; looked for at its first bracket.
+    let mut indented = None;
+    let mut at = 0;
+    while let Some((step, byte)) = special(source, at) {
+        at += step;
         match byte {
             b'\n' => {
-                comment = false;
-                line_start = at + 1;
-                first_on_line = true;
+                line = at + 1;
+                indented = None;
+            }
+            b'#' => {
+                let rest = source.get(at..).unwrap_or_default();
+                // The line end is looked at next.
+                at += rest.find('\n').unwrap_or(rest.len());
                 continue;
             }
-            b' ' | b'\t' | b'\r' => continue,
-            _ if comment => continue,
-            b'#' => comment = true,
             b'(' if open.len() == MAX_DEPTH => {
                 errors.push(Span::new(at, at + 1), Problem::TooDeep);
                 return false;
             }
             b'(' => {
-                let indent = first_on_line.then_some(at - line_start);
+                let first = *indented.get_or_insert_with(|| {
+                    let text = source.as_bytes().get(line..).unwrap_or_default();
+                    let blank = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\r');
+                    text.iter().take_while(blank).count()
+                });
+                let indent = (line + first == at).then_some(first);
                 if let (Some(indent), Some(last)) = (indent, open.last())
                     && last.indent.is_some_and(|i| i >= indent)
                 {
@@ -47,13 +55,13 @@ pub(crate) fn check(source: &str, errors: &mut Errors) -> bool {
                 }
                 open.push(Open { at, indent });
             }
-            b')' if open.pop().is_none() => {
+            _ if open.pop().is_none() => {
                 errors.push(Span::new(at, at + 1), Problem::UnexpectedClose);
                 good = false;
             }
             _ => {}
         }
-        first_on_line = false;
+        at += 1;
     }
     // Without a suspect it is the outermost: it swallowed what comes after.
     if let Some(outermost) = open.first() {
@@ -63,6 +71,34 @@ pub(crate) fn check(source: &str, errors: &mut Errors) -> bool {
         good = false;
     }
     good
+}
+
+/// The next bracket, comment or line end from `at` on, and how far it is.
+fn special(source: &str, at: usize) -> Option<(usize, u8)> {
+    let rest = source.as_bytes().get(at..)?;
+    let found = |byte: &u8| matches!(byte, b'(' | b')' | b'#' | b'\n');
+    let step = rest.iter().position(found)?;
+    Some((step, *rest.get(step)?))
+}
+
+/// `source` with spaces in place of comments, tabs and line ends. Everything else stays where it
+/// is.
+pub(crate) fn without_comments(source: &str) -> String {
+    let mut bytes = source.as_bytes().to_vec();
+    if bytes.contains(&b'#') {
+        for line in bytes.split_mut(|b| *b == b'\n') {
+            let comment = line.iter().position(|b| *b == b'#');
+            let comment = comment.and_then(|at| line.get_mut(at..));
+            comment.unwrap_or_default().fill(b' ');
+        }
+    }
+    for byte in &mut bytes {
+        if matches!(byte, b'\t'..=b'\r') {
+            *byte = b' ';
+        }
+    }
+    // Comments end at line ends, so that no character was cut.
+    String::from_utf8(bytes).unwrap_or_default()
 }
 
 /// A bracket that was not closed so far.

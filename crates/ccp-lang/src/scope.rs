@@ -151,7 +151,7 @@ impl<'s, 't> Scope<'s, 't> {
         list.push(variable);
         used.push(false);
         let prefix = if decl.report { "Report." } else { "" };
-        self.places.push((format!("{prefix}{text}"), span));
+        self.places.push(([prefix, text].concat(), span));
     }
 
     /// What a name that the program may not declare stands for already.

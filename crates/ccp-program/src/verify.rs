@@ -196,7 +196,18 @@ impl Checker<'_> {
     /// Walks a block once. Skips go forward, so the state that a skip leaves behind is kept for
     /// its target and met with what arrives there by falling through.
     fn block(&mut self, insts: &[Inst], first: usize, condition: bool) -> Result<(), VerifyError> {
-        let mut arriving: Vec<Option<Vec<bool>>> = vec![None; insts.len() + 1];
+        let skips = |inst: &Inst| {
+            matches!(
+                inst,
+                Inst::Skip { .. } | Inst::SkipIf { .. } | Inst::SkipUnless { .. }
+            )
+        };
+        // Most blocks have no skip.
+        let targets = match insts.iter().any(skips) {
+            true => insts.len() + 1,
+            false => 0,
+        };
+        let mut arriving: Vec<Option<Vec<bool>>> = vec![None; targets];
         let mut reachable = true;
         for (at, inst) in insts.iter().enumerate() {
             self.meet(arriving.get_mut(at).and_then(Option::take), &mut reachable);

@@ -12,7 +12,8 @@ use super::{LimitError, MAX_CONSTANT, control, immediate, local, register, repor
 mod operations;
 mod uses;
 
-use uses::{is_skip, read_before_written, reads, writes};
+pub(super) use uses::is_skip;
+use uses::{read_before_written, reads, writes};
 
 const EVENT_FLAG: Place = fixed_implicit(implicit::EVENT_FLAG);
 const SHOULD_CONTINUE: Place = fixed_implicit(implicit::SHOULD_CONTINUE);

@@ -5,6 +5,8 @@
 
 use ccp_program::Inst;
 
+use super::clause::is_skip;
+
 /// How many skips may decide over one instruction.
 const MAX_PATH: usize = 64;
 
@@ -23,6 +25,9 @@ pub(super) type Path = Vec<Step>;
 /// # Errors
 /// The instruction that is reached by ways which are no single path.
 pub(super) fn paths(insts: &[Inst]) -> Result<Vec<Option<Path>>, usize> {
+    if !insts.iter().any(is_skip) {
+        return Ok(vec![Some(Path::new()); insts.len()]);
+    }
     let mut arriving: Vec<Vec<Path>> = vec![Vec::new(); insts.len() + 1];
     let mut here: Option<Path> = Some(Path::new());
     let mut out = Vec::with_capacity(insts.len());

@@ -21,7 +21,8 @@ struct Node {
 }
 
 impl<'s> Tree<'s> {
-    pub(super) fn new(source: &'s str, pairs: Pairs<'s, Rule>) -> Self {
+    /// `pairs` come from a text that is `source` but for comments and spaces.
+    pub(super) fn new(source: &'s str, pairs: Pairs<'_, Rule>) -> Self {
         let mut nodes: Vec<Node> = Vec::with_capacity(source.len() / 8);
         let mut open: Vec<usize> = Vec::new();
         for token in pairs.tokens() {

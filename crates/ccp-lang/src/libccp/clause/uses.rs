@@ -18,7 +18,7 @@ pub(super) fn read_before_written(insts: &[Inst], reg: Reg) -> bool {
     false
 }
 
-pub(super) fn is_skip(inst: &Inst) -> bool {
+pub(in super::super) fn is_skip(inst: &Inst) -> bool {
     matches!(
         inst,
         Inst::Skip { .. } | Inst::SkipIf { .. } | Inst::SkipUnless { .. }
