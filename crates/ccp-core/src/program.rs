@@ -126,7 +126,8 @@ impl CompiledProgram {
         fields::controls(self)
     }
 
-    /// The report variable `name` (without `Report.`).
+    /// The report variable `name` (without `Report.`), for names that are not known when the
+    /// algorithm is written; otherwise see [`CompiledProgram::reports`].
     ///
     /// # Errors
     /// If there is none of this name and type.
@@ -138,7 +139,8 @@ impl CompiledProgram {
         })
     }
 
-    /// The control variable `name`.
+    /// The control variable `name`, for names that are not known when the algorithm is written;
+    /// otherwise see [`CompiledProgram::controls`].
     ///
     /// # Errors
     /// If there is none of this name and type.

@@ -3,10 +3,12 @@
 //!
 //! ```
 //! # use ccp_core::{BuildError, CompiledProgram, CongAlg, Flow, NewFlow, Report, Resume, Updates};
-//! # use ccp_core::{Bytes, ReportField, Timestamp};
+//! # use ccp_core::{Bytes, Reports, Timestamp};
 //! use ccp_core::testkit::{Ack, TestFlow};
+//! # #[derive(Report)]
+//! # struct Seen { lost: u64 }
 //! # #[derive(Clone)]
-//! # struct Halver { program: CompiledProgram, lost: ReportField<u64>, cwnd: Bytes }
+//! # struct Halver { program: CompiledProgram, seen: Reports<Seen>, cwnd: Bytes }
 //! # impl Halver {
 //! #     fn new() -> Result<Self, BuildError> {
 //! #         let program = CompiledProgram::compile("halver", "
@@ -15,7 +17,7 @@
 //! #                 (:= Report.lost (+ Report.lost Ack.lost_pkts_sample))
 //! #                 (report))
 //! #         ")?;
-//! #         Ok(Self { lost: program.report("lost")?, program, cwnd: Bytes(0) })
+//! #         Ok(Self { seen: program.reports()?, program, cwnd: Bytes(0) })
 //! #     }
 //! # }
 //! # impl CongAlg for Halver {
@@ -28,7 +30,7 @@
 //! #         Updates::run(&self.program)
 //! #     }
 //! #     fn on_report(&mut self, _now: Timestamp, report: &Report<'_>) -> Updates {
-//! #         if report.get(self.lost) > 0 { self.cwnd.0 /= 2; }
+//! #         if report.read(self.seen).lost > 0 { self.cwnd.0 /= 2; }
 //! #         Updates::none().cwnd(self.cwnd)
 //! #     }
 //! # }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use ccp_core::{
-    Algorithm, Bytes, Command, CompiledProgram, CongAlg, ControlField, Flow, FlowIds, FlowInfo,
-    FlowRunner, NewFlow, Output, Plan, Policy, RawReport, Report, ReportField, Resume,
+    Algorithm, Bytes, Command, CompiledProgram, CongAlg, ControlField, Controls, Flow, FlowIds,
+    FlowInfo, FlowRunner, NewFlow, Output, Plan, Policy, RawReport, Report, Reports, Resume,
     RunnerOutput, Session, SessionOptions, SockId, Timestamp, Updates,
 };
 use ccp_program::{Limits, RegisterTable};
@@ -38,12 +38,24 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+#[derive(Report)]
+struct Seen {
+    rtt: u64,
+    acked: u64,
+    none: Option<bool>,
+}
+
+#[derive(Clone, Copy, Controls)]
+struct Knobs {
+    gain: ControlField<u64>,
+    pace: ControlField<u64>,
+}
+
 #[derive(Clone)]
 struct Follow {
     program: CompiledProgram,
-    acked: ReportField<u64>,
-    gain: ControlField<u64>,
-    pace: ControlField<u64>,
+    seen: Reports<Seen>,
+    knobs: Knobs,
 }
 
 impl CongAlg for Follow {
@@ -60,15 +72,16 @@ impl Flow for Follow {
         Updates::run(&self.program)
     }
     fn on_report(&mut self, now: Timestamp, report: &Report<'_>) -> Updates {
-        let acked = report.get(self.acked);
+        let Seen { acked, rtt, none } = report.read(self.seen);
+        assert_eq!((rtt, none), (1, None));
         Updates::none()
             .cwnd(Bytes(acked.max(1)))
-            .set(self.gain, acked)
-            .set(self.pace, acked / 2)
+            .set(self.knobs.gain, acked)
+            .set(self.knobs.pace, acked / 2)
             .wake_at(Timestamp(now.0 + 10_000))
     }
     fn on_timer(&mut self, _now: Timestamp) -> Updates {
-        Updates::none().set(self.gain, 3)
+        Updates::none().set(self.knobs.gain, 3)
     }
 }
 
@@ -77,9 +90,8 @@ fn algorithm() -> Algorithm {
                   (when true (:= Report.acked (+ gain pace)) (:= Report.rtt 1) (report))";
     let program = CompiledProgram::compile("follow", source).unwrap();
     let follow = Follow {
-        acked: program.report("acked").unwrap(),
-        gain: program.control("gain").unwrap(),
-        pace: program.control("pace").unwrap(),
+        seen: program.reports().unwrap(),
+        knobs: program.controls().unwrap(),
         program,
     };
     Algorithm::new("follow", "follow", Arc::new(follow))
