@@ -6,9 +6,9 @@
 
 use ccp_lang::testing::{self, Reference};
 use ccp_lang::{RegisterTable, compile};
-use ccp_program::Type;
 use ccp_program::interp::Registers;
 use ccp_program::testing::{Rng, value};
+use ccp_program::{BinaryOp, Inst, Program, Type};
 
 /// What happened over all programs, to see that nothing is rare.
 #[derive(Debug, Default)]
@@ -20,13 +20,18 @@ struct Seen {
 
 /// The same flow twice; says in what they differ.
 fn compare(source: &str, seed: u64, seen: &mut Seen) -> Result<(), String> {
+    let compiled = compile(source, &RegisterTable::well_known());
+    let compiled =
+        compiled.map_err(|e| format!("does not compile:\n{}", e.render(source, "random.ccp")))?;
+    same(source, &compiled.program, seed, seen)
+}
+
+/// The same with what `source` was compiled to.
+fn same(source: &str, program: &Program, seed: u64, seen: &mut Seen) -> Result<(), String> {
     let table = RegisterTable::well_known();
-    let program = compile(source, &table)
-        .map_err(|e| format!("does not compile:\n{}", e.render(source, "random.ccp")))?
-        .program;
     let mut rng = Rng::new(seed);
     let mut now = value(&mut rng);
-    let mut registers = Registers::new(&program, now);
+    let mut registers = Registers::new(program, now);
     let mut reference = Reference::new(source, &table, now).map_err(|e| e.to_string())?;
     for step in 0..20 {
         now = now.wrapping_add(rng.bits() % 10_000);
@@ -69,7 +74,7 @@ fn compare(source: &str, seed: u64, seen: &mut Seen) -> Result<(), String> {
             .iter()
             .map(|def| measured[&*def.name])
             .collect();
-        let got = registers.invoke(&program, &values, now).map(|o| o.report);
+        let got = registers.invoke(program, &values, now).map(|o| o.report);
         let expected = reference.invoke(&|name| measured[name], now);
         seen.runs += 1;
         seen.faults += usize::from(expected.is_err());
@@ -90,7 +95,7 @@ fn compare(source: &str, seed: u64, seen: &mut Seen) -> Result<(), String> {
         // Now and then the report is not taken.
         if expected == Ok(true) && rng.percent(80) {
             seen.reports += 1;
-            registers.reported(&program);
+            registers.reported(program);
             reference.reported();
         }
     }
@@ -130,4 +135,59 @@ fn compiled_programs_do_what_their_text_means() {
         assert!((5..60).contains(&share(seen.faults)), "{seen:?}");
         assert!(share(seen.reports) > 20, "{seen:?}");
     }
+}
+
+/// A compiler that took one operation for another, or lost an instruction, would be noticed.
+#[test]
+fn mistakes_are_noticed() {
+    let table = RegisterTable::well_known();
+    let programs: Vec<(u64, String, Program)> = (1..300)
+        .map(|seed| {
+            let source = testing::program(&mut Rng::new(seed), &table);
+            let program = compile(&source, &table).expect("it compiles").program;
+            (seed, source, program)
+        })
+        .collect();
+    let noticed = |mistake: &dyn Fn(&mut Inst)| {
+        programs.iter().any(|(seed, source, program)| {
+            let mut program = program.clone();
+            for clause in &mut program.clauses {
+                let insts = clause.condition.iter_mut().chain(&mut clause.body);
+                insts.for_each(mistake);
+            }
+            same(source, &program, *seed, &mut Seen::default()).is_err()
+        })
+    };
+    for right in BinaryOp::ALL {
+        for wrong in BinaryOp::ALL.into_iter().filter(|wrong| *wrong != right) {
+            let mistake = |inst: &mut Inst| match inst {
+                Inst::Binary { op, .. } if *op == right => *op = wrong,
+                _ => {}
+            };
+            // Of 0 and 1 they are the same.
+            let same = matches!(
+                (right, wrong),
+                (BinaryOp::And, BinaryOp::Mul | BinaryOp::Min)
+                    | (BinaryOp::Or, BinaryOp::Max | BinaryOp::WrappedMax)
+            );
+            assert!(same || noticed(&mistake), "{wrong:?} for {right:?}");
+        }
+    }
+    let nothing = Inst::Skip { count: 0 };
+    assert!(noticed(&|inst| match inst {
+        Inst::Report | Inst::Ewma { .. } => *inst = nothing,
+        _ => {}
+    }));
+    assert!(noticed(&|inst| match inst {
+        Inst::Fallthrough => *inst = nothing,
+        _ => {}
+    }));
+    assert!(noticed(&|inst| match inst {
+        Inst::SkipIf { .. } => *inst = nothing,
+        _ => {}
+    }));
+    assert!(noticed(&|inst| match inst {
+        Inst::SkipUnless { .. } => *inst = nothing,
+        _ => {}
+    }));
 }
