@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use ccp_program::Fault;
 use ccp_types::{Bytes, Micros, Origin, Rate, SockId, Timestamp};
 use ccp_wire::{MeasureBuf, ReportFrame, ReportTrailer, Totals};
 
@@ -99,6 +100,7 @@ struct Rest {
     announced_at: Timestamp,
     announce_again: Micros,
     faulted_at: Option<Timestamp>,
+    last_fault: Option<Fault>,
     /// Whether the flow ever ran: then its window is not the initial one.
     has_history: bool,
     native: Option<Box<dyn NativeLaw>>,
@@ -156,6 +158,7 @@ impl Connection {
                 announced_at: now,
                 announce_again: shared.config.announce_every,
                 faulted_at: None,
+                last_fault: None,
                 has_history: false,
                 native: Some(law),
                 writables: vec![0; shared.config.registers.writables().len()].into(),
@@ -222,6 +225,12 @@ impl Connection {
     #[must_use]
     pub const fn round_trip_times(&self) -> (Micros, Micros) {
         (self.srtt, self.min_rtt)
+    }
+
+    /// Why an invocation was last undone, if one was.
+    #[must_use]
+    pub fn last_fault(&self) -> Option<Fault> {
+        self.rest.last_fault
     }
 
     /// What was counted.

@@ -38,6 +38,13 @@ impl Primitive {
     /// `Flow.rtt_sample_us`: the latest round-trip time, µs; `u64::MAX` before the first.
     pub const RTT_SAMPLE_US: Self = Self(13);
 
+    /// The measurement at `index` of the announced table. Measurements that do not exist are 0, and
+    /// setting them does nothing.
+    #[must_use]
+    pub const fn at(index: u16) -> Self {
+        Self(index)
+    }
+
     /// Its place in the announced table.
     #[must_use]
     pub const fn index(self) -> u16 {
@@ -54,6 +61,12 @@ impl Writable {
     pub const CWND: Self = Self(0);
     /// The rate, in bytes per second; 0 if none is set.
     pub const RATE: Self = Self(1);
+
+    /// The register at `index` of the announced table. Registers that do not exist are 0.
+    #[must_use]
+    pub const fn at(index: u16) -> Self {
+        Self(index)
+    }
 
     /// Its place in the announced table.
     #[must_use]

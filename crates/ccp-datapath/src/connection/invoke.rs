@@ -1,5 +1,6 @@
 //! What happens at each acknowledgement.
 
+use ccp_program::Fault;
 use ccp_types::{Bytes, Micros, Rate, Timestamp};
 
 use super::{
@@ -276,9 +277,9 @@ impl Connection {
                     self.report(now, sink);
                 }
             }
-            Err(_) => {
+            Err(fault) => {
                 self.fault_run = self.fault_run.saturating_add(1);
-                self.faulted(now);
+                self.faulted(now, fault);
             }
         }
         self.decide()
@@ -299,8 +300,9 @@ impl Connection {
     }
 
     #[cold]
-    fn faulted(&mut self, now: Timestamp) {
+    fn faulted(&mut self, now: Timestamp, fault: Fault) {
         self.rest.counts.faults += 1;
+        self.rest.last_fault = Some(fault);
         let most = self.shared.config.max_fault_run;
         if most != 0 && self.fault_run >= most {
             count(&self.shared.stats.fault_fallbacks);
