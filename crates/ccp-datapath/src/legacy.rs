@@ -55,14 +55,10 @@ pub(crate) fn to_program(
     limits: &Limits,
 ) -> Result<Program, BytecodeError> {
     let mut maker = Maker::new(table);
-    let mut declared = 0;
-    for inst in bytecode
-        .instructions
-        .iter()
-        .take_while(|i| i.op == Opcode::Def)
-    {
-        maker.declare(declared, inst)?;
-        declared += 1;
+    let declarations = bytecode.instructions.iter();
+    let declarations = declarations.take_while(|i| i.op == Opcode::Def);
+    for (place, inst) in declarations.enumerate() {
+        maker.declare(place, inst)?;
     }
     for expression in &bytecode.expressions {
         let part = |start: u32, len: u32| {

@@ -305,7 +305,7 @@ fn a_restarted_daemon_meets_no_flow_that_runs_what_it_was_not_given() {
 }
 
 /// 7. A daemon that was alive but hung was never noticed. With heartbeats: `daemon.rs`. Here one that
-/// has none, and does not answer reports.
+///    has none, and does not answer reports.
 #[test]
 fn a_hung_agent_without_heartbeats_is_noticed_by_its_silence() {
     let mut hand = Hand::new(Config::default(), None);
