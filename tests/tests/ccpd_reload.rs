@@ -123,6 +123,52 @@ async fn new_parameters_reach_the_flows_they_are_for_and_no_others() {
     daemon.stop().await;
 }
 
+/// A file in the datapath language runs on the C library's datapaths; its parameters change under way,
+/// and another program in the file is started anew on the flows that there are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_in_a_file_changes_with_its_parameters_and_with_the_file() {
+    let daemon = Daemon::start(10).await;
+    let mut fake = daemon.fake();
+    let file = daemon.dir.path().join("mine.ccp");
+    let program = |set: &str| {
+        format!("(def (Report (x 0)) (n 1) (on true)) (when on {set} (:= Report.x n) (report))")
+    };
+    let rules = |more: &str| {
+        format!(
+            "[algorithms.mine]\nkind = 'program'\nfile = 'mine.ccp'\n{more}[policy]\ndefault = 'mine'\n"
+        )
+    };
+    std::fs::write(&file, program("(:= Cwnd n)")).unwrap();
+    assert_eq!(daemon.reload(&rules("")).await.unwrap(), ["mine"]);
+    fake.open_to(1, 40_001, 443);
+    let (uid, _) = fake.started(1);
+    assert_eq!(daemon.flow(1).await.1, "mine");
+
+    assert_eq!(daemon.reload(&rules("n = 7\n")).await.unwrap(), ["mine"]);
+    match fake.told() {
+        Told::Update(update) => {
+            assert_eq!(update.sock_id.0, 1);
+            let values: Vec<u64> = update.fields.iter().map(|f| f.value).collect();
+            assert_eq!(values, [7]);
+        }
+        other => panic!("{other:?}"),
+    }
+    // The same configuration; the file says something else.
+    std::fs::write(&file, program("(:= Rate n)")).unwrap();
+    assert_eq!(daemon.reload(&rules("n = 7\n")).await.unwrap(), ["mine"]);
+    let (other, _) = fake.started(1);
+    assert_ne!(other, uid);
+
+    // What does not compile changes nothing.
+    std::fs::write(&file, program("(:= Rat n)")).unwrap();
+    let error = daemon.reload(&rules("n = 8\n")).await.unwrap_err();
+    let place = format!("{}:1:", file.display());
+    assert!(error.to_string().contains(&place), "{error}");
+    assert!(daemon.flow(1).await.1 == "mine");
+    drop(fake);
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn new_rules_reach_the_flows_that_there_are() {
     let daemon = Daemon::start(10).await;

@@ -326,7 +326,12 @@ fn keys_are_those_of_the_code() {
     for datapath in datapaths {
         for (key, value) in datapath.as_table().unwrap() {
             // The sample shows these by examples, since they are absent or depend on others by default.
-            let shown = ["kind", "names", "max_flows_per_namespace", "max_flows_per_user"];
+            let shown = [
+                "kind",
+                "names",
+                "max_flows_per_namespace",
+                "max_flows_per_user",
+            ];
             if !shown.contains(&key.as_str()) {
                 default(key, value, "datapath");
             }

@@ -145,7 +145,11 @@ fn announced(generation: u32, origin: Origin, cwnd: u64, mss: u32) -> Announced 
     let end = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let mut info = FlowInfo::new(SockId(1), end(1), end(2), mss, Bytes(cwnd));
     info.origin = origin;
-    Announced { info, generation, faults: 0 }
+    Announced {
+        info,
+        generation,
+        faults: 0,
+    }
 }
 
 /// Everything that is said of the flow while `ops` happen to it.

@@ -188,14 +188,26 @@ impl Params {
             told.push(format!("{key}={value}"));
         }
         let name = format!("{}({})", self.name, told.join(","));
-        Self::parse_toml(&name, &lines.join("\n"))
+        let mut params = Self::parse_toml(&name, &lines.join("\n"))?;
+        let named_as_before = |key: &str| !overrides.iter().any(|(k, _)| k == key);
+        let files = self.files.iter().filter(|(key, _)| named_as_before(key));
+        params.files = files.cloned().collect();
+        Ok(params)
     }
 
-    /// Whether `other` has the same kind, and the same values for the same keys.
+    /// Whether `other` has the same kind, the same values for the same keys, and the same text in the
+    /// files that they name.
     #[must_use]
     pub fn says_the_same(&self, other: &Self) -> bool {
         let values = |params: &Self| params.parse::<toml::Table>();
+        let files = |params: &Self| -> Vec<_> {
+            let files = params.files.iter();
+            files
+                .map(|(key, file)| (key.clone(), file.text().to_owned()))
+                .collect()
+        };
         self.kind() == other.kind()
+            && files(self) == files(other)
             && values(self).is_ok_and(|ours| values(other).is_ok_and(|theirs| ours == theirs))
     }
 

@@ -105,6 +105,29 @@ fn another_kind() -> crate::reno::Reno {
 }
 
 #[test]
+fn a_flow_of_its_own_parameters_has_the_same_program() {
+    let mut params = Params::parse_toml("aimd", "kind = 'program'\nfile = 'aimd.ccp'").unwrap();
+    params.attach("file", SourceText::new("aimd.ccp", AIMD));
+    let left = |value: &str| params.overridden(&[("left".into(), value.into())]).unwrap();
+    let flow = TestFlow::new(Program::from_params(&left("70")).unwrap()).control("left");
+    assert_eq!(flow, Some(70));
+    // Files are opened by who reads the configuration, not for who asks.
+    let other = params
+        .overridden(&[("file".into(), "/etc/shadow".into())])
+        .unwrap();
+    let refused = Program::from_params(&other).unwrap_err().to_string();
+    assert!(
+        refused.contains("is read with a configuration file only"),
+        "{refused}"
+    );
+    // And a file that was changed is a change.
+    let mut changed = params.clone();
+    assert!(changed.says_the_same(&params));
+    changed.attach("file", SourceText::new("aimd.ccp", "(def)"));
+    assert!(!changed.says_the_same(&params));
+}
+
+#[test]
 fn what_is_reported_is_how_the_flow_is() {
     let source = "source = \"(def (Report (cwnd 0) (rate 0) (rtt 0))) (when true (:= Report.cwnd 11) (:= Report.rate 12) (:= Report.rtt 13) (report))\"";
     let mut flow = TestFlow::new(program(source).unwrap());
