@@ -6,9 +6,21 @@ use ccp_program::interp::Registers;
 use ccp_program::{Limits, verify};
 
 /// Compiles `text`. There is a program that every datapath takes, or errors with good places;
-/// nothing panics.
+/// nothing panics. In its usual shape it is the same program.
 pub(crate) fn compile(text: &[u8]) {
     let source = String::from_utf8_lossy(text);
+    match ccp_lang::format(&source) {
+        Ok(formatted) => {
+            assert_eq!(ccp_lang::format(&formatted).as_ref(), Ok(&formatted));
+            let table = RegisterTable::well_known();
+            let program = |text: &str| {
+                let compiled = ccp_lang::compile(text, &table).ok();
+                compiled.map(|compiled| compiled.program)
+            };
+            assert_eq!(program(&source), program(&formatted));
+        }
+        Err(errors) => assert!(!errors.is_empty()),
+    }
     match ccp_lang::compile(&source, &RegisterTable::well_known()) {
         Ok(compiled) => runs(&compiled, &source),
         Err(errors) => {
@@ -70,6 +82,12 @@ fn places(diagnostics: &Diagnostics, source: &str) {
         assert!(diagnostic.position.line >= 1 && diagnostic.position.column >= 1);
         assert!(!diagnostic.message.is_empty());
     }
-    let text = diagnostics.render(source, "fuzz.ccp");
-    assert_eq!(text.is_empty(), diagnostics.is_empty());
+    for text in [
+        diagnostics.render(source, "fuzz.ccp"),
+        diagnostics.render_coloured(source, "fuzz.ccp", 80),
+        diagnostics.render_short("fuzz.ccp"),
+        diagnostics.render_json("fuzz.ccp"),
+    ] {
+        assert_eq!(text.is_empty(), diagnostics.is_empty());
+    }
 }

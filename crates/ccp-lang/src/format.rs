@@ -82,7 +82,8 @@ impl<'s> Iterator for Tokens<'s> {
         let (text, rest) = trimmed.split_at(len);
         self.rest = rest;
         Some(Token {
-            text: text.trim_end(),
+            // Only comments end in spaces; what else is white belongs to a word.
+            text: text.trim_end_matches(is_space),
             breaks: space.matches('\n').count(),
         })
     }

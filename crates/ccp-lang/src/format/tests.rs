@@ -95,6 +95,8 @@ fn what_is_in_shape_stays() {
     assert_eq!(lawful(" \r\n\t"), "");
     assert_eq!(lawful("# only\r\n"), "# only\n");
     assert_eq!(lawful("(a\r\n\r\n b)\r\n"), "(a b)\n");
+    // A no-break space is part of a word, however wrong.
+    assert_eq!(lawful("(a\u{a0} b)"), "(a\u{a0} b)\n");
 }
 
 #[test]

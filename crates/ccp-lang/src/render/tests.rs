@@ -73,6 +73,22 @@ fn control_characters_do_not_reach_the_terminal() {
     }
 }
 
+/// The colours are all that is different.
+#[test]
+fn in_colour_it_says_the_same() {
+    let source = "(def)\n(a b)\n";
+    let wrong = [at(source, 6, 11)];
+    let coloured = coloured(&wrong, source, "x.ccp", 120);
+    let mut bare = String::new();
+    let mut pieces = coloured.split("\u{1b}[");
+    bare.push_str(pieces.next().unwrap());
+    for piece in pieces {
+        bare.push_str(piece.split_once('m').unwrap().1);
+    }
+    assert_ne!(coloured, bare);
+    assert_eq!(bare, plain(&wrong, source, "x.ccp"));
+}
+
 #[test]
 fn one_line_each() {
     let source = "(def)\n(a b)";
