@@ -145,6 +145,7 @@ impl TcpDatapath {
                 storage: self.maps.flows.as_fd(),
             },
             ring: self.maps.ring.as_fd(),
+            config: self.maps.config.as_fd(),
             sock: self.host.kernel.sock,
         };
         let generated = codegen::generate(program, &env)?;
@@ -449,7 +450,11 @@ fn attach(options: &Options, host: &HostInfo, pins: &Pins) -> Result<Parts, Atta
         let mailbox = MappedArray::new(&maps.mailbox, max_flows, true)?;
         let answers = MappedArray::new(&maps.answers, max_flows, true)?;
         let mailbox = Mailbox::new(mailbox, answers, Arc::clone(&handles));
-        let ring = Ring::new(maps.ring.try_clone()?, maps.ring.max_entries())?;
+        let ring = Ring::new(
+            maps.ring.try_clone()?,
+            maps.ring.max_entries(),
+            MappedArray::new(&maps.config, 1, true)?,
+        )?;
         Ok((config, slots, mailbox, Programs::new(handles), ring))
     };
     let (config, slots, mailbox, programs, ring) = mapped().map_err(map)?;
@@ -637,6 +642,7 @@ fn configure(config: &MappedArray<Config>, options: &Options, max_flows: u32, in
         (&raw mut (*at).max_flows).write_volatile(max_flows);
         (&raw mut (*at).max_fault_run).write_volatile(options.max_fault_run);
         (&raw mut (*at).flags).write_volatile(0);
+        (&raw mut (*at).polling).write_volatile(0);
         (&raw mut (*at).beat_ns).write_volatile(monotonic_ns());
         bump(AtomicU32::from_ptr(&raw mut (*at).epoch));
     }

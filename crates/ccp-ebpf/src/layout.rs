@@ -295,8 +295,10 @@ pub struct Config {
     pub max_per_namespace: u32,
     /// Slots for the flows of one user other than root; 0 = any number.
     pub max_per_user: u32,
+    /// 1 while the reader looks at the ring by itself: reports need not wake it.
+    pub polling: u32,
     /// Zero.
-    pub reserved: [u32; 2],
+    pub reserved: u32,
 }
 
 /// Head of a MEASURE frame (`struct ccp_measure`); values follow, then [`MeasureTail`].

@@ -4,12 +4,22 @@
 //! producer's, then the data, mapped twice in a row so that a record never wraps. A record is a
 //! header of eight bytes (length with two flags in its top bits, and an offset) and the data,
 //! padded to eight.
+//!
+//! # Wake-ups
+//! A report that wakes the reader costs the acknowledgement that sends it microseconds (the kernel
+//! interrupts its own processor to do it). A reader that gets many says that it [`poll`](Ring::poll)s:
+//! then reports are put into the ring without a word, and the reader looks by itself, a little
+//! later. Before it sleeps it takes that back ([`rest`](Ring::rest)) and looks once more. No report
+//! is missed: a program reserves its record, passes a full barrier, then looks whether the reader
+//! polls; the reader says that it does not, passes a full barrier, then looks for records, reserved
+//! ones included. One of the two sees the other.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
-use crate::mapped::Region;
+use crate::layout::Config;
+use crate::mapped::{MappedArray, Region};
 
 const BUSY: u32 = 1 << 31;
 const DISCARDED: u32 = 1 << 30;
@@ -22,23 +32,57 @@ pub struct Ring {
     consumer: Region,
     producer: Region,
     size: u64,
+    config: MappedArray<Config>,
 }
 
 impl Ring {
-    pub(crate) fn new(fd: OwnedFd, size: u32) -> io::Result<Self> {
+    pub(crate) fn new(
+        fd: OwnedFd,
+        size: u32,
+        config: MappedArray<Config>,
+    ) -> io::Result<Self> {
         let page = rustix::param::page_size();
         Ok(Self {
             consumer: Region::new(&fd, 0, page, true)?,
             producer: Region::new(&fd, page as u64, page + 2 * size as usize, false)?,
             size: u64::from(size),
+            config,
             fd,
         })
+    }
+
+    /// From now on reports do not make the descriptor readable: the caller [`consume`](Self::consume)s
+    /// by itself, until it [`rest`](Self::rest)s. Announcements and ends of flows still do.
+    pub fn poll(&self) {
+        self.set_polling(1);
+    }
+
+    /// From now on reports make the descriptor readable, if this says that the ring is empty.
+    /// Otherwise the caller still polls: there is something to consume, now or in a moment.
+    #[must_use = "if the ring is not empty, nothing will wake the caller"]
+    pub fn rest(&self) -> bool {
+        self.set_polling(0);
+        fence(Ordering::SeqCst);
+        let empty = self.backlog() == 0;
+        if !empty {
+            self.poll();
+        }
+        empty
+    }
+
+    fn set_polling(&self, polling: u32) {
+        if let Some(config) = self.config.at(0) {
+            // SAFETY: an aligned word within the mapping that only this process writes.
+            unsafe { AtomicU32::from_ptr(&raw mut (*config).polling) }
+                .store(polling, Ordering::SeqCst);
+        }
     }
 
     /// Hands frames to `each`, in order, until the ring is empty or `most` were handed over, and
     /// says how many it were. A frame is exactly one of ccp-wire's.
     ///
-    /// After fewer than `most` the descriptor becomes readable with the next frame.
+    /// After fewer than `most` the descriptor becomes readable with the next frame, unless the caller
+    /// [`poll`](Self::poll)s.
     pub fn consume(&mut self, most: usize, mut each: impl FnMut(&[u8])) -> usize {
         let page = rustix::param::page_size();
         let (Some(consumed), Some(produced)) = (self.consumer.at(0, 8), self.producer.at(0, 8))

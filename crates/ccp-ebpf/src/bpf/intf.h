@@ -100,7 +100,8 @@ enum ccp_prim {
  *           sk->snd_ssthresh = clamp(reg[SSTHRESH] / mss, 2, 0x7fffffff)
  *           if prr_cwnd != 0 (a reduction is in progress): reg[CWND] = max(reg[SSTHRESH], 2 * mss): its target, towards which PRR goes from the next ACK on
  *   report  (no fault, Report was said) MEASURE frame of `struct ccp_measure` + u64[n] + `struct ccp_measure_tail` into the ring (reserve with constant size).
- *           Accepted: ++reports, merged = 0, volatile registers to their defaults. Refused: ++merged, ++ring_full; volatile registers keep.
+ *           Accepted: ++reports (an atomic addition, so a full barrier), then submitted, without a wake-up if config.polling is 1; merged = 0,
+ *           volatile registers to their defaults. Refused: ++merged, ++ring_full; volatile registers keep.
  *   apply   w = prr_cwnd ? prr_cwnd : clamp(reg[CWND] / mss, 1, cwnd_max)          (64-bit; mss and cwnd_max are never 0)
  *           sk->snd_cwnd = applied_cwnd = w
  *           if reg[RATE] != 0: rate = min(max(reg[RATE], mss), max_pacing_rate); if sk->sk_pacing_status == 0 { it = 1; flags |= CCP_F_PACING_SET }
@@ -245,7 +246,8 @@ struct ccp_config {
 	__u32 initial_netns;     /* inode of the initial network namespace */
 	__u32 max_per_namespace; /* slots that the flows of one other network namespace may have; 0 = any number */
 	__u32 max_per_user;      /* slots that the flows of one user other than root may have; 0 = any number */
-	__u32 reserved[2];
+	__u32 polling;           /* 1 while the reader looks at the ring by itself: reports need not wake it. Written by the reader, see ring.rs */
+	__u32 reserved;
 };
 
 /*

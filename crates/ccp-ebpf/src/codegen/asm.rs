@@ -186,6 +186,10 @@ impl Asm {
         self.emit(Insn::store(size, base, off, src));
     }
 
+    pub(super) fn atomic_add(&mut self, size: Size, base: R, off: i16, src: R) {
+        self.emit(Insn::atomic_add(size, base, off, src));
+    }
+
     pub(super) fn call(&mut self, helper: Helper) {
         self.emit(Insn::call(helper));
     }

@@ -12,7 +12,7 @@ use super::insn::{Alu, Cmp, Helper, R, Size};
 use super::plan::{Plan, Saved};
 use super::{Entry, Env, FLOW, SOCK};
 use crate::layout::{
-    F_PACING_SET, Flow, MSG_MEASURE, MeasureHead, MeasureTail, PRIM_NOW, PRIM_SSTHRESH,
+    Config, F_PACING_SET, Flow, MSG_MEASURE, MeasureHead, MeasureTail, PRIM_NOW, PRIM_SSTHRESH,
     REG_CONTROL, REG_CWND, REG_MICROS, REG_RATE, REG_SSTHRESH,
 };
 
@@ -21,6 +21,8 @@ const TCP_INFINITE_SSTHRESH: i32 = 0x7fff_ffff;
 
 /// `SK_PACING_NEEDED`: the TCP stack paces by itself.
 const SK_PACING_NEEDED: i32 = 1;
+/// `BPF_RB_NO_WAKEUP`; `Config::polling` is this flag.
+const RB_NO_WAKEUP: i32 = 1;
 
 /// Offset of a field of the socket storage.
 macro_rules! flow {
@@ -164,11 +166,20 @@ pub(super) fn report(
         asm.load(Size::Double, R::R1, FLOW, register_offset(plan.report(i)));
         asm.store(Size::Double, R::R0, to, R::R1);
     }
+    // Atomic for its barrier: the record is seen in the ring by a reader that we do not see
+    // polling any more, see `Ring::rest`.
+    asm.mov(R::R1, 1);
+    asm.atomic_add(Size::Word, FLOW, flow!(reports), R::R1);
+    asm.map_value(
+        R::R2,
+        env.config.as_raw_fd(),
+        offset_of!(Config, polling) as u32,
+    );
+    asm.load(Size::Word, R::R2, R::R2, 0);
+    asm.alu(Alu::And, R::R2, RB_NO_WAKEUP);
     asm.mov(R::R1, R::R0);
-    asm.mov(R::R2, 0);
     asm.call(Helper::RingbufSubmit);
 
-    count(asm, flow!(reports));
     asm.store(Size::Word, FLOW, flow!(merged), 0);
     let controls = program.controls.iter().enumerate();
     for (i, variable) in controls {

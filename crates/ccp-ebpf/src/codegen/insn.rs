@@ -149,6 +149,7 @@ pub(super) enum Wide {
 const LDX: u8 = 0x61; // BPF_LDX | BPF_MEM
 const ST: u8 = 0x62; // BPF_ST | BPF_MEM
 const STX: u8 = 0x63; // BPF_STX | BPF_MEM
+const ATOMIC: u8 = 0xc3; // BPF_STX | BPF_ATOMIC
 const ALU64: u8 = 0x07;
 const ALU32: u8 = 0x04;
 const JMP: u8 = 0x05;
@@ -207,6 +208,12 @@ impl Insn {
             Src::Reg(r) => Self::new(STX | size.code(), base as u8, r as u8, off, 0),
             Src::Imm(imm) => Self::new(ST | size.code(), base as u8, 0, off, imm),
         }
+    }
+
+    /// `*(base + off) += src`, atomically and as a full barrier; words and doubles.
+    pub(super) const fn atomic_add(size: Size, base: R, off: i16, src: R) -> Self {
+        // The operation BPF_ADD is 0.
+        Self::new(ATOMIC | size.code(), base as u8, src as u8, off, 0)
     }
 
     /// A jump whose distance is filled in later.
@@ -294,6 +301,9 @@ impl Insn {
             _ => match code & 0x07 {
                 0x01 => write!(f, "r{dst} = *({size} *)(r{src} {off:+})"),
                 0x02 => write!(f, "*({size} *)(r{dst} {off:+}) = {imm}"),
+                0x03 if code & 0xe0 == 0xc0 => {
+                    write!(f, "lock *({size} *)(r{dst} {off:+}) += r{src}")
+                }
                 0x03 => write!(f, "*({size} *)(r{dst} {off:+}) = r{src}"),
                 0x05 => {
                     let cmp = match code & 0xf0 {

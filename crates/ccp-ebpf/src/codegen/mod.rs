@@ -83,6 +83,8 @@ pub struct Env<'fd> {
     pub entry: Entry<'fd>,
     /// The ring buffer for reports.
     pub ring: BorrowedFd<'fd>,
+    /// The configuration: an array map whose only value is a [`Config`](crate::layout::Config).
+    pub config: BorrowedFd<'fd>,
     /// Where things are in a socket.
     pub sock: SockOffsets,
 }

@@ -24,6 +24,7 @@ fn env(file: &File) -> Env<'_> {
             storage: file.as_fd(),
         },
         ring: file.as_fd(),
+        config: file.as_fd(),
         sock: SOCK_FIELDS,
     }
 }

@@ -169,6 +169,7 @@ fn the_mirror_is_the_glues_layout() {
             initial_netns,
             max_per_namespace,
             max_per_user,
+            polling,
             reserved,
         }
     );

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use ccp_ebpf::codegen::{Entry, Env, Kind, LoadError, SockOffsets, load};
 use ccp_ebpf::codegen::{Generated, generate};
-use ccp_ebpf::layout::Flow;
+use ccp_ebpf::layout::{Config, Flow};
 use ccp_program::Program;
 use ccp_wire::MeasureBuf;
 use libbpf_rs::{MapHandle, MapType, RingBuffer, RingBufferBuilder};
@@ -90,6 +90,7 @@ pub(crate) fn can_load() -> bool {
 pub(crate) struct Bench {
     array: MapHandle,
     ring: MapHandle,
+    config: MapHandle,
     memory: NonNull<Memory>,
     mapped: usize,
     consumer: RingBuffer<'static>,
@@ -106,6 +107,7 @@ impl Bench {
             libbpf_sys::BPF_F_MMAPABLE,
         );
         let ring = map(MapType::RingBuf, 0, ring_bytes, 0);
+        let config = map(MapType::Array, size_of::<Config>(), 1, 0);
         let mapped = size_of::<Memory>().next_multiple_of(rustix::param::page_size());
         // SAFETY: a new mapping at an address of the kernel's choice.
         let address = unsafe {
@@ -132,6 +134,7 @@ impl Bench {
         Self {
             array,
             ring,
+            config,
             memory: NonNull::new(address.cast()).expect("mmap gives no null"),
             mapped,
             consumer,
@@ -145,6 +148,7 @@ impl Bench {
                 map: self.array.as_fd(),
             },
             ring: self.ring.as_fd(),
+            config: self.config.as_fd(),
             sock: SOCKET,
         }
     }

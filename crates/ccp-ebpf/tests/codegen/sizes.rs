@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use ccp_ebpf::codegen::{CodegenError, Entry, Env, Kernel, Kind, LIMITS, generate, load};
-use ccp_ebpf::layout::Flow;
+use ccp_ebpf::layout::{Config, Flow};
 use ccp_program::testing::{Rng, Shape, program};
 use ccp_program::{BinaryOp, Clause, Inst, Operand, Program, Reg, VerifyError, verify};
 use libbpf_rs::MapType;
@@ -16,6 +16,7 @@ use crate::harness::{can_load, map, verified_instructions};
 struct Real {
     storage: OwnedFd,
     ring: libbpf_rs::MapHandle,
+    config: libbpf_rs::MapHandle,
     kernel: Kernel,
 }
 
@@ -24,6 +25,7 @@ impl Real {
         Self {
             storage: storage_map(),
             ring: map(MapType::RingBuf, 0, 4096, 0),
+            config: map(MapType::Array, size_of::<Config>(), 1, 0),
             kernel: Kernel::running().expect("the kernel is supported"),
         }
     }
@@ -35,6 +37,7 @@ impl Real {
                 storage: self.storage.as_fd(),
             },
             ring: self.ring.as_fd(),
+            config: self.config.as_fd(),
             sock: self.kernel.sock,
         };
         let generating = Instant::now();
@@ -260,6 +263,7 @@ fn root_one_more_than_the_limit_is_refused_by_name() {
             storage: real.storage.as_fd(),
         },
         ring: real.ring.as_fd(),
+        config: real.config.as_fd(),
         sock: real.kernel.sock,
     };
     assert!(matches!(
@@ -281,6 +285,7 @@ fn root_the_kernels_refusal_is_told() {
             storage: real.storage.as_fd(),
         },
         ring: real.ring.as_fd(),
+        config: real.config.as_fd(),
         sock: ccp_ebpf::codegen::SockOffsets {
             snd_cwnd: 0,
             ..real.kernel.sock

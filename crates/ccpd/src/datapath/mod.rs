@@ -2,5 +2,6 @@
 
 mod link;
 mod log_limit;
+mod polls;
 pub(crate) mod tcp;
 pub(crate) mod unix;

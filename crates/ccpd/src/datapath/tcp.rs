@@ -2,6 +2,7 @@
 //! signs of life on which the kernel side lets programs run.
 
 use std::collections::{HashMap, HashSet};
+use std::future::ready;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, RawFd};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -21,6 +22,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
 use super::link::Link;
+use super::polls::Polls;
 use crate::config::{Namespaces, TcpConfig, TcpName};
 use crate::orders::Order;
 use crate::outlet::{Observed, Outlet, Sent};
@@ -79,6 +81,7 @@ pub(crate) fn check_host() -> Result<(), TcpError> {
 pub(crate) struct TcpPath {
     kernel: Arc<Kernel>,
     ring: AsyncFd<Watched>,
+    polls: Polls,
     link: Link,
     shared: Arc<Shared>,
     fallback_after: Duration,
@@ -107,8 +110,9 @@ impl TcpPath {
             link,
             shared,
         } = started;
-        let ring = match watch(ring) {
-            Ok(ring) => ring,
+        let watched = watch(ring).and_then(|ring| Ok((ring, Polls::new()?)));
+        let (ring, polls) = match watched {
+            Ok(watched) => watched,
             Err(error) => {
                 kernel.detach().await;
                 return Err(TcpError::Ring(error));
@@ -117,6 +121,7 @@ impl TcpPath {
         Ok(Self {
             kernel,
             ring,
+            polls,
             link,
             orders: shared.orders.listen(),
             shared,
@@ -154,22 +159,14 @@ impl TcpPath {
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut last_beat = Instant::now();
+        let mut more = false;
         loop {
-            let mut more = false;
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                ready = self.ring.readable_mut() => {
-                    let mut ready = ready?;
-                    let (link, names) = (&mut self.link, &self.names);
-                    let read = ready
-                        .get_inner_mut()
-                        .0
-                        .consume(BATCH, |frame| names.pass(frame, link));
-                    more = read >= BATCH;
-                    if !more {
-                        ready.clear_ready();
-                    }
-                }
+                // Cleared before reading: what comes afterwards makes it ready again.
+                ready = self.ring.readable_mut() => ready?.clear_ready(),
+                due = self.polls.due() => due?,
+                () = ready(()), if more => {}
                 Some(order) = self.orders.recv() => self.obey(order),
                 _ = beat.tick() => {}
                 _ = look.tick() => {
@@ -177,6 +174,8 @@ impl TcpPath {
                     self.tell();
                 }
             }
+            // Whatever it was: should a wake-up get lost, reports come with the next sign of life.
+            more = self.read()?;
             // After reading, so that it proves that reports are read.
             let since = last_beat.elapsed();
             if since >= beat_every {
@@ -205,6 +204,22 @@ impl TcpPath {
                 let _ = done.send(self.link.assign(flow, algorithm.as_ref()));
             }
         }
+    }
+
+    /// Reads what is there, and settles what it reads next for. Says whether there may be more.
+    fn read(&mut self) -> io::Result<bool> {
+        let (link, names) = (&mut self.link, &self.names);
+        let ring = &mut self.ring.get_mut().0;
+        let read = ring.consume(BATCH, |frame| names.pass(frame, link));
+        let polled = self.polls.on();
+        if self.polls.looked(Instant::now(), read)? {
+            if !polled {
+                ring.poll();
+            }
+        } else if polled && !ring.rest() {
+            self.polls.again()?;
+        }
+        Ok(read >= BATCH)
     }
 
     /// A sign of life, the first for the time `since`.
@@ -526,7 +541,7 @@ impl Outlet for Kernel {
     }
 
     fn ready(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(std::future::ready(()))
+        Box::pin(ready(()))
     }
 
     fn handled(&self, sock_id: SockId) {
