@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
@@ -13,7 +14,7 @@ use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Link, MapMut};
 
 use crate::bpf_log::listening;
-use crate::codegen::{self, Entry, Env, Insn, Kind};
+use crate::codegen::{self, Entry, Env, Kind};
 use crate::error::{AttachError, InstallError};
 use crate::host::{HostInfo, Signature, check_host};
 use crate::layout::{CONFIG_STOPPING, Config, MAX_NAMES, ProgramMeta, Slot};
@@ -136,17 +137,24 @@ impl TcpDatapath {
     /// If it does not fit this datapath, the kernel refuses it, or `uid` is [`NATIVE`]; then
     /// nothing has changed.
     pub fn install(&self, uid: u32, program: &Program) -> Result<(), InstallError> {
-        use std::os::fd::AsFd;
         if uid == NATIVE {
             return Err(InstallError::NativeNumber);
         }
+        let kernel = &self.host.kernel;
+        let mut programs = self.lock_programs();
+        let handle = programs.next(uid)?;
         let env = Env {
             entry: Entry::Socket {
                 storage: self.maps.flows.as_fd(),
+                programs: self.maps.programs.as_fd(),
+                mailbox: self.maps.mailbox.as_fd(),
+                handle,
+                signature: self.host.signature,
+                ack: kernel.ack,
             },
             ring: self.maps.ring.as_fd(),
             config: self.maps.config.as_fd(),
-            sock: self.host.kernel.sock,
+            sock: kernel.sock,
         };
         let generated = codegen::generate(program, &env)?;
         let start = Start {
@@ -155,18 +163,9 @@ impl TcpDatapath {
             prim_mask: generated.prim_mask,
             own_recovery: generated.own_recovery,
         };
-        self.insert(&generated.insns, &start)
-    }
-
-    fn insert(&self, insns: &[Insn], start: &Start<'_>) -> Result<(), InstallError> {
-        use std::os::fd::AsFd;
-        let kind = Kind::CongControl(self.host.kernel.cong_control);
-        let loaded = codegen::load(&format!("ccp_{}", start.uid), kind, insns)?;
-        let mut programs = self.lock_programs();
-        if programs.is_installed(start.uid) {
-            programs.remove(&self.maps, start.uid)?;
-        }
-        programs.insert(&self.maps, loaded.as_fd(), start)
+        let kind = Kind::CongControl(kernel.cong_control);
+        let loaded = codegen::load(&format!("ccp_{uid}"), kind, &generated.insns)?;
+        programs.insert(&self.maps, handle, loaded.as_fd(), &start)
     }
 
     /// Takes the program out; whether it was there. Flows that run it fall back on their next
@@ -462,6 +461,13 @@ fn attach(options: &Options, host: &HostInfo, pins: &Pins) -> Result<Parts, Atta
     maps.clear_programs()
         .map_err(system("void the programs of the daemon before"))?;
     configure(&config, options, max_flows, initial);
+    let glue = match host.signature {
+        Signature::FourArguments => skel.progs.ccp_cong_control.as_fd(),
+        Signature::TwoArguments => skel.progs.ccp_cong_control_2.as_fd(),
+    };
+    // Where programs leave to it what they do not do themselves.
+    maps.set_program(0, glue)
+        .map_err(system("put the glue into the program array"))?;
     let mut links = Vec::new();
     for (i, (name, _)) in options.names().enumerate() {
         let Some(ops) = operations(&mut skel.maps, host.signature, i) else {

@@ -5,7 +5,7 @@
 use std::mem::{align_of, offset_of, size_of};
 
 /// Version of the layout of pinned map values; part of the pin path.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Most primitives a flow's storage holds.
 pub const MAX_PRIMITIVES: usize = 40;
@@ -47,6 +47,13 @@ pub const PRIM_COUNT: usize = 33;
 /// Flag of a flow: the glue or a program turned `sk_pacing_status` on.
 pub const F_PACING_SET: u32 = 16;
 
+/// Flags of a flow of which each makes every ACK the glue's first.
+pub const F_GLUE: u32 = 7;
+/// Flag of a flow: ECE was seen (kernels before 6.10 only).
+pub const F_ECE: u32 = 64;
+/// Most that the kernel's pacing sysctls allow, in percent of a window per round trip.
+pub const MAX_PACING_PERCENT: u32 = 1000;
+
 /// Flag of a program: it keeps full control of the window in recovery.
 pub const PROGRAM_OWN_RECOVERY: u32 = 1;
 
@@ -69,62 +76,36 @@ pub const MSG_MEASURE: u16 = 1;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
-    /// Bytes per packet on this ACK, at least 1.
-    pub mss: u32,
-    /// Largest window in packets, at least 1.
-    pub cwnd_max: u32,
-    /// Window in packets that proportional rate reduction asks for; 0 = not in charge.
-    pub prr_cwnd: u32,
-    /// Packets sent and not yet cumulatively acknowledged.
-    pub packets_out: u32,
-    /// Bytes/s per packet of window, as the kernel would pace; 0 = RTT unknown.
-    pub pace_per_packet: u64,
-    /// Bytes/s, `SO_MAX_PACING_RATE`.
-    pub max_pacing_rate: u64,
-    /// Slot and incarnation: the flow's name in frames.
-    pub sock_id: u32,
-    /// Number of the announcement that is in force.
-    pub generation: u32,
-    /// Packets, last value that we wrote to `snd_cwnd`.
-    pub applied_cwnd: u32,
-    /// Reports refused by the ring since the last accepted one.
-    pub merged: u32,
-    /// Reports accepted.
-    pub reports: u32,
-    /// Reports refused.
-    pub ring_full: u32,
-    /// Faults in total.
-    pub faults: u32,
-    /// Faults in a row.
-    pub fault_run: u32,
-    /// `CLOCK_MONOTONIC` µs at which `Micros` is 0.
-    pub micros_base_us: u64,
-    /// The glue's flags.
-    pub flags: u32,
-    /// Mailbox slot.
-    pub slot: u32,
-    /// Native, running or fallback.
-    pub mode: u32,
-    /// Epoch last announced.
-    pub epoch: u32,
-    /// Mailbox sequence last looked at.
-    pub seen_seq: u32,
+    /// 1: the glue has just done what is due.
+    pub pass: u32,
     /// Program handle.
     pub program: u32,
-    /// Program uid.
-    pub program_uid: u32,
-    /// Low 32 bits of the time of the last CREATE, µs.
-    pub announced_us: u32,
-    /// Primitives the program reads.
-    pub prim_mask: u64,
+    /// The glue's flags.
+    pub flags: u32,
+    /// Faults in a row.
+    pub fault_run: u32,
+    /// Epoch last announced.
+    pub epoch: u32,
+    /// Mailbox slot.
+    pub slot: u32,
+    /// Mailbox sequence last looked at.
+    pub seen_seq: u32,
+    /// Low 32 bits of the time the slot was last refreshed, µs.
+    pub refreshed_us: u32,
+    /// Time after which it is refreshed again, µs.
+    pub refresh_after_us: u32,
+    /// Packets, last value that we wrote to `snd_cwnd`.
+    pub applied_cwnd: u32,
+    /// Window in packets that proportional rate reduction asks for; 0 = not in charge.
+    pub prr_cwnd: u32,
+    /// Bytes per packet on this ACK, at least 1.
+    pub mss: u32,
+    /// How the kernel paces below half of ssthresh: percent of a window per RTT, times 80,000.
+    pub pace_ss: u32,
+    /// And otherwise.
+    pub pace_ca: u32,
     /// `tp->bytes_acked` on the previous ACK.
     pub last_bytes_acked: u64,
-    /// Bytes delivered since the flow was taken.
-    pub bytes_delivered: u64,
-    /// Bytes lost since the flow was taken.
-    pub bytes_lost: u64,
-    /// Bytes delivered with CE since the flow was taken.
-    pub bytes_ce: u64,
     /// `tp->delivered` on the previous ACK.
     pub last_delivered: u32,
     /// `tp->delivered_ce` on the previous ACK.
@@ -135,26 +116,52 @@ pub struct Flow {
     pub last_sacked_out: u32,
     /// `tp->delivered` at which the next round starts.
     pub round_delivered: u32,
-    /// Rounds so far.
+    /// Rounds so far, while a program ran that reads them.
     pub rounds: u32,
+    /// `CLOCK_MONOTONIC` µs at which `Micros` is 0.
+    pub micros_base_us: u64,
+    /// Bytes lost since the flow was taken.
+    pub bytes_lost: u64,
+    /// Bytes delivered with CE since the flow was taken.
+    pub bytes_ce: u64,
+    /// Bytes delivered since the flow was taken.
+    pub bytes_delivered: u64,
+    /// `tp->bytes_acked` when the flow was taken.
+    pub start_bytes_acked: u64,
+    /// Slot and incarnation: the flow's name in frames.
+    pub sock_id: u32,
+    /// Number of the announcement that is in force.
+    pub generation: u32,
+    /// Program uid.
+    pub program_uid: u32,
+    /// Reports refused by the ring since the last accepted one.
+    pub merged: u32,
+    /// Reports accepted.
+    pub reports: u32,
+    /// Reports refused.
+    pub ring_full: u32,
+    /// Faults in total.
+    pub faults: u32,
+    /// 1 on the first ACK after a retransmission timeout.
+    pub was_timeout: u32,
     /// Retransmission timeouts so far.
     pub timeouts: u32,
+    /// Native, running or fallback.
+    pub mode: u32,
+    /// Low 32 bits of the time of the last CREATE.
+    pub announced_us: u32,
     /// Packets delivered in this recovery.
     pub prr_delivered: u32,
+    /// Mark of the announcement not yet answered.
+    pub mark: u32,
     /// Faults already counted globally.
     pub counted_faults: u32,
     /// Refused reports already counted globally.
     pub counted_ring_full: u32,
     /// Accepted reports already counted globally.
     pub counted_reports: u32,
-    /// Mark of the announcement not yet answered.
-    pub mark: u32,
-    /// Low 32 bits of the time the slot was last refreshed, µs.
-    pub refreshed_us: u32,
-    /// Merged reports already counted.
-    pub counted_merged: u32,
-    /// `tp->bytes_acked` when the flow was taken.
-    pub start_bytes_acked: u64,
+    /// Primitives the program reads.
+    pub prim_mask: u64,
     /// `CLOCK_MONOTONIC` µs since when reports have not been handled; 0 = none are open.
     pub waiting_us: u64,
     /// `reports` when that was last looked at.

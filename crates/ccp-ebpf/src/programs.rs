@@ -37,31 +37,38 @@ impl Programs {
         }
     }
 
-    pub(crate) fn is_installed(&self, uid: u32) -> bool {
-        self.places.contains(&Some(uid))
-    }
-
-    /// Puts a loaded program into a free place. The program's number must be free.
-    pub(crate) fn insert(
-        &mut self,
-        maps: &Maps,
-        program: BorrowedFd<'_>,
-        start: &Start<'_>,
-    ) -> Result<(), InstallError> {
-        let system = |action| move |source| InstallError::System { action, source };
-        // The place that was used least often: the later a handle comes back, the better.
-        let free = (1..MAX_PROGRAMS)
+    /// The handle that a program under the number `uid` gets from [`insert`](Self::insert) if nothing
+    /// is installed or removed in between.
+    pub(crate) fn next(&self, uid: u32) -> Result<u32, InstallError> {
+        // The place that was used least often: the later a handle comes back, the better. Where all
+        // are taken, that of the program which is replaced.
+        let place = (1..MAX_PROGRAMS)
             .filter(|i| self.places[*i].is_none())
-            .min_by_key(|i| self.serials[*i]);
-        let Some(place) = free else {
+            .min_by_key(|i| self.serials[*i])
+            .or_else(|| self.places.iter().position(|p| *p == Some(uid)));
+        let Some(place) = place else {
             return Err(InstallError::Full {
                 installed: MAX_PROGRAMS - 1,
             });
         };
-        let index = place as u32;
-        let serial = self.serials[place].wrapping_add(1);
+        Ok(place as u32 | u32::from(self.serials[place].wrapping_add(1)) << 16)
+    }
+
+    /// Puts a loaded program into the place of `handle`, which [`next`](Self::next) gave. A program
+    /// of the same number goes.
+    pub(crate) fn insert(
+        &mut self,
+        maps: &Maps,
+        handle: u32,
+        program: BorrowedFd<'_>,
+        start: &Start<'_>,
+    ) -> Result<(), InstallError> {
+        let system = |action| move |source| InstallError::System { action, source };
+        self.remove(maps, start.uid)?;
+        let (index, serial) = (handle & (MAX_PROGRAMS as u32 - 1), (handle >> 16) as u16);
+        let place = index as usize;
         let mut meta = ProgramMeta {
-            handle: index | u32::from(serial) << 16,
+            handle,
             uid: start.uid,
             flags: if start.own_recovery {
                 PROGRAM_OWN_RECOVERY

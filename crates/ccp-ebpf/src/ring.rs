@@ -36,11 +36,7 @@ pub struct Ring {
 }
 
 impl Ring {
-    pub(crate) fn new(
-        fd: OwnedFd,
-        size: u32,
-        config: MappedArray<Config>,
-    ) -> io::Result<Self> {
+    pub(crate) fn new(fd: OwnedFd, size: u32, config: MappedArray<Config>) -> io::Result<Self> {
         let page = rustix::param::page_size();
         Ok(Self {
             consumer: Region::new(&fd, 0, page, true)?,

@@ -75,6 +75,7 @@ static __always_inline void refresh_slot(struct sock *sk, struct ccp_flow *f, st
 	u32 n;
 
 	f->refreshed_us = now_us;
+	f->refresh_after_us = max_u32(tp->srtt_us >> 3, 1000);
 	s->mode = f->mode;
 	s->program_uid = f->program_uid;
 	s->snd_cwnd = tp->snd_cwnd;

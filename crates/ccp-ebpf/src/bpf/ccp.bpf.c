@@ -138,7 +138,7 @@ void BPF_PROG(ccp_release, struct sock *sk)
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	struct ccp_flow *f = flow_of(sk);
 	struct ccp_slot *s;
-	u32 slot, delivered, ce, lost;
+	u32 slot;
 
 	if (!f)
 		return;
@@ -150,7 +150,7 @@ void BPF_PROG(ccp_release, struct sock *sk)
 	slot = f->slot;
 	s = bpf_map_lookup_elem(&slots, &slot);
 	if (s) {
-		account(tp, f, &delivered, &ce, &lost);
+		account(tp, f);
 		if (f->epoch)
 			announce_close(tp, f);
 		refresh_slot(sk, f, s, 0);
@@ -201,23 +201,24 @@ static __always_inline bool steered(struct sock *sk, struct ccp_flow *f, struct 
 
 static __always_inline void refresh(struct sock *sk, struct ccp_flow *f, struct ccp_config *cfg, u64 now_us)
 {
-	u32 slot = f->slot, age = (u32)now_us - f->refreshed_us, delivered, ce, lost;
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	u32 slot = f->slot;
+	struct ccp_slot *s;
 
-	if (age < 1000 || age < ((struct tcp_sock *)sk)->srtt_us >> 3)
+	if ((u32)now_us - f->refreshed_us < f->refresh_after_us)
 		return;
 	look_for_answer(sk, f, cfg, now_us);
-	if (f->mode != CCP_MODE_RUNNING) {
-		/* With a program, load_primitives counts. */
-		f->mss = max_u32(((struct tcp_sock *)sk)->mss_cache, 1);
-		account((struct tcp_sock *)sk, f, &delivered, &ce, &lost);
-	}
-	struct ccp_slot *s = bpf_map_lookup_elem(&slots, &slot);
-
+	s = bpf_map_lookup_elem(&slots, &slot);
+	f->mss = max_u32(tp->mss_cache, 1);
+	if (f->mode == CCP_MODE_RUNNING)
+		account_delivered(tp, f);
+	else
+		account(tp, f);
 	if (s)
 		refresh_slot(sk, f, s, now_us);
 }
 
-static __always_inline void on_ack(void *ctx, struct sock *sk, u32 ack, bool data_acked, bool ece, const struct rate_sample *rs)
+static __always_inline void on_ack(void *ctx, struct sock *sk, u32 ack, bool data_acked, const struct rate_sample *rs)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	struct ccp_config *cfg = the_config();
@@ -249,9 +250,8 @@ static __always_inline void on_ack(void *ctx, struct sock *sk, u32 ack, bool dat
 		f->flags |= CCP_F_FAULTED;
 		f->announced_us = now_us;
 	} else {
-		load_basics(sk, f);
-		sync_cwnd(tp, f);
-		load_primitives(sk, f, now_us, ece, rs);
+		prepare(sk, f, rs);
+		mark_program(sk, f->program);
 		bpf_tail_call(ctx, &programs, f->program & (CCP_MAX_PROGRAMS - 1));
 		count(CCP_STAT_NO_PROGRAM, 1);
 	}
@@ -262,11 +262,21 @@ native:
 	native_ack(sk, f, ack, data_acked, rs);
 }
 
+/* The program that runs the flow, if that is settled. Programs give way to the glue by unsettling it. */
+static __always_inline void run_program(void *ctx, struct sock *sk)
+{
+	u64 mark = ((struct inet_connection_sock *)sk)->icsk_ca_priv[PRIV_MARK];
+
+	if ((mark & ~(u64)(CCP_MAX_PROGRAMS - 1)) == PROGRAM_MARK)
+		bpf_tail_call(ctx, &programs, mark & (CCP_MAX_PROGRAMS - 1));
+}
+
 /* Since 6.10. */
 SEC("struct_ops")
 void BPF_PROG(ccp_cong_control, struct sock *sk, u32 ack, int flag, const struct rate_sample *rs)
 {
-	on_ack(ctx, sk, ack, flag & FLAG_DATA_ACKED, flag & FLAG_ECE, rs);
+	run_program(ctx, sk);
+	on_ack(ctx, sk, ack, flag & FLAG_DATA_ACKED, rs);
 }
 
 /* Before 6.10: neither the ACK number nor its flags. */
@@ -274,12 +284,11 @@ SEC("struct_ops")
 void BPF_PROG(ccp_cong_control_2, struct sock *sk, const struct rate_sample *rs)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	struct ccp_flow *f = flow_of(sk);
-	bool ece = f && f->flags & CCP_F_ECE;
+	struct ccp_flow *f;
 
-	if (f)
-		f->flags &= ~CCP_F_ECE;
-	on_ack(ctx, sk, tp->snd_una, rs->acked_sacked > 0 && (!f || tp->bytes_acked != f->last_bytes_acked), ece, rs);
+	run_program(ctx, sk);
+	f = flow_of(sk);
+	on_ack(ctx, sk, tp->snd_una, rs->acked_sacked > 0 && (!f || tp->bytes_acked != f->last_bytes_acked), rs);
 }
 
 /* Before 6.10 only: the one place to see ECE. */
@@ -369,13 +378,6 @@ void BPF_PROG(ccp_cwnd_event, struct sock *sk, enum tcp_ca_event event)
 	cubictcp_cwnd_event(sk, event);
 }
 
-SEC("struct_ops")
-void BPF_PROG(ccp_pkts_acked, struct sock *sk, const struct ack_sample *sample)
-{
-	if (runs_native(sk))
-		cubictcp_acked(sk, sample);
-}
-
 /*
  * One per name and signature of cong_control: the loader keeps those it needs, gives them their names and flags, and attaches them. All share programs
  * and maps.
@@ -388,7 +390,6 @@ void BPF_PROG(ccp_pkts_acked, struct sock *sk, const struct ack_sample *sample)
 		.ssthresh = (void *)ccp_ssthresh,                                                                                                    \
 		.set_state = (void *)ccp_set_state,                                                                                                  \
 		.cwnd_event = (void *)ccp_cwnd_event,                                                                                                \
-		.pkts_acked = (void *)ccp_pkts_acked,                                                                                                \
 		.cong_control = (void *)ccp_cong_control,                                                                                            \
 		.undo_cwnd = (void *)ccp_undo_cwnd,                                                                                                  \
 		.flags = TCP_CONG_NON_RESTRICTED,                                                                                                    \
@@ -402,7 +403,6 @@ void BPF_PROG(ccp_pkts_acked, struct sock *sk, const struct ack_sample *sample)
 		.set_state = (void *)ccp_set_state,                                                                                                  \
 		.cwnd_event = (void *)ccp_cwnd_event,                                                                                                \
 		.in_ack_event = (void *)ccp_in_ack_event,                                                                                            \
-		.pkts_acked = (void *)ccp_pkts_acked,                                                                                                \
 		.cong_control = (void *)ccp_cong_control_2,                                                                                          \
 		.undo_cwnd = (void *)ccp_undo_cwnd,                                                                                                  \
 		.flags = TCP_CONG_NON_RESTRICTED,                                                                                                    \

@@ -8,7 +8,7 @@
 #ifndef CCP_INTF_H
 #define CCP_INTF_H
 
-#define CCP_LAYOUT_VERSION 3
+#define CCP_LAYOUT_VERSION 4
 
 /* ---- limits (announced as capabilities; the loader refuses programs beyond them) ---- */
 #define CCP_MAX_PRIMITIVES 40
@@ -18,6 +18,7 @@
 #define CCP_MAX_FLOWS 65536
 #define CCP_MAX_NAMES 8 /* registered at a time, for one datapath */
 #define CCP_MAX_CWND_PACKETS (1 << 20) /* above TCP's largest window for any usual MSS */
+#define CCP_MAX_PACING_PERCENT 1000 /* as the kernel's sysctls allow */
 #define CCP_NO_SLOT 0xffffffffu
 
 /* ---- registers: indices into ccp_flow.reg ---- */
@@ -82,6 +83,8 @@ enum ccp_prim {
 #define CCP_F_ECE 64         /* ECE seen by in_ack_event (kernels before 6.10 only) */
 #define CCP_F_CWND_PENDING 128 /* Cwnd was updated before the first program: it starts from that */
 #define CCP_F_ANSWERED 256   /* the daemon wrote to this generation: no need to announce it again */
+/* While one of these is set, each ACK is the glue's first. */
+#define CCP_F_GLUE 7 /* TIMEOUT, RESYNC, REDUCING */
 #define CCP_F_UNANSWERED 1024 /* fell back since nobody handled its reports: announced again when somebody does */
 #define CCP_F_FAULTED 512    /* fell back since the program faulted too often: announced again only after a pause */
 
@@ -91,8 +94,17 @@ enum ccp_prim {
 /*
  * BPF_MAP_TYPE_SK_STORAGE value: one per socket. Zeroed by the kernel when created.
  *
- * Contract of a generated program (attach point tcp_congestion_ops.cong_control, tail-called by the glue, ctx[0] = sk):
- *   entry   f = bpf_sk_storage_get(flows, sk, NULL, 0); NULL -> exit. The glue has filled prim[] and reg[CWND..MICROS], applied updates and defaults.
+ * The way of an ACK. ccp_cong_control looks at a word of icsk_ca_priv that says which program runs the flow, and tail-calls it: no look-up. Everything
+ * that is due only now and then (updates, announcements, fallback, recovery, what others see of the flow) is the glue's, to which a program gives way by
+ * clearing that word and tail-calling programs[0]; the glue does what is due, says so in `pass`, and tail-calls the program again.
+ *
+ * Contract of a generated program (attach point tcp_congestion_ops.cong_control, ctx as for the glue):
+ *   entry   f = bpf_sk_storage_get(flows, sk, NULL, 0). Gives way to the glue if there is none, and, unless `pass`, also if
+ *           f->program is not the program's own handle; f->flags & CCP_F_GLUE; fault_run != 0; the window in the socket is not applied_cwnd (except with
+ *           CCP_PROGRAM_OWN_RECOVERY); config.flags != 0, another config.epoch, or the heartbeat is older than config.fallback_after_ns; the mailbox
+ *           was written (and is not being written); refresh_after_us have passed since refreshed_us.
+ *           pass: pass = 0, otherwise prr_cwnd = 0.
+ *   measure mss, the last_* and what follows from them, the latest RTT; those prim[] that the program reads; reg[MICROS] = now - micros_base_us.
  *   body    on reg[] in place. A fault restores the registers written, ++faults, ++fault_run, and goes on at "apply" (so that recovery and pacing
  *           go on with the values from before): it must not skip "apply".
  *   commit  (no fault) fault_run = 0; if the program writes Micros: micros_base_us = prim[NOW] - reg[MICROS].
@@ -102,66 +114,65 @@ enum ccp_prim {
  *   report  (no fault, Report was said) MEASURE frame of `struct ccp_measure` + u64[n] + `struct ccp_measure_tail` into the ring (reserve with constant size).
  *           Accepted: ++reports (an atomic addition, so a full barrier), then submitted, without a wake-up if config.polling is 1; merged = 0,
  *           volatile registers to their defaults. Refused: ++merged, ++ring_full; volatile registers keep.
- *   apply   w = prr_cwnd ? prr_cwnd : clamp(reg[CWND] / mss, 1, cwnd_max)          (64-bit; mss and cwnd_max are never 0)
+ *   apply   w = prr_cwnd ? prr_cwnd : clamp(reg[CWND] / mss, 1, min(snd_cwnd_clamp, CCP_MAX_CWND_PACKETS))          (64-bit; mss is never 0)
  *           sk->snd_cwnd = applied_cwnd = w
- *           if reg[RATE] != 0: rate = min(max(reg[RATE], mss), max_pacing_rate); if sk->sk_pacing_status == 0 { it = 1; flags |= CCP_F_PACING_SET }
- *           else               rate = min(pace_per_packet * max(w, packets_out), max_pacing_rate)
- *           if rate != 0: sk->sk_pacing_rate = rate
+ *           if reg[RATE] != 0: rate = min(max(reg[RATE], mss), sk_max_pacing_rate); if sk->sk_pacing_status == 0 { it = 1; flags |= CCP_F_PACING_SET }
+ *           else               rate = min(mss * (w < snd_ssthresh / 2 ? pace_ss : pace_ca) / srtt_us * max(w, packets_out), sk_max_pacing_rate)
+ *           if rate != 0: sk->sk_pacing_rate = rate        (srtt_us 0: no rate)
  * "report" and "apply" may be in either order. Fields not named here belong to the glue.
+ *
+ * The kernel puts the value 8 bytes behind the start of a cache line (64 bytes).
  */
 struct ccp_flow {
-	/* What a generated program reads; refreshed by the glue on every ACK. */
-	__u32 mss;             /* bytes, >= 1 */
-	__u32 cwnd_max;        /* packets, >= 1: min(snd_cwnd_clamp, CCP_MAX_CWND_PACKETS) */
-	__u32 prr_cwnd;        /* packets; 0 = PRR is not in charge */
-	__u32 packets_out;
-	__u64 pace_per_packet; /* bytes/s per packet of window, as the kernel would pace; 0 = RTT unknown */
-	__u64 max_pacing_rate; /* bytes/s, sk_max_pacing_rate (SO_MAX_PACING_RATE) */
-
-	/* Identity; constant during an ACK. */
-	__u32 sock_id;         /* slot | incarnation << 16 */
-	__u32 generation;
-
-	/* What a generated program writes. */
-	__u32 applied_cwnd;    /* packets, last value written to snd_cwnd by us */
-	__u32 merged;          /* reports that did not fit since the last one that did */
-	__u32 reports;         /* accepted by the ring */
-	__u32 ring_full;
-	__u32 faults;          /* in total */
-	__u32 fault_run;       /* in a row */
-	__u64 micros_base_us;  /* CLOCK_MONOTONIC us at which Micros is 0 */
-
-	/* The glue's own. */
-	__u32 flags;           /* CCP_F_* (codegen may only set CCP_F_PACING_SET) */
+	/* The rest of the first line: looked at on every ACK. */
+	__u32 pass;             /* 1: the glue has just done what is due */
+	__u32 program;          /* handle: index | serial << 16; 0 = none */
+	__u32 flags;            /* CCP_F_* (codegen may only set CCP_F_PACING_SET and clear CCP_F_ECE) */
+	__u32 fault_run;        /* faults in a row */
+	__u32 epoch;            /* the last announced one; 0 = never announced */
 	__u32 slot;
-	__u32 mode;
-	__u32 epoch;           /* the last announced one; 0 = never announced */
-	__u32 seen_seq;        /* mailbox sequence last looked at */
-	__u32 program;         /* handle: index | serial << 16; 0 = none */
-	__u32 program_uid;
-	__u32 announced_us;    /* low 32 bits of the time of the last CREATE */
-	__u64 prim_mask;       /* primitives the program reads (those costly to get are skipped otherwise) */
+	__u32 seen_seq;         /* mailbox sequence last looked at */
+	__u32 refreshed_us;     /* low 32 bits of the time ccp_slot was last refreshed */
+	__u32 refresh_after_us; /* when it is due again */
+	__u32 applied_cwnd;     /* packets, last value written to snd_cwnd by us */
+	__u32 prr_cwnd;         /* packets; 0 = PRR is not in charge */
+	__u32 mss;              /* bytes, >= 1 */
+	__u32 pace_ss;          /* as the kernel paces: percent of a window per RTT, times 80000, below half of ssthresh */
+	__u32 pace_ca;          /* ... and otherwise */
 
-	/* State of primitives: what was seen on the previous ACK. */
+	/* Second line: what was seen on the previous ACK. */
 	__u64 last_bytes_acked;
-	__u64 bytes_delivered;
-	__u64 bytes_lost;
-	__u64 bytes_ce;
 	__u32 last_delivered;
 	__u32 last_delivered_ce;
 	__u32 last_lost;
 	__u32 last_sacked_out;
 	__u32 round_delivered; /* tp->delivered at which the next round starts */
-	__u32 rounds;
+	__u32 rounds;          /* counted while a program runs that reads them */
+	__u64 micros_base_us;  /* CLOCK_MONOTONIC us at which Micros is 0 */
+	__u64 bytes_lost;
+	__u64 bytes_ce;
+	__u64 bytes_delivered;
+
+	/* Third line. */
+	__u64 start_bytes_acked; /* tp->bytes_acked when the flow was taken */
+	__u32 sock_id;         /* slot | incarnation << 16 */
+	__u32 generation;
+	__u32 program_uid;
+	__u32 merged;          /* reports that did not fit since the last one that did */
+	__u32 reports;         /* accepted by the ring */
+	__u32 ring_full;
+	__u32 faults;          /* in total */
+	__u32 was_timeout;     /* 1 on the first ACK after an RTO */
 	__u32 timeouts;
+	__u32 mode;
+	__u32 announced_us;    /* low 32 bits of the time of the last CREATE */
 	__u32 prr_delivered;
+	__u32 mark;            /* CCP_MARK_* of the announcement not yet answered */
 	__u32 counted_faults;  /* part of `faults`, ... already added to the global counters */
+
 	__u32 counted_ring_full;
 	__u32 counted_reports;
-	__u32 mark;            /* CCP_MARK_* of the announcement not yet answered */
-	__u32 refreshed_us;    /* low 32 bits of the time ccp_slot was last refreshed */
-	__u32 counted_merged;
-	__u64 start_bytes_acked; /* tp->bytes_acked when the flow was taken */
+	__u64 prim_mask;       /* primitives the program reads */
 	__u64 waiting_us;      /* CLOCK_MONOTONIC us since when reports have not been handled; 0 = none are open */
 	__u32 seen_reports;    /* `reports` when that was last looked at */
 	__u32 netns_inum;      /* whose share of the slots the flow has */

@@ -6,8 +6,12 @@
 #ifndef CCP_NATIVE_H
 #define CCP_NATIVE_H
 
-/* Kept in the last word of icsk_ca_priv (the kernel's CUBIC uses the first 60 bytes), so that callbacks know without a storage look-up. */
+/*
+ * Who runs the flow, in the last word of icsk_ca_priv (the kernel's CUBIC uses the first 60 bytes), so that callbacks know without a storage look-up:
+ * native CUBIC, or the program with the index in the lowest byte; 0: not settled, the glue looks.
+ */
 #define NATIVE_MARK 0x6363702d63756269ULL
+#define PROGRAM_MARK 0x6363702d70726700ULL
 #define PRIV_MARK 12
 
 static __always_inline bool runs_native(struct sock *sk)
@@ -18,6 +22,11 @@ static __always_inline bool runs_native(struct sock *sk)
 static __always_inline void mark_native(struct sock *sk, bool native)
 {
 	((struct inet_connection_sock *)sk)->icsk_ca_priv[PRIV_MARK] = native ? NATIVE_MARK : 0;
+}
+
+static __always_inline void mark_program(struct sock *sk, u32 handle)
+{
+	((struct inet_connection_sock *)sk)->icsk_ca_priv[PRIV_MARK] = PROGRAM_MARK | (handle & (CCP_MAX_PROGRAMS - 1));
 }
 
 static __always_inline u8 ca_state(struct sock *sk)
@@ -82,22 +91,25 @@ static __always_inline u64 pace_per_packet(struct sock *sk, struct tcp_sock *tp)
 }
 
 /*
- * What was delivered, lost and marked since the last time, in packets, and the sums in bytes. The kernel counts deliveries in packets, which need not be
- * full; acknowledged bytes are exact, so that only what is selectively acknowledged is taken for full packets.
+ * The kernel counts deliveries in packets, which need not be full; acknowledged bytes are exact, so that only what is selectively acknowledged is taken for
+ * full packets.
  */
-static __always_inline void account(struct tcp_sock *tp, struct ccp_flow *f, u32 *delivered, u32 *ce, u32 *lost)
+static __always_inline void account_delivered(struct tcp_sock *tp, struct ccp_flow *f)
 {
-	u32 d = tp->delivered, c = tp->delivered_ce, l = tp->lost, mss = f->mss;
+	f->bytes_delivered = max_u64(f->bytes_delivered, tp->bytes_acked - f->start_bytes_acked + (u64)tp->sacked_out * f->mss);
+}
 
-	*delivered = d - f->last_delivered;
-	*ce = c - f->last_delivered_ce;
-	*lost = l - f->last_lost;
-	f->last_delivered = d;
-	f->last_delivered_ce = c;
-	f->last_lost = l;
-	f->bytes_delivered = max_u64(f->bytes_delivered, tp->bytes_acked - f->start_bytes_acked + (u64)tp->sacked_out * mss);
-	f->bytes_ce += (u64)*ce * mss;
-	f->bytes_lost += (u64)*lost * mss;
+/* What was delivered, lost and marked since the last time. Programs do the same on each ACK, but for what is delivered. */
+static __always_inline void account(struct tcp_sock *tp, struct ccp_flow *f)
+{
+	u32 ce = tp->delivered_ce, lost = tp->lost, mss = f->mss;
+
+	f->bytes_ce += (u64)(ce - f->last_delivered_ce) * mss;
+	f->bytes_lost += (u64)(lost - f->last_lost) * mss;
+	f->last_delivered = tp->delivered;
+	f->last_delivered_ce = ce;
+	f->last_lost = lost;
+	account_delivered(tp, f);
 }
 
 static __always_inline void start_cubic(struct sock *sk)
@@ -129,7 +141,11 @@ static __always_inline void native_ack(struct sock *sk, struct ccp_flow *f, u32 
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	u64 bytes_acked = tp->bytes_acked, rate;
 	u32 acked = rs->acked_sacked;
+	struct ack_sample sample = { .rtt_us = rs->rtt_us };
 
+	/* HyStart and CUBIC's delay; the kernel does it in a callback of its own, just before, which would cost flows with a program too. */
+	if (sample.rtt_us >= 0)
+		cubictcp_acked(sk, &sample);
 	if (reduces(ca_state(sk)))
 		tp->snd_cwnd = min_u32(prr(tp, f, tp->snd_ssthresh, acked, bytes_acked != f->last_bytes_acked, rs->losses > 0), cwnd_max(tp));
 	else if (data_acked)

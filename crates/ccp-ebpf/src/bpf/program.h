@@ -3,8 +3,6 @@
 #ifndef CCP_PROGRAM_H
 #define CCP_PROGRAM_H
 
-#define RATE_PRIMITIVES (1ULL << CCP_PRIM_RATE_INCOMING | 1ULL << CCP_PRIM_RATE_OUTGOING)
-
 /* Takes the register over from the socket if somebody other than us set the window (RTO, undo, MTU probe). */
 static __always_inline void sync_cwnd(struct tcp_sock *tp, struct ccp_flow *f)
 {
@@ -17,96 +15,28 @@ static __always_inline void sync_cwnd(struct tcp_sock *tp, struct ccp_flow *f)
 	f->flags &= ~CCP_F_RESYNC;
 }
 
-/* The socket's values that a program's registers and epilogue are counted in. */
-static __always_inline void load_basics(struct sock *sk, struct ccp_flow *f)
+/* What a program does not do by itself: the way of a timeout, recovery, how the kernel would pace. */
+static __always_inline void prepare(struct sock *sk, struct ccp_flow *f, const struct rate_sample *rs)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct net *net = sk->__sk_common.skc_net.net;
+	u32 acked = rs->acked_sacked;
 
 	f->mss = max_u32(tp->mss_cache, 1);
-	f->cwnd_max = cwnd_max(tp);
-	f->packets_out = tp->packets_out;
-	f->max_pacing_rate = sk->sk_max_pacing_rate;
-	f->pace_per_packet = pace_per_packet(sk, tp);
-}
-
-static __always_inline void load_primitives(struct sock *sk, struct ccp_flow *f, u64 now_us, bool ece, const struct rate_sample *rs)
-{
-	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	u32 delivered, ce, lost, sacked = tp->sacked_out, mss = f->mss, misordered, flight = in_flight(tp), cwnd = tp->snd_cwnd;
-	u64 *p = f->prim, bytes_acked = tp->bytes_acked, newly_acked = bytes_acked - f->last_bytes_acked;
-	s32 sample = rs->delivered, interval = rs->interval_us > 0;
-	u32 srtt = tp->srtt_us, min_rtt = tp->rtt_min.s[0].v, ssthresh = tp->snd_ssthresh, acked = rs->acked_sacked;
-	long rtt = rs->rtt_us;
-
-	account(tp, f, &delivered, &ce, &lost);
-	misordered = (s32)(sacked - f->last_sacked_out) > 0 ? sacked - f->last_sacked_out : 0;
-	f->last_sacked_out = sacked;
-	f->last_bytes_acked = bytes_acked;
-
-	/* Facts of this ACK: also those of ACKs whose sample is invalid. */
-	p[CCP_PRIM_BYTES_ACKED] = newly_acked;
-	p[CCP_PRIM_BYTES_MISORDERED] = (u64)misordered * mss;
-	p[CCP_PRIM_ECN_BYTES] = (u64)ce * mss;
-	p[CCP_PRIM_ECN_PACKETS] = ce;
-	p[CCP_PRIM_LOST_PKTS] = lost;
-	p[CCP_PRIM_NOW] = now_us;
-	p[CCP_PRIM_PACKETS_ACKED] = delivered > misordered ? delivered - misordered : 0;
-	p[CCP_PRIM_PACKETS_MISORDERED] = misordered;
-	p[CCP_PRIM_BYTES_IN_FLIGHT] = (u64)flight * mss;
-	p[CCP_PRIM_BYTES_PENDING] = (u32)(tp->write_seq - tp->snd_nxt);
-	p[CCP_PRIM_PACKETS_IN_FLIGHT] = flight;
-	p[CCP_PRIM_WAS_TIMEOUT] = !!(f->flags & CCP_F_TIMEOUT);
+	sync_cwnd(tp, f);
+	f->pace_ss = 80000 * min_u32(net->ipv4.sysctl_tcp_pacing_ss_ratio, CCP_MAX_PACING_PERCENT);
+	f->pace_ca = 80000 * min_u32(net->ipv4.sysctl_tcp_pacing_ca_ratio, CCP_MAX_PACING_PERCENT);
+	f->was_timeout = !!(f->flags & CCP_F_TIMEOUT);
 	f->flags &= ~CCP_F_TIMEOUT;
-
-	/* Measurements: the latest valid one is kept. */
-	if (sample > 0 && interval) {
-		if (f->prim_mask & RATE_PRIMITIVES) {
-			u64 bytes = (u64)sample * mss * 1000000;
-			u32 snd_us = rs->snd_interval_us, rcv_us = rs->rcv_interval_us;
-
-			if (snd_us)
-				p[CCP_PRIM_RATE_OUTGOING] = bytes / snd_us;
-			if (rcv_us)
-				p[CCP_PRIM_RATE_INCOMING] = bytes / rcv_us;
-		}
-		p[CCP_PRIM_APP_LIMITED] = rs->is_app_limited;
-		if ((s32)(rs->prior_delivered - f->round_delivered) >= 0) {
-			f->round_delivered = tp->delivered;
-			f->rounds++;
-		}
-	}
-	if (rtt >= 0)
-		p[CCP_PRIM_RTT_SAMPLE_US] = rtt;
-
-	p[CCP_PRIM_MSS] = mss;
-	p[CCP_PRIM_SRTT_US] = srtt ? srtt >> 3 : ~0ULL;
-	p[CCP_PRIM_MIN_RTT_US] = min_rtt == ~0U ? ~0ULL : min_rtt;
-	/* As tcp_is_cwnd_limited: in slow start, while less than half of the window was in flight, it is the application that limits. */
-	p[CCP_PRIM_CWND_LIMITED] = BPF_CORE_READ_BITFIELD(tp, is_cwnd_limited) || (cwnd < ssthresh && cwnd < 2 * tp->max_packets_out);
-	p[CCP_PRIM_ROUND_COUNT] = f->rounds;
-	p[CCP_PRIM_BYTES_SENT] = tp->bytes_sent;
-	p[CCP_PRIM_BYTES_DELIVERED] = f->bytes_delivered;
-	p[CCP_PRIM_BYTES_LOST] = f->bytes_lost;
-	p[CCP_PRIM_BYTES_CE] = f->bytes_ce;
-	p[CCP_PRIM_RECOVERY_STATE] = ca_state(sk);
-	p[CCP_PRIM_SSTHRESH] = ssthresh >= TCP_INFINITE_SSTHRESH ? ~0ULL : (u64)ssthresh * mss;
-	f->reg[CCP_REG_SSTHRESH] = p[CCP_PRIM_SSTHRESH];
-	p[CCP_PRIM_ECE] = ece;
-	p[CCP_PRIM_RTTVAR_US] = tp->mdev_us >> 2; /* rttvar_us is never less than what RTO's minimum needs */
-	p[CCP_PRIM_BYTES_RETRANSMITTED] = tp->bytes_retrans;
-	p[CCP_PRIM_PACING_RATE] = sk->sk_pacing_rate;
-	p[CCP_PRIM_TIMEOUTS] = f->timeouts;
-	p[CCP_PRIM_PACED] = sk->sk_pacing_status != SK_PACING_NONE;
-
-	f->reg[CCP_REG_MICROS] = now_us - f->micros_base_us;
-
 	f->prr_cwnd = 0;
 	if (f->flags & CCP_F_REDUCING && !(f->flags & CCP_F_OWN_RECOVERY)) {
-		u64 target = max_u64(min_u64(f->reg[CCP_REG_CWND] / mss, f->cwnd_max), 2);
+		u32 max = cwnd_max(tp);
+		u64 target = max_u64(min_u64(f->reg[CCP_REG_CWND] / f->mss, max), 2);
 
 		tp->snd_ssthresh = target;
-		f->prr_cwnd = min_u32(prr(tp, f, target, acked, newly_acked > 0, rs->losses > 0), f->cwnd_max);
+		f->prr_cwnd = min_u32(prr(tp, f, target, acked, tp->bytes_acked != f->last_bytes_acked, rs->losses > 0), max);
 	}
+	f->pass = 1;
 }
 
 /* The flow starts a program: variables at their defaults, the clock at 0; window and rate are kept, except that a flow that ran natively brings its own. */
@@ -121,7 +51,7 @@ static __always_inline void start_program(struct sock *sk, struct ccp_flow *f, s
 		f->reg[CCP_REG_CONTROL + i] = meta->defaults[i];
 	}
 	if (f->mode != CCP_MODE_RUNNING) {
-		u32 delivered, ce, lost, cwnd = tp->snd_cwnd;
+		u32 cwnd = tp->snd_cwnd;
 
 		mark_native(sk, false);
 		f->applied_cwnd = cwnd;
@@ -133,7 +63,7 @@ static __always_inline void start_program(struct sock *sk, struct ccp_flow *f, s
 		}
 		if (!(f->flags & CCP_F_CWND_PENDING))
 			f->reg[CCP_REG_CWND] = (u64)cwnd * f->mss;
-		account(tp, f, &delivered, &ce, &lost);
+		account(tp, f);
 		/* last_bytes_acked stays at the ACK before: nobody has grown the window by this one yet. */
 		f->last_sacked_out = tp->sacked_out;
 		f->round_delivered = tp->delivered;
@@ -145,6 +75,8 @@ static __always_inline void start_program(struct sock *sk, struct ccp_flow *f, s
 	if (meta->flags & CCP_PROGRAM_OWN_RECOVERY)
 		f->flags |= CCP_F_OWN_RECOVERY;
 	f->micros_base_us = now_us;
+	if (meta->prim_mask & ~f->prim_mask & 1ULL << CCP_PRIM_ROUND_COUNT)
+		f->round_delivered = tp->delivered;
 	f->prim_mask = meta->prim_mask;
 	f->program = meta->handle;
 	f->program_uid = meta->uid;
@@ -165,6 +97,8 @@ static __always_inline bool newer(u32 seq, u32 than)
 	return (s32)(seq - than) > 0;
 }
 
+#define MAILBOX_TRIES 8
+
 /* Takes what the daemon wrote since the last look. Everything in the slot is checked here: user space can write anything into it. */
 static __always_inline void read_mailbox(struct sock *sk, struct ccp_flow *f, u64 now_us)
 {
@@ -173,14 +107,22 @@ static __always_inline void read_mailbox(struct sock *sk, struct ccp_flow *f, u6
 
 	if (!m)
 		return;
-	seq = READ_ONCE(m->seq);
-	if (seq == seen || seq & 1)
-		return;
-	barrier();
-	mb = *m;
-	barrier();
-	if (READ_ONCE(m->seq) != seq) {
-		count(CCP_STAT_TORN, 1);
+	/* A writer is done in nanoseconds: a few tries meet it less often than one. */
+	for (i = 0; i < MAILBOX_TRIES; i++) {
+		seq = READ_ONCE(m->seq);
+		if (seq == seen)
+			return;
+		if (seq & 1)
+			continue;
+		barrier();
+		mb = *m;
+		barrier();
+		if (READ_ONCE(m->seq) == seq)
+			break;
+	}
+	if (i == MAILBOX_TRIES) {
+		if (!(seq & 1))
+			count(CCP_STAT_TORN, 1);
 		return;
 	}
 	f->seen_seq = seq;

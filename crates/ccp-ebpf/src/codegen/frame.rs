@@ -10,10 +10,11 @@ use super::asm::{Asm, Label, TooFar};
 use super::body::register_offset;
 use super::insn::{Alu, Cmp, Helper, R, Size};
 use super::plan::{Plan, Saved};
-use super::{Entry, Env, FLOW, SOCK};
+use super::{CONTEXT, Entry, Env, FLOW, SOCK};
 use crate::layout::{
-    Config, F_PACING_SET, Flow, MSG_MEASURE, MeasureHead, MeasureTail, PRIM_NOW, PRIM_SSTHRESH,
-    REG_CONTROL, REG_CWND, REG_MICROS, REG_RATE, REG_SSTHRESH,
+    Config, F_GLUE, F_PACING_SET, Flow, MAX_CWND_PACKETS, MSG_MEASURE, MailboxSlot, MeasureHead,
+    MeasureTail, PRIM_NOW, PRIM_SSTHRESH, REG_CONTROL, REG_CWND, REG_MICROS, REG_RATE,
+    REG_SSTHRESH,
 };
 
 /// In packets: no threshold.
@@ -21,6 +22,10 @@ const TCP_INFINITE_SSTHRESH: i32 = 0x7fff_ffff;
 
 /// `SK_PACING_NEEDED`: the TCP stack paces by itself.
 const SK_PACING_NEEDED: i32 = 1;
+/// The word of `icsk_ca_priv` that says who runs the flow, in bytes from its start.
+const PRIV_MARK: i16 = 12 * 8;
+/// A word of the stack that saved values leave free.
+const SCRATCH: i16 = -504;
 /// `BPF_RB_NO_WAKEUP`; `Config::polling` is this flag.
 const RB_NO_WAKEUP: i32 = 1;
 
@@ -31,28 +36,104 @@ macro_rules! flow {
     };
 }
 
-/// Finds the storage, or ends; sets [`FLOW`] and [`SOCK`].
-pub(super) fn entry(asm: &mut Asm, env: &Env<'_>) -> Result<(), TooFar> {
-    match env.entry {
-        Entry::Socket { storage } => {
-            let found = asm.label();
-            asm.load(Size::Double, SOCK, R::R1, 0);
-            asm.map(R::R1, storage.as_raw_fd());
-            asm.mov(R::R2, SOCK);
-            asm.mov(R::R3, 0);
-            asm.mov(R::R4, 0);
-            asm.call(Helper::SkStorageGet);
-            asm.jump_if(Cmp::Ne, R::R0, 0, found);
-            asm.exit();
-            asm.place(found)?;
-            asm.mov(FLOW, R::R0);
-        }
+/// Offset of a field of the configuration.
+macro_rules! config {
+    ($field:ident) => {
+        offset_of!(Config, $field) as i16
+    };
+}
+
+/// Finds the storage and looks whether there is anything for the glue to do; sets [`FLOW`],
+/// [`SOCK`] and [`CONTEXT`].
+pub(super) fn entry(asm: &mut Asm, env: &Env<'_>, own_recovery: bool) -> Result<(), TooFar> {
+    let (storage, programs, mailbox, handle, ack) = match &env.entry {
         Entry::Array { map } => {
             asm.map_value(FLOW, map.as_raw_fd(), 0);
             asm.map_value(SOCK, map.as_raw_fd(), size_of::<Flow>() as u32);
+            return Ok(());
         }
+        Entry::Socket {
+            storage,
+            programs,
+            mailbox,
+            handle,
+            ack,
+            ..
+        } => (storage, programs, mailbox, *handle, ack),
+    };
+    let (glue, passed, nothing_due, on) = (asm.label(), asm.label(), asm.label(), asm.label());
+    asm.mov(CONTEXT, R::R1);
+    asm.load(Size::Double, SOCK, R::R1, 0);
+    asm.map(R::R1, storage.as_raw_fd());
+    asm.mov(R::R2, SOCK);
+    asm.mov(R::R3, 0);
+    asm.mov(R::R4, 0);
+    asm.call(Helper::SkStorageGet);
+    asm.jump_if(Cmp::Eq, R::R0, 0, glue);
+    asm.mov(FLOW, R::R0);
+
+    asm.load(Size::Word, R::R1, FLOW, flow!(pass));
+    asm.jump_if(Cmp::Ne, R::R1, 0, passed);
+    asm.load(Size::Word, R::R1, FLOW, flow!(program));
+    asm.constant(R::R2, handle.into());
+    asm.jump_if(Cmp::Ne, R::R1, R::R2, glue);
+    asm.load(Size::Word, R::R1, FLOW, flow!(flags));
+    asm.alu(Alu::And, R::R1, F_GLUE as i32);
+    asm.load(Size::Word, R::R2, FLOW, flow!(fault_run));
+    asm.alu(Alu::Or, R::R1, R::R2);
+    asm.map_value(R::R3, env.config.as_raw_fd(), 0);
+    asm.load(Size::Word, R::R2, R::R3, config!(flags));
+    asm.alu(Alu::Or, R::R1, R::R2);
+    asm.jump_if(Cmp::Ne, R::R1, 0, glue);
+    if !own_recovery {
+        asm.load(Size::Word, R::R1, SOCK, env.sock.snd_cwnd);
+        asm.load(Size::Word, R::R2, FLOW, flow!(applied_cwnd));
+        asm.jump_if(Cmp::Ne, R::R1, R::R2, glue);
     }
-    Ok(())
+    asm.load(Size::Word, R::R1, R::R3, config!(epoch));
+    asm.load(Size::Word, R::R2, FLOW, flow!(epoch));
+    asm.jump_if(Cmp::Ne, R::R1, R::R2, glue);
+    asm.load(Size::Double, R::R4, SOCK, ack.tcp_mstamp);
+    asm.mov(R::R1, R::R4);
+    asm.alu(Alu::Mul, R::R1, 1000);
+    asm.load(Size::Double, R::R2, R::R3, config!(beat_ns));
+    asm.alu(Alu::Sub, R::R1, R::R2);
+    asm.load(Size::Double, R::R2, R::R3, config!(fallback_after_ns));
+    asm.jump_if(Cmp::SGt, R::R1, R::R2, glue);
+    asm.load(Size::Word, R::R2, FLOW, flow!(refreshed_us));
+    asm.alu32(Alu::Sub, R::R4, R::R2);
+    asm.load(Size::Word, R::R2, FLOW, flow!(refresh_after_us));
+    asm.jump_if(Cmp::Ge, R::R4, R::R2, glue);
+    asm.load(Size::Word, R::R1, FLOW, flow!(slot));
+    asm.store(Size::Word, R::R10, SCRATCH, R::R1);
+    asm.map(R::R1, mailbox.as_raw_fd());
+    asm.mov(R::R2, R::R10);
+    asm.alu(Alu::Add, R::R2, i32::from(SCRATCH));
+    asm.call(Helper::MapLookupElem);
+    asm.jump_if(Cmp::Eq, R::R0, 0, glue);
+    let seq = offset_of!(MailboxSlot, seq) as i16;
+    asm.load(Size::Word, R::R1, R::R0, seq);
+    asm.load(Size::Word, R::R2, FLOW, flow!(seen_seq));
+    asm.jump_if(Cmp::Eq, R::R1, R::R2, nothing_due);
+    asm.alu(Alu::And, R::R1, 1);
+    asm.jump_if(Cmp::Ne, R::R1, 0, nothing_due);
+
+    asm.place(glue)?;
+    // Who runs the flow is to be settled anew: otherwise the glue would be back here at once.
+    asm.store(Size::Double, SOCK, ack.icsk_ca_priv + PRIV_MARK, 0);
+    asm.mov(R::R1, CONTEXT);
+    asm.map(R::R2, programs.as_raw_fd());
+    asm.mov(R::R3, 0);
+    asm.call(Helper::TailCall);
+    asm.mov(R::R0, 0);
+    asm.exit();
+
+    asm.place(passed)?;
+    asm.store(Size::Word, FLOW, flow!(pass), 0);
+    asm.jump(on);
+    asm.place(nothing_due)?;
+    asm.store(Size::Word, FLOW, flow!(prr_cwnd), 0);
+    asm.place(on)
 }
 
 /// Keeps the values that a fault must bring back.
@@ -213,39 +294,56 @@ fn count(asm: &mut Asm, counter: i16) {
 
 /// Window and pacing rate to the socket, then the end.
 pub(super) fn apply(asm: &mut Asm, env: &Env<'_>) -> Result<(), TooFar> {
-    let (window, below, rate, bound, end) = (
-        asm.label(),
-        asm.label(),
-        asm.label(),
-        asm.label(),
-        asm.label(),
-    );
+    let sock = &env.sock;
+    let (window, rate, bound, end) = (asm.label(), asm.label(), asm.label(), asm.label());
 
-    // r1 = the window in packets.
+    // r1 = the window in packets. Mostly it is what it was, which saves a division.
     asm.load(Size::Word, R::R1, FLOW, flow!(prr_cwnd));
     asm.jump_if(Cmp::Ne, R::R1, 0, window);
-    asm.load(Size::Double, R::R1, FLOW, register_offset(REG_CWND));
+    let (same, most, below) = (asm.label(), asm.label(), asm.label());
+    asm.load(Size::Word, R::R1, FLOW, flow!(applied_cwnd));
     asm.load(Size::Word, R::R2, FLOW, flow!(mss));
+    asm.load(Size::Double, R::R3, FLOW, register_offset(REG_CWND));
+    asm.mov(R::R4, R::R1);
+    asm.alu(Alu::Mul, R::R4, R::R2);
+    asm.mov(R::R5, R::R3);
+    asm.alu(Alu::Sub, R::R5, R::R4);
+    asm.jump_if(Cmp::Lt, R::R5, R::R2, same);
+    asm.mov(R::R1, R::R3);
     asm.alu(Alu::Div, R::R1, R::R2);
-    asm.load(Size::Word, R::R2, FLOW, flow!(cwnd_max));
+    asm.place(same)?;
+    asm.load(Size::Word, R::R2, SOCK, sock.snd_cwnd_clamp);
+    asm.jump_if(Cmp::Le, R::R2, MAX_CWND_PACKETS as i32, most);
+    asm.mov(R::R2, MAX_CWND_PACKETS as i32);
+    asm.place(most)?;
     asm.jump_if(Cmp::Le, R::R1, R::R2, below);
     asm.mov(R::R1, R::R2);
     asm.place(below)?;
     asm.jump_if(Cmp::Ne, R::R1, 0, window);
     asm.mov(R::R1, 1);
     asm.place(window)?;
-    asm.store(Size::Word, SOCK, env.sock.snd_cwnd, R::R1);
+    asm.store(Size::Word, SOCK, sock.snd_cwnd, R::R1);
     asm.store(Size::Word, FLOW, flow!(applied_cwnd), R::R1);
 
     // r2 = the pacing rate in bytes per second.
     asm.load(Size::Double, R::R2, FLOW, register_offset(REG_RATE));
     asm.jump_if(Cmp::Ne, R::R2, 0, rate);
-    asm.load(Size::Word, R::R2, FLOW, flow!(packets_out));
-    let out = asm.label();
-    asm.jump_if(Cmp::Ge, R::R2, R::R1, out);
-    asm.mov(R::R2, R::R1);
+    let (avoidance, out) = (asm.label(), asm.label());
+    asm.load(Size::Word, R::R3, SOCK, sock.srtt_us);
+    asm.jump_if(Cmp::Eq, R::R3, 0, end);
+    asm.load(Size::Word, R::R2, SOCK, sock.snd_ssthresh);
+    asm.alu(Alu::Shr, R::R2, 1);
+    asm.load(Size::Word, R::R4, FLOW, flow!(pace_ca));
+    asm.jump_if(Cmp::Ge, R::R1, R::R2, avoidance);
+    asm.load(Size::Word, R::R4, FLOW, flow!(pace_ss));
+    asm.place(avoidance)?;
+    asm.load(Size::Word, R::R2, FLOW, flow!(mss));
+    asm.alu(Alu::Mul, R::R2, R::R4);
+    asm.alu(Alu::Div, R::R2, R::R3);
+    asm.load(Size::Word, R::R3, SOCK, sock.packets_out);
+    asm.jump_if(Cmp::Ge, R::R3, R::R1, out);
+    asm.mov(R::R3, R::R1);
     asm.place(out)?;
-    asm.load(Size::Double, R::R3, FLOW, flow!(pace_per_packet));
     asm.alu(Alu::Mul, R::R2, R::R3);
     asm.jump(bound);
     asm.place(rate)?;
@@ -255,21 +353,21 @@ pub(super) fn apply(asm: &mut Asm, env: &Env<'_>) -> Result<(), TooFar> {
     asm.jump_if(Cmp::Ge, R::R2, R::R3, enough);
     asm.mov(R::R2, R::R3);
     asm.place(enough)?;
-    asm.load(Size::Word, R::R3, SOCK, env.sock.sk_pacing_status);
+    asm.load(Size::Word, R::R3, SOCK, sock.sk_pacing_status);
     asm.jump_if(Cmp::Ne, R::R3, 0, bound);
     asm.mov(R::R3, SK_PACING_NEEDED);
-    asm.store(Size::Word, SOCK, env.sock.sk_pacing_status, R::R3);
+    asm.store(Size::Word, SOCK, sock.sk_pacing_status, R::R3);
     asm.load(Size::Word, R::R3, FLOW, flow!(flags));
     asm.alu(Alu::Or, R::R3, F_PACING_SET as i32);
     asm.store(Size::Word, FLOW, flow!(flags), R::R3);
     asm.place(bound)?;
-    asm.load(Size::Double, R::R3, FLOW, flow!(max_pacing_rate));
+    asm.load(Size::Double, R::R3, SOCK, sock.sk_max_pacing_rate);
     let fits = asm.label();
     asm.jump_if(Cmp::Le, R::R2, R::R3, fits);
     asm.mov(R::R2, R::R3);
     asm.place(fits)?;
     asm.jump_if(Cmp::Eq, R::R2, 0, end);
-    asm.store(Size::Double, SOCK, env.sock.sk_pacing_rate, R::R2);
+    asm.store(Size::Double, SOCK, sock.sk_pacing_rate, R::R2);
     asm.place(end)?;
     asm.mov(R::R0, 0);
     asm.exit();

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-/// A machine register (`r8` is not used).
+/// A machine register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub(super) enum R {
@@ -27,6 +27,8 @@ pub(super) enum R {
     /// Kept over calls; here scratch.
     R7 = 7,
     /// Kept over calls.
+    R8 = 8,
+    /// Kept over calls.
     R9 = 9,
     /// Top of the stack frame, read-only.
     R10 = 10,
@@ -35,6 +37,8 @@ pub(super) enum R {
 /// How many bytes a load or store moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Size {
+    /// One byte.
+    Byte,
     /// Two bytes.
     Half,
     /// Four bytes.
@@ -48,6 +52,7 @@ impl Size {
         match self {
             Self::Word => 0x00,
             Self::Half => 0x08,
+            Self::Byte => 0x10,
             Self::Double => 0x18,
         }
     }
@@ -69,6 +74,8 @@ pub(super) enum Alu {
     Or = 0x40,
     /// Bitwise and.
     And = 0x50,
+    /// Shift left.
+    Shl = 0x60,
     /// Logical shift right.
     Shr = 0x70,
     /// Two's complement (`src` is not looked at).
@@ -93,8 +100,14 @@ pub(super) enum Cmp {
     Ge = 0x30,
     /// Not equal.
     Ne = 0x50,
+    /// Greater, signed.
+    SGt = 0x60,
     /// Greater or equal, signed.
     SGe = 0x70,
+    /// Less, signed.
+    SLt = 0xc0,
+    /// Less or equal, signed.
+    SLe = 0xd0,
     /// Less, unsigned.
     Lt = 0xa0,
     /// Less or equal, unsigned.
@@ -126,6 +139,10 @@ impl From<i32> for Src {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub(super) enum Helper {
+    /// `bpf_map_lookup_elem(map, key)`.
+    MapLookupElem = 1,
+    /// `bpf_tail_call(ctx, map, index)`.
+    TailCall = 12,
     /// `bpf_sk_storage_get(map, sk, value, flags)`.
     SkStorageGet = 107,
     /// `bpf_ringbuf_reserve(map, size, flags)`.
@@ -292,6 +309,8 @@ impl Insn {
             }
             JA => write!(f, "goto {off:+}"),
             CALL => match imm {
+                1 => f.write_str("call bpf_map_lookup_elem"),
+                12 => f.write_str("call bpf_tail_call"),
                 107 => f.write_str("call bpf_sk_storage_get"),
                 131 => f.write_str("call bpf_ringbuf_reserve"),
                 132 => f.write_str("call bpf_ringbuf_submit"),
@@ -311,7 +330,10 @@ impl Insn {
                         0x20 => ">",
                         0x30 => ">=",
                         0x50 => "!=",
+                        0x60 => "s>",
                         0x70 => "s>=",
+                        0xc0 => "s<",
+                        0xd0 => "s<=",
                         0xa0 => "<",
                         0xb0 => "<=",
                         _ => "?",
@@ -333,6 +355,7 @@ impl Insn {
                         0x30 => "/=",
                         0x40 => "|=",
                         0x50 => "&=",
+                        0x60 => "<<=",
                         0x70 => ">>=",
                         0x80 => return write!(f, "{r}{dst} = -{r}{dst}"),
                         0x90 => "%=",

@@ -4,17 +4,70 @@ use libbpf_rs::btf::types::{Composite, MemberAttr, Struct};
 use libbpf_rs::btf::{Btf, BtfKind, BtfType};
 use thiserror::Error;
 
-/// Offsets within `struct tcp_sock` of what generated programs write, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Offsets within `struct tcp_sock` of what is applied to it and what that is counted in, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SockOffsets {
     /// `snd_cwnd`: the congestion window in packets, 32 bits.
     pub snd_cwnd: i16,
-    /// `snd_ssthresh`: where slow start ends, in packets, 32 bits.
+    /// `snd_cwnd_clamp`: the largest window in packets, 32 bits.
+    pub snd_cwnd_clamp: i16,
+    /// `snd_ssthresh`: packets, 32 bits.
     pub snd_ssthresh: i16,
+    /// `packets_out`: packets sent and not cumulatively acknowledged, 32 bits.
+    pub packets_out: i16,
+    /// `srtt_us`: the smoothed RTT in eighths of a microsecond, 32 bits.
+    pub srtt_us: i16,
     /// `sk_pacing_rate` of the socket: bytes per second, 64 bits.
     pub sk_pacing_rate: i16,
+    /// `sk_max_pacing_rate` of the socket: bytes per second, 64 bits.
+    pub sk_max_pacing_rate: i16,
     /// `sk_pacing_status` of the socket: whether anything paces, 32 bits.
     pub sk_pacing_status: i16,
+}
+
+/// Where programs find what they measure: members of `struct tcp_sock`, those that begin with `rs_`
+/// of `struct rate_sample`, by their names there; in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are the kernel's")]
+pub struct AckOffsets {
+    pub mss_cache: i16,
+    pub sacked_out: i16,
+    pub lost_out: i16,
+    pub retrans_out: i16,
+    pub max_packets_out: i16,
+    pub delivered: i16,
+    pub delivered_ce: i16,
+    pub lost: i16,
+    pub write_seq: i16,
+    pub snd_nxt: i16,
+    pub mdev_us: i16,
+    /// `rtt_min.s[0].v`
+    pub rtt_min: i16,
+    pub tcp_mstamp: i16,
+    pub bytes_sent: i16,
+    pub bytes_acked: i16,
+    pub bytes_retrans: i16,
+    pub is_cwnd_limited: Bits,
+    pub icsk_ca_state: Bits,
+    pub icsk_ca_priv: i16,
+    pub rs_prior_delivered: i16,
+    pub rs_delivered: i16,
+    pub rs_interval_us: i16,
+    pub rs_snd_interval_us: i16,
+    pub rs_rcv_interval_us: i16,
+    pub rs_rtt_us: i16,
+    pub rs_is_app_limited: i16,
+}
+
+/// A bit field within one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bits {
+    /// The byte's offset.
+    pub byte: i16,
+    /// The lowest bit.
+    pub shift: u8,
+    /// How many bits.
+    pub size: u8,
 }
 
 /// The attach point of generated programs: `tcp_congestion_ops.cong_control`.
@@ -31,6 +84,8 @@ pub struct CongControl {
 pub struct Kernel {
     /// Where things are in a TCP socket.
     pub sock: SockOffsets,
+    /// Where more things are.
+    pub ack: AckOffsets,
     /// Where programs attach.
     pub cong_control: CongControl,
 }
@@ -101,11 +156,55 @@ impl Kernel {
         Ok(Self {
             sock: SockOffsets {
                 snd_cwnd: offset(btf, "tcp_sock", &["snd_cwnd"], 4)?,
+                snd_cwnd_clamp: offset(btf, "tcp_sock", &["snd_cwnd_clamp"], 4)?,
                 snd_ssthresh: offset(btf, "tcp_sock", &["snd_ssthresh"], 4)?,
+                packets_out: offset(btf, "tcp_sock", &["packets_out"], 4)?,
+                srtt_us: offset(btf, "tcp_sock", &["srtt_us"], 4)?,
                 sk_pacing_rate: offset(btf, "tcp_sock", &of_sock("sk_pacing_rate"), 8)?,
+                sk_max_pacing_rate: offset(btf, "tcp_sock", &of_sock("sk_max_pacing_rate"), 8)?,
                 sk_pacing_status: offset(btf, "tcp_sock", &of_sock("sk_pacing_status"), 4)?,
             },
+            ack: AckOffsets::from_btf(btf)?,
             cong_control: cong_control(btf)?,
+        })
+    }
+}
+
+impl AckOffsets {
+    fn from_btf(btf: &Btf<'_>) -> Result<Self, KernelError> {
+        let tcp = |member, size| offset(btf, "tcp_sock", &[member], size);
+        let rs = |member, size| offset(btf, "rate_sample", &[member], size);
+        let start = |path: &[&str]| {
+            let (bits, _) = place(btf, "tcp_sock", path)?;
+            small(bits / 8, "tcp_sock", path)
+        };
+        Ok(Self {
+            mss_cache: tcp("mss_cache", 4)?,
+            sacked_out: tcp("sacked_out", 4)?,
+            lost_out: tcp("lost_out", 4)?,
+            retrans_out: tcp("retrans_out", 4)?,
+            max_packets_out: tcp("max_packets_out", 4)?,
+            delivered: tcp("delivered", 4)?,
+            delivered_ce: tcp("delivered_ce", 4)?,
+            lost: tcp("lost", 4)?,
+            write_seq: tcp("write_seq", 4)?,
+            snd_nxt: tcp("snd_nxt", 4)?,
+            mdev_us: tcp("mdev_us", 4)?,
+            rtt_min: start(&["rtt_min"])? + offset(btf, "minmax_sample", &["v"], 4)?,
+            tcp_mstamp: tcp("tcp_mstamp", 8)?,
+            bytes_sent: tcp("bytes_sent", 8)?,
+            bytes_acked: tcp("bytes_acked", 8)?,
+            bytes_retrans: tcp("bytes_retrans", 8)?,
+            is_cwnd_limited: bits(btf, &["is_cwnd_limited"])?,
+            icsk_ca_state: bits(btf, &["inet_conn", "icsk_ca_state"])?,
+            icsk_ca_priv: start(&["inet_conn", "icsk_ca_priv"])?,
+            rs_prior_delivered: rs("prior_delivered", 4)?,
+            rs_delivered: rs("delivered", 4)?,
+            rs_interval_us: rs("interval_us", 8)?,
+            rs_snd_interval_us: rs("snd_interval_us", 4)?,
+            rs_rcv_interval_us: rs("rcv_interval_us", 4)?,
+            rs_rtt_us: rs("rtt_us", 8)?,
+            rs_is_app_limited: rs("is_app_limited", 1)?,
         })
     }
 }
@@ -137,55 +236,103 @@ fn offset(
     path: &[&str],
     expected: usize,
 ) -> Result<i16, KernelError> {
-    let missing = || KernelError::NoMember {
-        within,
-        member: path.join("."),
-    };
-    let mut composite = Composite::from(structure(btf, within)?);
-    let mut bits = 0;
-    let mut size = 0;
-    for (at, name) in path.iter().enumerate() {
-        let (start, ty) = find(btf, &composite, name).ok_or_else(missing)?;
-        bits += start;
-        if at + 1 == path.len() {
-            size = size_of_type(&ty).ok_or_else(missing)?;
-        } else {
-            composite = Composite::try_from(ty).map_err(|_| missing())?;
-        }
-    }
-    let bytes = bits / 8;
-    match i16::try_from(bytes) {
-        Ok(offset) if size == expected && bits % 8 == 0 => Ok(offset),
+    let (bits, member) = place(btf, within, path)?;
+    let size = size_of_type(&member.ty).ok_or_else(|| missing(within, path))?;
+    match small(bits / 8, within, path) {
+        Ok(offset) if size == expected && bits % 8 == 0 && member.bits.is_none() => Ok(offset),
         _ => Err(KernelError::OtherShape {
             within,
             member: path.join("."),
             got: size,
-            offset: bytes,
+            offset: bits / 8,
             expected,
         }),
     }
 }
 
-/// Offset in bits and type of a member, also within unnamed members.
-fn find<'b>(
+/// The bit field of `struct tcp_sock` that `path` leads to, which must lie within a byte.
+fn bits(btf: &Btf<'_>, path: &[&str]) -> Result<Bits, KernelError> {
+    let within = "tcp_sock";
+    let (bits, member) = place(btf, within, path)?;
+    let (shift, size) = (bits % 8, member.bits.unwrap_or(8));
+    if shift + usize::from(size) > 8 {
+        return Err(KernelError::OtherShape {
+            within,
+            member: path.join("."),
+            got: usize::from(size).div_ceil(8),
+            offset: bits / 8,
+            expected: 1,
+        });
+    }
+    Ok(Bits {
+        byte: small(bits / 8, within, path)?,
+        shift: shift as u8,
+        size,
+    })
+}
+
+fn missing(within: &'static str, path: &[&str]) -> KernelError {
+    KernelError::NoMember {
+        within,
+        member: path.join("."),
+    }
+}
+
+fn small(bytes: usize, within: &'static str, path: &[&str]) -> Result<i16, KernelError> {
+    i16::try_from(bytes).map_err(|_| KernelError::OtherShape {
+        within,
+        member: path.join("."),
+        got: 0,
+        offset: bytes,
+        expected: 0,
+    })
+}
+
+/// The place in bits of the member that `path` leads to.
+fn place<'b>(
     btf: &'b Btf<'_>,
-    composite: &Composite<'b>,
-    name: &str,
-) -> Option<(usize, BtfType<'b>)> {
+    within: &'static str,
+    path: &[&str],
+) -> Result<(usize, Found<'b>), KernelError> {
+    let mut composite = Composite::from(structure(btf, within)?);
+    let mut bits = 0;
+    let mut found = None;
+    for name in path {
+        if let Some(Found { ty, .. }) = found {
+            composite = Composite::try_from(ty).map_err(|_| missing(within, path))?;
+        }
+        let (start, member) = find(btf, &composite, name).ok_or_else(|| missing(within, path))?;
+        bits += start;
+        found = Some(member);
+    }
+    found
+        .map(|member| (bits, member))
+        .ok_or_else(|| missing(within, path))
+}
+
+/// A member's type; for a bit field, its size.
+struct Found<'b> {
+    ty: BtfType<'b>,
+    bits: Option<u8>,
+}
+
+/// Offset in bits and type of a member, also within unnamed members.
+fn find<'b>(btf: &'b Btf<'_>, composite: &Composite<'b>, name: &str) -> Option<(usize, Found<'b>)> {
     let members: Vec<_> = composite.iter().collect();
     members.into_iter().find_map(|member| {
-        let MemberAttr::Normal { offset } = member.attr else {
-            return None;
+        let (offset, bits) = match member.attr {
+            MemberAttr::Normal { offset } => (offset, None),
+            MemberAttr::BitField { size, offset } => (offset, Some(size)),
         };
         let ty: BtfType<'_> = btf.type_by_id(member.ty)?;
         let ty = ty.skip_mods_and_typedefs();
         match member.name {
-            Some(n) if n == name => Some((offset as usize, ty)),
+            Some(n) if n == name => Some((offset as usize, Found { ty, bits })),
             Some(n) if !n.is_empty() => None,
             _ => {
                 let inner = Composite::try_from(ty).ok()?;
-                let (start, ty) = find(btf, &inner, name)?;
-                Some((offset as usize + start, ty))
+                let (start, found) = find(btf, &inner, name)?;
+                Some((offset as usize + start, found))
             }
         }
     })

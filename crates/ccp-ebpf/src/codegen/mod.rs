@@ -7,9 +7,12 @@
 //! is what [`ccp_program::interp`] says, which tests hold it to.
 //!
 //! ```text
-//! entry ─ save ─ clauses ─ commit ─ ssthresh ─ report ─┐
-//!                   └ fault: restore, count ──────────┴ apply ─ exit
+//! entry ─ measure ─ save ─ clauses ─ commit ─ ssthresh ─ report ─┐
+//!   └ glue                    └ fault: restore, count ───────────┴ apply ─ exit
 //! ```
+//!
+//! The entry looks whether there is anything else to do than to run the program, and leaves it to
+//! the glue if so. What the program reads is measured, and nothing else.
 //!
 //! # Limits
 //! [`LIMITS`] bounds what is taken. Within it a program is refused only if its registers do not
@@ -24,6 +27,7 @@ mod frame;
 mod insn;
 mod kernel;
 mod load;
+mod measure;
 mod plan;
 
 use std::fmt;
@@ -33,9 +37,10 @@ use ccp_program::{Inst, Limits, Operand, Program, Reg, VerifyError, verify};
 use thiserror::Error;
 
 pub use insn::Insn;
-pub use kernel::{CongControl, Kernel, KernelError, SockOffsets};
+pub use kernel::{AckOffsets, Bits, CongControl, Kernel, KernelError, SockOffsets};
 pub use load::{Kind, LoadError, load};
 
+use crate::host::Signature;
 use crate::layout::MAX_CONTROL;
 use asm::{Asm, TooFar};
 use body::Body;
@@ -46,6 +51,8 @@ use plan::Plan;
 const FLOW: R = R::R6;
 /// The machine register that holds the address of the socket.
 const SOCK: R = R::R9;
+/// The machine register that holds the address of the context, until the clauses begin.
+const CONTEXT: R = R::R7;
 
 /// What this datapath takes: the limits to announce and to verify programs against.
 ///
@@ -63,13 +70,24 @@ pub const LIMITS: Limits = Limits {
 #[derive(Clone, Copy, Debug)]
 pub enum Entry<'fd> {
     /// `ctx[0]` is a socket, whose storage in this map (BPF_MAP_TYPE_SK_STORAGE) is the flow.
-    /// Without storage the program does nothing.
+    /// What the glue is needed for, it gets by a tail call.
     Socket {
         /// The map.
         storage: BorrowedFd<'fd>,
+        /// The program array, with the glue in place 0.
+        programs: BorrowedFd<'fd>,
+        /// The mailbox.
+        mailbox: BorrowedFd<'fd>,
+        /// Under which the program will be in the array.
+        handle: u32,
+        /// How the kernel calls the program.
+        signature: Signature,
+        /// Where it finds what it measures.
+        ack: AckOffsets,
     },
     /// The flow is the beginning of the only value of this array map, what is behind it stands
-    /// for the socket. For tests and benchmarks: the kernel does not test-run `struct_ops`.
+    /// for the socket; measurements are in the flow already. For tests and benchmarks: the kernel
+    /// does not test-run `struct_ops`.
     Array {
         /// The map.
         map: BorrowedFd<'fd>,
@@ -181,7 +199,12 @@ pub fn generate(program: &Program, env: &Env<'_>) -> Result<Generated, CodegenEr
     let (fault, apply) = (asm.label(), asm.label());
 
     listing.note(asm.here(), Note::Part("entry"));
-    frame::entry(&mut asm, env)?;
+    frame::entry(&mut asm, env, program.own_recovery)?;
+    if let Entry::Socket { signature, ack, .. } = &env.entry {
+        listing.note(asm.here(), Note::Part("measure"));
+        measure::measure(&mut asm, &plan, &env.sock, ack, *signature)?;
+    }
+    listing.note(asm.here(), Note::Part("save"));
     frame::save(&mut asm, &plan);
     Body {
         asm: &mut asm,

@@ -53,6 +53,7 @@ pub(super) struct Plan {
     pub(super) report_flag: Option<usize>,
     /// What to save at entry, and where.
     pub(super) saves: Vec<(usize, Saved)>,
+    pub(super) reads_micros: bool,
     pub(super) writes_micros: bool,
     pub(super) writes_ssthresh: bool,
     /// A bit per primitive that is read.
@@ -92,6 +93,7 @@ impl Plan {
             go_on_flag,
             report_flag,
             saves: Vec::new(),
+            reads_micros: reads(program).any(|o| o == Operand::Reg(Reg::Micros)),
             writes_micros: writes(program).any(|reg| reg == Reg::Micros),
             writes_ssthresh: writes(program).any(|reg| reg == SSTHRESH),
             prim_mask: 0,

@@ -8,9 +8,13 @@ use super::*;
 
 const SOCK_FIELDS: SockOffsets = SockOffsets {
     snd_cwnd: 1000,
-    snd_ssthresh: 1004,
     sk_pacing_rate: 512,
     sk_pacing_status: 504,
+    snd_cwnd_clamp: 1004,
+    snd_ssthresh: 1008,
+    packets_out: 1012,
+    srtt_us: 1016,
+    sk_max_pacing_rate: 520,
 };
 
 /// Something to borrow descriptors from: nothing here is loaded.
@@ -20,9 +24,7 @@ fn descriptor() -> File {
 
 fn env(file: &File) -> Env<'_> {
     Env {
-        entry: Entry::Socket {
-            storage: file.as_fd(),
-        },
+        entry: Entry::Array { map: file.as_fd() },
         ring: file.as_fd(),
         config: file.as_fd(),
         sock: SOCK_FIELDS,
@@ -71,6 +73,7 @@ fn the_listing_says_what_each_instruction_is_for() {
         parts(&generated),
         [
             "entry".to_owned(),
+            "save".to_owned(),
             format!("clause 0, instruction 0: {add:?}"),
             "clause 0, instruction 1: Report".to_owned(),
             "commit".to_owned(),
@@ -83,16 +86,11 @@ fn the_listing_says_what_each_instruction_is_for() {
     let start = format!(
         "\
 ; entry
-     0: r9 = *(u64 *)(r1 +0)
-     1: r1 = map[fd {fd}]
-     3: r2 = r9
-     4: r3 = 0
-     5: r4 = 0
-     6: call bpf_sk_storage_get
-     7: if r0 != 0 goto +1
-     8: exit
-     9: r6 = r0
-"
+     0: r6 = map[fd {fd}][0] + 0
+     2: r9 = map[fd {fd}][0] + {}
+; save
+",
+        size_of::<crate::layout::Flow>()
     );
     assert!(listing.starts_with(&start), "{listing}");
     for line in [

@@ -52,7 +52,7 @@ impl<'b> Pair<'b> {
         };
         let mut memory = Memory::zeroed();
         memory.flow.mss = 1448;
-        memory.flow.cwnd_max = 1 << 20;
+        memory.socket.snd_cwnd_clamp = 1 << 20;
         memory.flow.sock_id = SOCK_ID;
         memory.flow.generation = GENERATION;
         memory.flow.program_uid = UID;

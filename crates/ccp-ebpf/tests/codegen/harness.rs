@@ -19,10 +19,13 @@ use libbpf_rs::{MapHandle, MapType, RingBuffer, RingBufferBuilder};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Socket {
     pub snd_cwnd: u32,
+    pub snd_cwnd_clamp: u32,
     pub snd_ssthresh: u32,
+    pub packets_out: u32,
+    pub srtt_us: u32,
     pub sk_pacing_status: u32,
-    pub padding: u32,
     pub sk_pacing_rate: u64,
+    pub sk_max_pacing_rate: u64,
 }
 
 /// The value of the array map.
@@ -43,7 +46,11 @@ impl Memory {
 /// Where a fake socket has its fields.
 pub(crate) const SOCKET: SockOffsets = SockOffsets {
     snd_cwnd: offset_of!(Socket, snd_cwnd) as i16,
+    snd_cwnd_clamp: offset_of!(Socket, snd_cwnd_clamp) as i16,
     snd_ssthresh: offset_of!(Socket, snd_ssthresh) as i16,
+    packets_out: offset_of!(Socket, packets_out) as i16,
+    srtt_us: offset_of!(Socket, srtt_us) as i16,
+    sk_max_pacing_rate: offset_of!(Socket, sk_max_pacing_rate) as i16,
     sk_pacing_rate: offset_of!(Socket, sk_pacing_rate) as i16,
     sk_pacing_status: offset_of!(Socket, sk_pacing_status) as i16,
 };

@@ -4,8 +4,9 @@ use std::mem::size_of;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use ccp_ebpf::check_host;
 use ccp_ebpf::codegen::{CodegenError, Entry, Env, Kernel, Kind, LIMITS, generate, load};
-use ccp_ebpf::layout::{Config, Flow};
+use ccp_ebpf::layout::{Config, Flow, MailboxSlot};
 use ccp_program::testing::{Rng, Shape, program};
 use ccp_program::{BinaryOp, Clause, Inst, Operand, Program, Reg, VerifyError, verify};
 use libbpf_rs::MapType;
@@ -17,6 +18,8 @@ struct Real {
     storage: OwnedFd,
     ring: libbpf_rs::MapHandle,
     config: libbpf_rs::MapHandle,
+    programs: libbpf_rs::MapHandle,
+    mailbox: libbpf_rs::MapHandle,
     kernel: Kernel,
 }
 
@@ -26,20 +29,31 @@ impl Real {
             storage: storage_map(),
             ring: map(MapType::RingBuf, 0, 4096, 0),
             config: map(MapType::Array, size_of::<Config>(), 1, 0),
+            programs: map(MapType::ProgArray, 4, 2, 0),
+            mailbox: map(MapType::Array, size_of::<MailboxSlot>(), 16, 0),
             kernel: Kernel::running().expect("the kernel is supported"),
+        }
+    }
+
+    fn env(&self) -> Env<'_> {
+        Env {
+            entry: Entry::Socket {
+                storage: self.storage.as_fd(),
+                programs: self.programs.as_fd(),
+                mailbox: self.mailbox.as_fd(),
+                handle: 0xfedc_0001,
+                signature: check_host().expect("a supported host").signature,
+                ack: self.kernel.ack,
+            },
+            ring: self.ring.as_fd(),
+            config: self.config.as_fd(),
+            sock: self.kernel.sock,
         }
     }
 
     /// Loads as what it is in production.
     fn load(&self, what: &str, program: &Program) -> (usize, u32, Duration) {
-        let env = Env {
-            entry: Entry::Socket {
-                storage: self.storage.as_fd(),
-            },
-            ring: self.ring.as_fd(),
-            config: self.config.as_fd(),
-            sock: self.kernel.sock,
-        };
+        let env = self.env();
         let generating = Instant::now();
         let generated = generate(program, &env).unwrap_or_else(|e| panic!("{what}: {e}"));
         let loading = Instant::now();
@@ -258,14 +272,7 @@ fn root_one_more_than_the_limit_is_refused_by_name() {
         error.to_string(),
         "the program has 3901 instructions, this datapath has room for 3900"
     );
-    let env = Env {
-        entry: Entry::Socket {
-            storage: real.storage.as_fd(),
-        },
-        ring: real.ring.as_fd(),
-        config: real.config.as_fd(),
-        sock: real.kernel.sock,
-    };
+    let env = real.env();
     assert!(matches!(
         generate(&p, &env),
         Err(CodegenError::Verify(VerifyError::TooMany { .. }))
@@ -281,15 +288,11 @@ fn root_the_kernels_refusal_is_told() {
     let p = repeated(ewma, 20, 2);
     // A socket has no window there.
     let env = Env {
-        entry: Entry::Socket {
-            storage: real.storage.as_fd(),
-        },
-        ring: real.ring.as_fd(),
-        config: real.config.as_fd(),
         sock: ccp_ebpf::codegen::SockOffsets {
             snd_cwnd: 0,
             ..real.kernel.sock
         },
+        ..real.env()
     };
     let generated = generate(&p, &env).unwrap();
     let kind = Kind::CongControl(real.kernel.cong_control);

@@ -1,6 +1,9 @@
 //! What is applied to the socket.
 
-use ccp_ebpf::layout::{F_PACING_SET, PRIM_SSTHRESH, REG_CWND, REG_RATE, REG_SSTHRESH};
+use ccp_ebpf::layout::{
+    F_PACING_SET, MAX_CWND_PACKETS, MAX_PACING_PERCENT, PRIM_SSTHRESH, REG_CWND, REG_RATE,
+    REG_SSTHRESH,
+};
 use ccp_program::testing::{Rng, value};
 use ccp_program::{BinaryOp, Clause, Inst, Operand, Program, Reg, RegisterTable};
 
@@ -43,7 +46,8 @@ fn applied(before: &Memory) -> Memory {
         f.prr_cwnd
     } else {
         let packets = f.reg[REG_CWND] / u64::from(f.mss);
-        packets.clamp(1, f.cwnd_max.into()) as u32
+        let most = before.socket.snd_cwnd_clamp.min(MAX_CWND_PACKETS);
+        packets.min(most.into()).max(1) as u32
     };
     after.socket.snd_cwnd = window;
     f.applied_cwnd = window;
@@ -55,11 +59,16 @@ fn applied(before: &Memory) -> Memory {
             f.flags |= F_PACING_SET;
         }
     } else {
-        rate = f
-            .pace_per_packet
-            .wrapping_mul(window.max(f.packets_out).into());
+        let socket = &before.socket;
+        let pace = if window < socket.snd_ssthresh / 2 {
+            f.pace_ss
+        } else {
+            f.pace_ca
+        };
+        let per_packet = (u64::from(f.mss) * u64::from(pace)).checked_div(socket.srtt_us.into());
+        rate = per_packet.unwrap_or(0) * u64::from(window.max(socket.packets_out));
     }
-    rate = rate.min(f.max_pacing_rate);
+    rate = rate.min(before.socket.sk_max_pacing_rate);
     if rate != 0 {
         after.socket.sk_pacing_rate = rate;
     }
@@ -79,20 +88,35 @@ fn root_window_and_rate_are_applied_as_the_contract_says() {
             let mut memory = Memory::zeroed();
             let f = &mut memory.flow;
             f.mss = rng.pick(&[1, 536, 1448, 9000, 65_483]);
-            f.cwnd_max = rng.pick(&[1, 2, 10, 1 << 20]);
             f.prr_cwnd = rng.pick(&[0, 0, 1, 77]);
-            f.packets_out = rng.pick(&[0, 1, 12, 1 << 20]);
-            f.pace_per_packet = rng.pick(&[0, 1, 34_000, 1 << 36]);
-            f.max_pacing_rate = rng.pick(&[u64::MAX, 1_000_000, 1]);
+            f.pace_ss = 80_000 * rng.pick(&[0, 200, MAX_PACING_PERCENT]);
+            f.pace_ca = 80_000 * rng.pick(&[1, 120, MAX_PACING_PERCENT]);
+            f.applied_cwnd = rng.pick(&[0, 1, 10, 1 << 20, u32::MAX]);
             f.flags = rng.pick(&[0, 4, 16, 0x8000_0020]);
-            f.reg[REG_CWND] = value(&mut rng);
+            f.reg[REG_CWND] = match rng.below(3) {
+                // Around what is applied already.
+                0 => {
+                    let bytes = u64::from(f.applied_cwnd) * u64::from(f.mss);
+                    bytes.wrapping_add(rng.pick(&[
+                        0,
+                        1,
+                        u64::MAX,
+                        u64::from(f.mss) - 1,
+                        f.mss.into(),
+                    ]))
+                }
+                _ => value(&mut rng),
+            };
             f.reg[REG_RATE] = if rng.percent(50) { 0 } else { value(&mut rng) };
             memory.socket = Socket {
                 snd_cwnd: 10,
-                snd_ssthresh: 20,
-                padding: 0,
+                snd_cwnd_clamp: rng.pick(&[0, 1, 2, 10, 1 << 20, u32::MAX]),
+                snd_ssthresh: rng.pick(&[2, 40, 0x7fff_ffff]),
+                packets_out: rng.pick(&[0, 1, 12, 1 << 20]),
+                srtt_us: rng.pick(&[0, 1, 8 * 20_000, u32::MAX]),
                 sk_pacing_status: rng.pick(&[0, 1, 2]),
                 sk_pacing_rate: 555,
+                sk_max_pacing_rate: rng.pick(&[u64::MAX, 1_000_000, 1]),
             };
             bench.set(memory);
             bench.run(&loaded);
@@ -143,8 +167,8 @@ fn root_ssthresh_is_bounded_and_is_the_target_of_a_reduction() {
         for (was, reducing) in [(5000, false), (5000, true), (to, true)] {
             let mut memory = Memory::zeroed();
             memory.flow.mss = 1000;
-            memory.flow.cwnd_max = 1 << 20;
-            memory.flow.max_pacing_rate = u64::MAX;
+            memory.socket.snd_cwnd_clamp = 1 << 20;
+            memory.socket.sk_max_pacing_rate = u64::MAX;
             memory.flow.prr_cwnd = if reducing { 33 } else { 0 };
             memory.flow.prim[PRIM_SSTHRESH] = was;
             memory.flow.reg[REG_SSTHRESH] = was;

@@ -1,0 +1,514 @@
+//! What a program measures on an acknowledgement before its clauses run.
+//!
+//! What an acknowledgement adds to (bytes acknowledged, losses, …) is taken off the socket's own sums
+//! at every acknowledgement, whether the program reads it or not, so that nothing is missed or
+//! counted twice when another program follows. Everything else is fetched if the program reads it.
+
+use std::mem::offset_of;
+
+use super::asm::{Asm, TooFar};
+use super::body::register_offset;
+use super::insn::{Alu, Cmp, R, Size};
+use super::kernel::{AckOffsets, Bits, SockOffsets};
+use super::plan::Plan;
+use super::{CONTEXT, FLOW, SOCK};
+use crate::host::Signature;
+use crate::layout::{F_ECE, Flow, PRIM_NOW, PRIM_SSTHRESH, REG_MICROS, REG_SSTHRESH};
+
+/// The machine register that holds the address of the rate sample.
+const SAMPLE: R = R::R8;
+/// The machine register that holds the bytes per packet.
+const MSS: R = R::R7;
+
+/// `FLAG_ECE` of `cong_control`'s flags.
+const FLAG_ECE: i32 = 0x40;
+/// `TCP_INFINITE_SSTHRESH`.
+const INFINITE_SSTHRESH: i32 = 0x7fff_ffff;
+
+// Places of the primitives, as in `enum ccp_prim` of `bpf/intf.h`.
+const BYTES_ACKED: usize = 0;
+const BYTES_MISORDERED: usize = 1;
+const ECN_BYTES: usize = 2;
+const ECN_PACKETS: usize = 3;
+const LOST_PKTS: usize = 4;
+const PACKETS_ACKED: usize = 6;
+const PACKETS_MISORDERED: usize = 7;
+const BYTES_IN_FLIGHT: usize = 8;
+const BYTES_PENDING: usize = 9;
+const PACKETS_IN_FLIGHT: usize = 10;
+const RATE_INCOMING: usize = 11;
+const RATE_OUTGOING: usize = 12;
+const RTT_SAMPLE_US: usize = 13;
+const WAS_TIMEOUT: usize = 14;
+const MSS_BYTES: usize = 15;
+const SRTT_US: usize = 16;
+const MIN_RTT_US: usize = 17;
+const APP_LIMITED: usize = 18;
+const CWND_LIMITED: usize = 19;
+const ROUND_COUNT: usize = 20;
+const BYTES_SENT: usize = 21;
+const BYTES_DELIVERED: usize = 22;
+const BYTES_LOST: usize = 23;
+const BYTES_CE: usize = 24;
+const RECOVERY_STATE: usize = 25;
+const ECE: usize = 27;
+const RTTVAR_US: usize = 28;
+const BYTES_RETRANSMITTED: usize = 29;
+const PACING_RATE: usize = 30;
+const TIMEOUTS: usize = 31;
+const PACED: usize = 32;
+
+/// Offset of a field of the socket storage.
+macro_rules! flow {
+    ($field:ident) => {
+        offset_of!(Flow, $field) as i16
+    };
+}
+
+struct Measure<'a> {
+    asm: &'a mut Asm,
+    mask: u64,
+    sock: &'a SockOffsets,
+    ack: &'a AckOffsets,
+}
+
+/// Emits it. Afterwards [`CONTEXT`] is gone.
+pub(super) fn measure(
+    asm: &mut Asm,
+    plan: &Plan,
+    sock: &SockOffsets,
+    ack: &AckOffsets,
+    signature: Signature,
+) -> Result<(), TooFar> {
+    let mask = plan.prim_mask;
+    let mut m = Measure {
+        asm,
+        mask,
+        sock,
+        ack,
+    };
+    m.context(signature)?;
+    m.packet()?;
+    m.sums()?;
+    m.misordered()?;
+    m.sample()?;
+    m.time(plan.reads_micros || plan.writes_micros);
+    m.in_flight();
+    m.round_trips()?;
+    m.window()?;
+    m.totals()?;
+    m.state()
+}
+
+impl Measure<'_> {
+    const fn reads(&self, primitive: usize) -> bool {
+        self.mask >> primitive & 1 == 1
+    }
+
+    fn any(&self, primitives: &[usize]) -> bool {
+        primitives.iter().any(|p| self.reads(*p))
+    }
+
+    fn set(&mut self, primitive: usize, from: R) {
+        let off = (offset_of!(Flow, prim) + 8 * primitive) as i16;
+        self.asm.store(Size::Double, FLOW, off, from);
+    }
+
+    /// Stores it if it is read.
+    fn put(&mut self, primitive: usize, from: R) {
+        if self.reads(primitive) {
+            self.set(primitive, from);
+        }
+    }
+
+    fn of_sock(&mut self, size: Size, to: R, off: i16) {
+        self.asm.load(size, to, SOCK, off);
+    }
+
+    /// Copies a field of the socket, shifted right.
+    fn copy(&mut self, primitive: usize, size: Size, off: i16, shift: i32) {
+        if self.reads(primitive) {
+            self.of_sock(size, R::R1, off);
+            if shift > 0 {
+                self.asm.alu(Alu::Shr, R::R1, shift);
+            }
+            self.set(primitive, R::R1);
+        }
+    }
+
+    fn bits(&mut self, to: R, bits: Bits) {
+        self.of_sock(Size::Byte, to, bits.byte);
+        if bits.shift > 0 {
+            self.asm.alu(Alu::Shr, to, i32::from(bits.shift));
+        }
+        self.asm.alu(Alu::And, to, (1 << bits.size) - 1);
+    }
+
+    /// The low 32 bits as a signed number.
+    fn sign_extend(&mut self, r: R) {
+        self.asm.alu(Alu::Shl, r, 32);
+        self.asm.alu(Alu::Sar, r, 32);
+    }
+
+    /// `r` becomes 1 if it is not 0.
+    fn as_bool(&mut self, r: R) -> Result<(), TooFar> {
+        let zero = self.asm.label();
+        self.asm.jump_if(Cmp::Eq, r, 0, zero);
+        self.asm.mov(r, 1);
+        self.asm.place(zero)
+    }
+
+    /// The arguments of the call.
+    fn context(&mut self, signature: Signature) -> Result<(), TooFar> {
+        let sample = match signature {
+            Signature::FourArguments => {
+                if self.reads(ECE) {
+                    self.asm.load(Size::Double, R::R1, CONTEXT, 16);
+                    self.asm.alu(Alu::And, R::R1, FLAG_ECE);
+                    self.as_bool(R::R1)?;
+                    self.set(ECE, R::R1);
+                }
+                24
+            }
+            Signature::TwoArguments => {
+                self.asm.load(Size::Word, R::R1, FLOW, flow!(flags));
+                self.asm.mov(R::R2, R::R1);
+                self.asm.alu(Alu::And, R::R2, F_ECE as i32);
+                let none = self.asm.label();
+                self.put(ECE, R::R2);
+                self.asm.jump_if(Cmp::Eq, R::R2, 0, none);
+                self.asm.alu(Alu::And, R::R1, !(F_ECE as i32));
+                self.asm.store(Size::Word, FLOW, flow!(flags), R::R1);
+                self.asm.mov(R::R2, 1);
+                self.put(ECE, R::R2);
+                self.asm.place(none)?;
+                8
+            }
+        };
+        self.asm.load(Size::Double, SAMPLE, CONTEXT, sample);
+        Ok(())
+    }
+
+    /// Bytes per packet, at least 1.
+    fn packet(&mut self) -> Result<(), TooFar> {
+        let some = self.asm.label();
+        self.of_sock(Size::Word, MSS, self.ack.mss_cache);
+        self.asm.jump_if(Cmp::Ne, MSS, 0, some);
+        self.asm.mov(MSS, 1);
+        self.asm.place(some)?;
+        self.asm.store(Size::Word, FLOW, flow!(mss), MSS);
+        self.put(MSS_BYTES, MSS);
+        Ok(())
+    }
+
+    /// What this acknowledgement adds to sums: facts also where its sample is not valid.
+    fn sums(&mut self) -> Result<(), TooFar> {
+        self.of_sock(Size::Double, R::R1, self.ack.bytes_acked);
+        if self.reads(BYTES_ACKED) {
+            self.asm
+                .load(Size::Double, R::R2, FLOW, flow!(last_bytes_acked));
+            self.asm.mov(R::R3, R::R1);
+            self.asm.alu(Alu::Sub, R::R3, R::R2);
+            self.set(BYTES_ACKED, R::R3);
+        }
+        self.asm
+            .store(Size::Double, FLOW, flow!(last_bytes_acked), R::R1);
+
+        let (lost, ce) = (self.ack.lost, self.ack.delivered_ce);
+        self.packets(lost, flow!(last_lost), flow!(bytes_lost), LOST_PKTS, None)?;
+        self.packets(
+            ce,
+            flow!(last_delivered_ce),
+            flow!(bytes_ce),
+            ECN_PACKETS,
+            Some(ECN_BYTES),
+        )
+    }
+
+    /// A sum of packets in the socket, and its course in bytes.
+    fn packets(
+        &mut self,
+        sum: i16,
+        last: i16,
+        bytes: i16,
+        packets: usize,
+        in_bytes: Option<usize>,
+    ) -> Result<(), TooFar> {
+        let none = self.asm.label();
+        self.of_sock(Size::Word, R::R1, sum);
+        self.asm.load(Size::Word, R::R2, FLOW, last);
+        self.asm.mov(R::R3, R::R1);
+        self.asm.alu32(Alu::Sub, R::R3, R::R2);
+        self.put(packets, R::R3);
+        if let Some(in_bytes) = in_bytes {
+            self.put(in_bytes, R::R3);
+        }
+        self.asm.jump_if(Cmp::Eq, R::R3, 0, none);
+        self.asm.store(Size::Word, FLOW, last, R::R1);
+        self.asm.alu(Alu::Mul, R::R3, MSS);
+        if let Some(in_bytes) = in_bytes {
+            self.put(in_bytes, R::R3);
+        }
+        self.asm.load(Size::Double, R::R2, FLOW, bytes);
+        self.asm.alu(Alu::Add, R::R2, R::R3);
+        self.asm.store(Size::Double, FLOW, bytes, R::R2);
+        self.asm.place(none)
+    }
+
+    /// What was delivered in order and out of order.
+    fn misordered(&mut self) -> Result<(), TooFar> {
+        self.of_sock(Size::Word, R::R1, self.ack.delivered);
+        self.of_sock(Size::Word, R::R2, self.ack.sacked_out);
+        if self.any(&[PACKETS_ACKED, PACKETS_MISORDERED, BYTES_MISORDERED]) {
+            let (some, in_order) = (self.asm.label(), self.asm.label());
+            self.asm
+                .load(Size::Word, R::R4, FLOW, flow!(last_sacked_out));
+            self.asm.mov(R::R3, R::R2);
+            self.asm.alu32(Alu::Sub, R::R3, R::R4);
+            self.sign_extend(R::R3);
+            self.asm.jump_if(Cmp::SGe, R::R3, 0, some);
+            self.asm.mov(R::R3, 0);
+            self.asm.place(some)?;
+            self.put(PACKETS_MISORDERED, R::R3);
+            self.asm
+                .load(Size::Word, R::R5, FLOW, flow!(last_delivered));
+            self.asm.mov(R::R4, R::R1);
+            self.asm.alu32(Alu::Sub, R::R4, R::R5);
+            self.asm.alu(Alu::Sub, R::R4, R::R3);
+            self.asm.jump_if(Cmp::SGe, R::R4, 0, in_order);
+            self.asm.mov(R::R4, 0);
+            self.asm.place(in_order)?;
+            self.put(PACKETS_ACKED, R::R4);
+            if self.reads(BYTES_MISORDERED) {
+                self.asm.alu(Alu::Mul, R::R3, MSS);
+                self.set(BYTES_MISORDERED, R::R3);
+            }
+        }
+        self.asm
+            .store(Size::Word, FLOW, flow!(last_delivered), R::R1);
+        self.asm
+            .store(Size::Word, FLOW, flow!(last_sacked_out), R::R2);
+        Ok(())
+    }
+
+    /// Measurements of the rate sample: the latest valid one is kept.
+    fn sample(&mut self) -> Result<(), TooFar> {
+        let ack = self.ack;
+        if self.any(&[RATE_INCOMING, RATE_OUTGOING, APP_LIMITED, ROUND_COUNT]) {
+            let invalid = self.asm.label();
+            self.asm.load(Size::Word, R::R1, SAMPLE, ack.rs_delivered);
+            self.sign_extend(R::R1);
+            self.asm.jump_if(Cmp::SLe, R::R1, 0, invalid);
+            self.asm
+                .load(Size::Double, R::R2, SAMPLE, ack.rs_interval_us);
+            self.asm.jump_if(Cmp::SLe, R::R2, 0, invalid);
+            if self.any(&[RATE_INCOMING, RATE_OUTGOING]) {
+                self.asm.alu(Alu::Mul, R::R1, MSS);
+                self.asm.alu(Alu::Mul, R::R1, 1_000_000);
+            }
+            for (primitive, interval) in [
+                (RATE_OUTGOING, ack.rs_snd_interval_us),
+                (RATE_INCOMING, ack.rs_rcv_interval_us),
+            ] {
+                if self.reads(primitive) {
+                    let none = self.asm.label();
+                    self.asm.load(Size::Word, R::R2, SAMPLE, interval);
+                    self.asm.jump_if(Cmp::Eq, R::R2, 0, none);
+                    self.asm.mov(R::R3, R::R1);
+                    self.asm.alu(Alu::Div, R::R3, R::R2);
+                    self.set(primitive, R::R3);
+                    self.asm.place(none)?;
+                }
+            }
+            if self.reads(APP_LIMITED) {
+                self.asm
+                    .load(Size::Byte, R::R1, SAMPLE, ack.rs_is_app_limited);
+                self.set(APP_LIMITED, R::R1);
+            }
+            if self.reads(ROUND_COUNT) {
+                self.asm
+                    .load(Size::Word, R::R1, SAMPLE, ack.rs_prior_delivered);
+                self.asm
+                    .load(Size::Word, R::R2, FLOW, flow!(round_delivered));
+                self.asm.alu32(Alu::Sub, R::R1, R::R2);
+                self.sign_extend(R::R1);
+                self.asm.jump_if(Cmp::SLt, R::R1, 0, invalid);
+                self.of_sock(Size::Word, R::R1, ack.delivered);
+                self.asm
+                    .store(Size::Word, FLOW, flow!(round_delivered), R::R1);
+                self.asm.load(Size::Word, R::R1, FLOW, flow!(rounds));
+                self.asm.alu(Alu::Add, R::R1, 1);
+                self.asm.store(Size::Word, FLOW, flow!(rounds), R::R1);
+            }
+            self.asm.place(invalid)?;
+            if self.reads(ROUND_COUNT) {
+                self.asm.load(Size::Word, R::R1, FLOW, flow!(rounds));
+                self.set(ROUND_COUNT, R::R1);
+            }
+        }
+        // Also for the program that comes next.
+        let none = self.asm.label();
+        self.asm.load(Size::Double, R::R1, SAMPLE, ack.rs_rtt_us);
+        self.asm.jump_if(Cmp::SLt, R::R1, 0, none);
+        self.set(RTT_SAMPLE_US, R::R1);
+        self.asm.place(none)
+    }
+
+    fn time(&mut self, micros: bool) {
+        if !micros && !self.reads(PRIM_NOW) {
+            return;
+        }
+        self.of_sock(Size::Double, R::R1, self.ack.tcp_mstamp);
+        self.put(PRIM_NOW, R::R1);
+        if micros {
+            self.asm
+                .load(Size::Double, R::R2, FLOW, flow!(micros_base_us));
+            self.asm.alu(Alu::Sub, R::R1, R::R2);
+            self.asm
+                .store(Size::Double, FLOW, register_offset(REG_MICROS), R::R1);
+        }
+    }
+
+    fn in_flight(&mut self) {
+        let ack = self.ack;
+        if self.any(&[BYTES_IN_FLIGHT, PACKETS_IN_FLIGHT]) {
+            self.of_sock(Size::Word, R::R1, self.sock.packets_out);
+            self.of_sock(Size::Word, R::R2, ack.sacked_out);
+            self.of_sock(Size::Word, R::R3, ack.lost_out);
+            self.of_sock(Size::Word, R::R4, ack.retrans_out);
+            self.asm.alu(Alu::Add, R::R1, R::R4);
+            self.asm.alu(Alu::Sub, R::R1, R::R2);
+            self.asm.alu32(Alu::Sub, R::R1, R::R3);
+            self.put(PACKETS_IN_FLIGHT, R::R1);
+            if self.reads(BYTES_IN_FLIGHT) {
+                self.asm.alu(Alu::Mul, R::R1, MSS);
+                self.set(BYTES_IN_FLIGHT, R::R1);
+            }
+        }
+        if self.reads(BYTES_PENDING) {
+            self.of_sock(Size::Word, R::R1, ack.write_seq);
+            self.of_sock(Size::Word, R::R2, ack.snd_nxt);
+            self.asm.alu32(Alu::Sub, R::R1, R::R2);
+            self.set(BYTES_PENDING, R::R1);
+        }
+    }
+
+    /// Without a value yet: all ones.
+    fn round_trips(&mut self) -> Result<(), TooFar> {
+        if self.reads(SRTT_US) {
+            let (none, done) = (self.asm.label(), self.asm.label());
+            self.of_sock(Size::Word, R::R1, self.sock.srtt_us);
+            self.asm.jump_if(Cmp::Eq, R::R1, 0, none);
+            self.asm.alu(Alu::Shr, R::R1, 3);
+            self.asm.jump(done);
+            self.asm.place(none)?;
+            self.asm.mov(R::R1, -1);
+            self.asm.place(done)?;
+            self.set(SRTT_US, R::R1);
+        }
+        if self.reads(MIN_RTT_US) {
+            let some = self.asm.label();
+            self.of_sock(Size::Word, R::R1, self.ack.rtt_min);
+            self.asm.mov(R::R2, R::R1);
+            self.asm.alu32(Alu::Add, R::R2, 1);
+            self.asm.jump_if(Cmp::Ne, R::R2, 0, some);
+            self.asm.mov(R::R1, -1);
+            self.asm.place(some)?;
+            self.set(MIN_RTT_US, R::R1);
+        }
+        // The mean deviation: rttvar_us is never less than what RTO's minimum needs.
+        self.copy(RTTVAR_US, Size::Word, self.ack.mdev_us, 2);
+        Ok(())
+    }
+
+    fn window(&mut self) -> Result<(), TooFar> {
+        if self.reads(CWND_LIMITED) {
+            // As tcp_is_cwnd_limited: in slow start, while less than half of the window was in
+            // flight, it is the application that limits.
+            let limited = self.asm.label();
+            self.bits(R::R1, self.ack.is_cwnd_limited);
+            self.asm.jump_if(Cmp::Ne, R::R1, 0, limited);
+            self.of_sock(Size::Word, R::R2, self.sock.snd_cwnd);
+            self.of_sock(Size::Word, R::R3, self.sock.snd_ssthresh);
+            self.asm.jump_if(Cmp::Ge, R::R2, R::R3, limited);
+            self.of_sock(Size::Word, R::R3, self.ack.max_packets_out);
+            self.asm.alu(Alu::Shl, R::R3, 1);
+            self.asm.jump_if(Cmp::Ge, R::R2, R::R3, limited);
+            self.asm.mov(R::R1, 1);
+            self.asm.place(limited)?;
+            self.set(CWND_LIMITED, R::R1);
+        }
+        if self.reads(PRIM_SSTHRESH) {
+            let (none, done) = (self.asm.label(), self.asm.label());
+            self.of_sock(Size::Word, R::R1, self.sock.snd_ssthresh);
+            self.asm.jump_if(Cmp::Ge, R::R1, INFINITE_SSTHRESH, none);
+            self.asm.alu(Alu::Mul, R::R1, MSS);
+            self.asm.jump(done);
+            self.asm.place(none)?;
+            self.asm.mov(R::R1, -1);
+            self.asm.place(done)?;
+            self.set(PRIM_SSTHRESH, R::R1);
+            // What the program may write.
+            self.asm
+                .store(Size::Double, FLOW, register_offset(REG_SSTHRESH), R::R1);
+        }
+        Ok(())
+    }
+
+    /// Sums since the connection began, or since the flow was taken.
+    fn totals(&mut self) -> Result<(), TooFar> {
+        self.copy(BYTES_SENT, Size::Double, self.ack.bytes_sent, 0);
+        let retransmitted = self.ack.bytes_retrans;
+        self.copy(BYTES_RETRANSMITTED, Size::Double, retransmitted, 0);
+        if self.reads(BYTES_DELIVERED) {
+            // Acknowledged bytes are exact; packets are taken for full only where there is nothing
+            // better. It never goes back.
+            let more = self.asm.label();
+            self.of_sock(Size::Double, R::R1, self.ack.bytes_acked);
+            self.asm
+                .load(Size::Double, R::R2, FLOW, flow!(start_bytes_acked));
+            self.asm.alu(Alu::Sub, R::R1, R::R2);
+            self.of_sock(Size::Word, R::R2, self.ack.sacked_out);
+            self.asm.alu(Alu::Mul, R::R2, MSS);
+            self.asm.alu(Alu::Add, R::R1, R::R2);
+            self.asm
+                .load(Size::Double, R::R2, FLOW, flow!(bytes_delivered));
+            self.asm.jump_if(Cmp::Ge, R::R1, R::R2, more);
+            self.asm.mov(R::R1, R::R2);
+            self.asm.place(more)?;
+            self.asm
+                .store(Size::Double, FLOW, flow!(bytes_delivered), R::R1);
+            self.set(BYTES_DELIVERED, R::R1);
+        }
+        for (primitive, size, field) in [
+            (BYTES_LOST, Size::Double, flow!(bytes_lost)),
+            (BYTES_CE, Size::Double, flow!(bytes_ce)),
+            (TIMEOUTS, Size::Word, flow!(timeouts)),
+        ] {
+            if self.reads(primitive) {
+                self.asm.load(size, R::R1, FLOW, field);
+                self.set(primitive, R::R1);
+            }
+        }
+        Ok(())
+    }
+
+    fn state(&mut self) -> Result<(), TooFar> {
+        if self.reads(WAS_TIMEOUT) {
+            self.asm.load(Size::Word, R::R1, FLOW, flow!(was_timeout));
+            self.set(WAS_TIMEOUT, R::R1);
+            self.asm.store(Size::Word, FLOW, flow!(was_timeout), 0);
+        }
+        if self.reads(RECOVERY_STATE) {
+            self.bits(R::R1, self.ack.icsk_ca_state);
+            self.set(RECOVERY_STATE, R::R1);
+        }
+        self.copy(PACING_RATE, Size::Double, self.sock.sk_pacing_rate, 0);
+        if self.reads(PACED) {
+            self.of_sock(Size::Word, R::R1, self.sock.sk_pacing_status);
+            self.as_bool(R::R1)?;
+            self.set(PACED, R::R1);
+        }
+        Ok(())
+    }
+}
