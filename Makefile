@@ -6,7 +6,7 @@ CARGO ?= cargo
 .PHONY: help demo test lint bench bench-kernel ci build install-c
 
 help:
-	@echo "make demo   steer real kernel TCP flows for half a minute and plot what happened"
+	@echo "make demo   steer real kernel TCP flows for half a minute and plot what happened; simulated without root"
 	@echo "make test   all tests (those on the kernel need root; elsewhere they say that they are skipped)"
 	@echo "make lint   formatting, lints, documentation, purity of the IO-free crates"
 	@echo "make bench  measure what the way through the daemon costs, and rewrite those tables of docs/benchmarks.md"
@@ -18,10 +18,9 @@ build:
 	@scripts/setup run
 	$(CARGO) build --release --locked
 
-# Where root or BPF is missing, `ccp demo` says so and exits with 3; make says `Error 3` and, as for every
-# failure, exits with 2 itself.
+# Where root or BPF is missing, `ccp demo` says so and exits with 3: then the same is simulated.
 demo: build
-	target/release/ccp demo
+	@target/release/ccp demo || { status=$$?; [ $$status -eq 3 ] && target/release/ccp demo --sim || exit $$status; }
 
 test:
 	@scripts/setup test

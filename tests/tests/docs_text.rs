@@ -387,7 +387,7 @@ fn commands_and_their_options_exist() {
             seen += 1;
             let comment = rest.iter().position(|w| *w == "#").unwrap_or(rest.len());
             let rest = &rest[..comment];
-            let commands = ["flows", "demo", "lang", "check", "compile", "fmt", "run"];
+            let commands = ["flows", "demo", "lang", "check", "compile", "fmt", "run", "sim"];
             let subcommand: Vec<&str> = rest
                 .iter()
                 .copied()
@@ -413,6 +413,7 @@ fn every_option_is_described() {
         (binaries::ccp(), &[]),
         (binaries::ccp(), &["flows"]),
         (binaries::ccp(), &["demo"]),
+        (binaries::ccp(), &["sim"]),
     ] {
         let help = help(&program, arguments);
         let options = help

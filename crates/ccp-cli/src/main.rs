@@ -11,6 +11,7 @@ mod flows;
 mod lang;
 mod reload;
 mod set;
+mod sim;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,7 +42,9 @@ enum Command {
     Set(set::Args),
     /// Reads the configuration file again and does what it says now. A wrong one changes nothing.
     Reload,
-    /// Steers real TCP flows in network namespaces of its own and plots what happens. Needs root.
+    /// Simulates flows, links and the control plane in virtual time. Needs no daemon, and no privileges.
+    Sim(sim::Args),
+    /// Steers real TCP flows in network namespaces of its own and plots what happens. Needs root, or --sim.
     Demo(demo::Args),
 }
 
@@ -53,6 +56,7 @@ fn main() -> ExitCode {
         Command::Algorithms(args) => algorithms::run(&cli.socket, &args),
         Command::Set(args) => set::run(&cli.socket, &args),
         Command::Reload => reload::run(&cli.socket),
+        Command::Sim(args) => sim::run(&args),
         Command::Demo(args) => demo::run(&args),
     };
     match result {

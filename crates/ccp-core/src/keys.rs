@@ -224,7 +224,7 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// A whole number within `range`, counting `unit`.
+    /// A whole number within `range`, counting `unit` (nothing, if that is empty).
     pub fn integer(
         &self,
         key: &str,
@@ -232,7 +232,7 @@ impl<'d> Section<'d> {
         unit: &str,
     ) -> Option<Found<'d, u64>> {
         let (least, most) = (range.start(), range.end());
-        let expected = format!("a whole number of {unit} from {least} to {most}");
+        let expected = format!("a whole number{} from {least} to {most}", of(unit));
         let found = self.whole_number(key, &expected)?;
         if range.contains(&found.value) {
             Some(found)
@@ -287,7 +287,7 @@ impl<'d> Section<'d> {
         range: RangeInclusive<f64>,
         unit: &str,
     ) -> Option<Vec<Found<'d, f64>>> {
-        let items = self.items(key, format_args!("a list of numbers of {unit}"))?;
+        let items = self.items(key, format_args!("a list of numbers{}", of(unit)))?;
         let number = |item: Found<'d, &'d DeValue<'d>>| item.number(&range, unit);
         items.into_iter().map(number).collect()
     }
@@ -410,7 +410,7 @@ impl<'d> Found<'d, &'d DeValue<'d>> {
             Some(value) => Some(self.with(value)),
             None => {
                 let (least, most) = (range.start(), range.end());
-                self.wrong(format_args!("a number of {unit} from {least} to {most}"))
+                self.wrong(format_args!("a number{} from {least} to {most}", of(unit)))
             }
         }
     }
@@ -448,6 +448,15 @@ impl<'d, T> Found<'d, T> {
 
     fn problem(&self, text: String) {
         self.source.problem(&self.span, text);
+    }
+}
+
+/// ` of apples`.
+fn of(unit: &str) -> String {
+    if unit.is_empty() {
+        String::new()
+    } else {
+        format!(" of {unit}")
     }
 }
 

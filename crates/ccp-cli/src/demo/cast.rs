@@ -13,7 +13,7 @@ pub(super) const DELAY: Duration = Duration::from_millis(10);
 /// The queue in bytes: one and a half bandwidth-delay products.
 pub(super) const QUEUE: u64 = RATE / 8 * 20 / 1000 * 3 / 2;
 /// What the flow under `steady` gets, in Mbit/s.
-const STEADY_MBIT: u32 = 8;
+pub(super) const STEADY_MBIT: u32 = 8;
 
 /// A flow of the demo.
 #[derive(Debug, Clone, Copy)]

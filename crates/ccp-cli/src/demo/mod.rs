@@ -8,6 +8,7 @@ mod cast;
 mod daemon;
 mod plot;
 mod record;
+mod simulated;
 mod table;
 
 use std::{
@@ -38,6 +39,10 @@ pub(crate) struct Args {
     /// How long the flows run, in seconds.
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(10..=600))]
     seconds: u32,
+    /// Simulates the same in virtual time, where root or BPF is missing: not the kernel's TCP, but the same
+    /// algorithms and control plane.
+    #[arg(long)]
+    sim: bool,
 }
 
 /// This machine or user cannot run it: what is missing, and what to do.
@@ -66,6 +71,10 @@ impl std::error::Error for Interrupted {}
 
 /// Runs the demo. Exit code 3 if that is not possible here, 130 if it was interrupted.
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.sim {
+        simulated::run(args)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -74,7 +83,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     if error.is::<NotHere>() {
-        eprintln!("ccp demo: not possible here: {error}");
+        eprintln!("ccp demo: not possible here: {error}; `ccp demo --sim` simulates it");
         Ok(ExitCode::from(3))
     } else if error.is::<Interrupted>() {
         eprintln!("ccp demo: {error}");
@@ -122,11 +131,14 @@ async fn perform(args: &Args) -> anyhow::Result<()> {
     let events = show.events;
     show.daemon.stop()?;
 
-    print(&format!("\n{}", table::summary(&records, &events)));
+    print(&format!(
+        "\n{}",
+        table::summary(&records, &events, table::REAL)
+    ));
     let samples = out.join("samples.csv");
     fs::write(&samples, record::csv(&records))
         .with_context(|| format!("can't write {}", samples.display()))?;
-    let mut files = plot::write(&out, &records, &events, show.length)?;
+    let mut files = plot::write(&out, &records, &events, show.length, &plot::REAL)?;
     files.extend([samples, show.daemon.log()]);
     print("\n");
     for file in files {

@@ -45,6 +45,15 @@ impl Record {
         }
     }
 
+    /// A flow of a simulation, which began `offset` after the start.
+    pub(super) const fn simulated(role: Role, offset: Duration, report: FlowReport) -> Self {
+        Self {
+            role,
+            offset,
+            report,
+        }
+    }
+
     /// Seconds since the start of the demo.
     fn seconds(&self, sample: &Sample) -> f64 {
         (self.offset + sample.at).as_secs_f64()

@@ -121,8 +121,20 @@ fn plain(at: Duration, rows: &[Row]) -> String {
     text
 }
 
+/// What is said of the daemon's absence after real flows.
+pub(super) const REAL: [&str; 2] = [
+    "ccpd was killed (kill -9)",
+    "No flow was reset; every byte arrived as it was sent.",
+];
+
+/// The same after simulated ones.
+pub(super) const SIMULATED: [&str; 2] = [
+    "The control plane was gone",
+    "SIMULATED: this is not the kernel's TCP.",
+];
+
 /// What became of each flow.
-pub(super) fn summary(records: &[Record], events: &Events) -> String {
+pub(super) fn summary(records: &[Record], events: &Events, [killed_is, end]: [&str; 2]) -> String {
     let mut text = format!(
         "{:<24} {:>12} {:>11} {:>9} {:>8} {:>14}\n",
         "FLOW", "THROUGHPUT", "MEDIAN RTT", "RESENT", "DATA", "LONGEST PAUSE"
@@ -141,8 +153,7 @@ pub(super) fn summary(records: &[Record], events: &Events) -> String {
     }
     if let (Some(killed), Some(back)) = (events.killed, events.back) {
         text.push_str(&format!(
-            "\nccpd was killed (kill -9) at {:.1} s and started again at {:.1} s. No flow was reset; every \
-             byte arrived as it was sent.\n",
+            "\n{killed_is} at {:.1} s and started again at {:.1} s. {end}\n",
             killed.as_secs_f64(),
             back.as_secs_f64()
         ));

@@ -59,7 +59,7 @@ fn scenario(
         .as_ref()
         .and_then(|head| head.number("sample_ms", 0.1..=60_000.0, "milliseconds"))
         .map_or(Nanos::from_millis(100), |found| millis(found.value));
-    let seed = whole("seed", 0..=i64::MAX as u64, "a seed").unwrap_or(1);
+    let seed = whole("seed", 0..=i64::MAX as u64, "").unwrap_or(1);
     if let Some(head) = head {
         head.finish();
     }
@@ -134,7 +134,7 @@ fn moment(section: &Section<'_>, key: &str) -> Option<Nanos> {
 }
 
 fn chance(section: &Section<'_>, key: &str) -> Option<Chance> {
-    let found = section.number(key, 0.0..=1.0, "a probability")?;
+    let found = section.number(key, 0.0..=1.0, "")?;
     Some(Chance::new(found.value))
 }
 
