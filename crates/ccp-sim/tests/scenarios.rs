@@ -78,6 +78,7 @@ fn parameters_of_algorithms_are_refused_with_their_place() {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "the caller here is the test")]
 fn shipped_scenarios_are_right() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/scenarios");
     let mut seen = 0;
