@@ -57,3 +57,41 @@ fn limits_are_the_documented_ones() {
         assert!(number == limit || number << 20 == limit, "{text}: {limit}");
     }
 }
+
+#[test]
+fn costs_are_the_documented_ones() {
+    let page = include_str!("../../../docs/language.md");
+    let (_, table) = page.split_once("## What it costs").expect("there is one");
+    let (table, _) = table.split_once("\n## ").expect("it ends");
+    let table = table.replace("\\|", "\u{a6}");
+    let count = |statement: &str| {
+        let source = format!(
+            "(def (Report (x 1) (flag false)) (a 1) (b 2) (d 3))
+             (when true {statement} (report))"
+        );
+        let compiled = match compile(&source, &RegisterTable::libccp()) {
+            Ok(compiled) => compiled.program,
+            Err(errors) => panic!("{}", errors.render(&source, "docs/language.md")),
+        };
+        let there = libccp::lower(&compiled).expect("it fits");
+        let definitions = compiled.reports.len() + compiled.controls.len();
+        let locals = usize::from(compiled.locals);
+        let there = there.instructions.len() - definitions - locals;
+        (compiled.len(), there)
+    };
+    let (ours, theirs) = count("");
+    let mut rows = 0;
+    let mut wrong = Vec::new();
+    for line in table.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let statement = cells[1].trim_matches('`').replace('\u{a6}', "|");
+        let (here, there) = count(&statement);
+        let counted = (here - ours, there - theirs);
+        if (cells[2].parse(), cells[3].parse()) != (Ok(counted.0), Ok(counted.1)) {
+            wrong.push(format!("{statement}: {counted:?}"));
+        }
+        rows += 1;
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(rows >= 20);
+}

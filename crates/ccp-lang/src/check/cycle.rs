@@ -45,9 +45,7 @@ impl<'s> Checker<'s, '_, '_> {
         span: Span,
     ) -> Typed {
         let base = self.typed("cycle", base, Type::Num);
-        let in_round_trips = |p: &Phase| matches!(p.length, Length::RoundTrips(_));
         let some_rtt = phases.iter().any(in_round_trips);
-        let some_micros = !phases.iter().all(in_round_trips);
         let round_trip = match round_trip {
             Some(expr) => {
                 if !some_rtt {
@@ -58,7 +56,14 @@ impl<'s> Checker<'s, '_, '_> {
             None if some_rtt => Some(self.measured(ROUND_TRIP, span)?),
             None => Some(Value::number(0, span)),
         };
-        let (base, round_trip) = (base?, round_trip?);
+        self.turn(base?, round_trip?, phases, span)
+    }
+
+    /// The cycle of values that are computed already. Apart from that, so that deeply nested cycles
+    /// need little stack.
+    fn turn(&mut self, base: Value, round_trip: Value, phases: &[Phase], span: Span) -> Typed {
+        let some_rtt = phases.iter().any(in_round_trips);
+        let some_micros = !phases.iter().all(in_round_trips);
         let Some(denominator) = common_denominator(phases) else {
             self.errors.push(span, Problem::CycleGains);
             return None;
@@ -174,6 +179,10 @@ impl<'s> Checker<'s, '_, '_> {
         });
         [since, phase, gain, round_trips, micros]
     }
+}
+
+fn in_round_trips(phase: &Phase) -> bool {
+    matches!(phase.length, Length::RoundTrips(_))
 }
 
 fn operand_of(value: &Value) -> Operand {

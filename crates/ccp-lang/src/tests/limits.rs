@@ -51,8 +51,34 @@ fn nesting_to_the_left_is_as_deep() {
 fn the_deepest_program_needs_little_stack() {
     // Half of what a thread of the runtime has, unoptimised.
     let run = || {
-        for source in [nested(MAX_DEPTH - 2), nested(10_000)] {
-            let _ = compile(&source, &RegisterTable::well_known());
+        let depth = MAX_DEPTH - 2;
+        let deep = |depth: usize, open: &str, middle: &str, close: &str| {
+            let (open, close) = (open.repeat(depth), close.repeat(depth));
+            format!("(def (Report (x 0))) (when true {open}{middle}{close} (report))")
+        };
+        let value = |open: &str, close: &str| {
+            // Two levels at once at the most, and two within the innermost.
+            let brackets = open.matches("(:=").count() + open.matches("(rtt").count() + 1;
+            let depth = (depth - 4) / brackets;
+            let (open, close) = (open.repeat(depth), close.repeat(depth));
+            format!("(def (Report (x 0))) (when true (:= Report.x {open}1{close}) (report))")
+        };
+        let _ = compile(&nested(10_000), &RegisterTable::well_known());
+        for source in [
+            nested(depth),
+            deep(depth, "(if Cwnd ", "(report)", ")"),
+            deep(depth / 2, "(if Cwnd (report) (else ", "(report)", "))"),
+            value("(if Cwnd (if Rate 1 2) ", ")"),
+            value("(if (&& true (> (/ 8 Rate) 1)) 3 ", ")"),
+            value("(-| ", " Cwnd)"),
+            value("(cycle ", " (5/4 1rtt) (1 10ms))"),
+            value("(cycle 1 (rtt ", ") (5/4 1rtt))"),
+            value("(+ Cwnd (:= Rate ", "))"),
+        ] {
+            match compile(&source, &RegisterTable::well_known()) {
+                Ok(compiled) => drop(crate::libccp::lower(&compiled.program)),
+                Err(errors) => assert!(errors.iter().all(|e| e.code == "too-many"), "{errors}"),
+            }
         }
     };
     let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(run);
@@ -102,6 +128,25 @@ fn much_of_the_same_is_answered() {
         format!("{def} {}", fill("(when x (y))")),
     ] {
         answered(&source);
+    }
+    // Many operands, phases, statements of an `if`, each good by itself.
+    for (before, unit, after) in [
+        ("(:= Report.x (+ 1", " Cwnd", "))"),
+        ("(:= Report.x (max 1", " 2", "))"),
+        ("(if (&& true", " (> (/ 8 Cwnd) 1)", ") (report))"),
+        ("(:= Rate (cycle Cwnd", " (5/4 1rtt)", "))"),
+        ("(if Cwnd", " (:= Rate 1)", ")"),
+        ("(if Cwnd (report) (else", " (:= Rate 1)", "))"),
+        ("(:= Report.x (if Cwnd", " 1", "))"),
+        ("", "(if Cwnd (report) (else (reset)))", ""),
+    ] {
+        let body = format!("{before}{}{after}", fill(unit));
+        let source = format!("{def} (when true {body} (report))");
+        match compile(&source, &RegisterTable::well_known()) {
+            // Operands without effect are computed by the compiler.
+            Ok(compiled) => assert!(unit == " 2" && compiled.program.len() < 10),
+            Err(errors) => assert!(!errors.is_empty() && errors.len() <= 21, "{unit}"),
+        }
     }
     // Many names, each new.
     let names: String = (0..20_000).map(|n| format!("(:= v{n} 1)")).collect();
@@ -187,6 +232,20 @@ fn token() -> impl proptest::strategy::Strategy<Value = &'static str> {
         "(&&",
         "(==",
         "volatile",
+        "(else",
+        "(! ",
+        "(-| ",
+        "(cycle",
+        "(rtt",
+        "(5/4 1rtt)",
+        "(1.5 10ms)",
+        "(1/3",
+        "2rtt)",
+        "42ms",
+        "1_000",
+        "20000000000000s",
+        "Ssthresh",
+        "(|| ",
         "=",
         ":",
         "é",
