@@ -1,6 +1,11 @@
 //! The program `ccpd`: its command line, its exit codes, its signals.
 
+#[path = "ccpd_unix/fake.rs"]
+#[allow(dead_code, reason = "it can more than is needed here")]
+mod fake;
+
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -111,6 +116,35 @@ fn a_program_that_does_not_compile_is_told_with_its_place() {
     fs::write(&program, "(def (Report (x 0)))\n(when true (report))\n").unwrap();
     let output = files.check();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+}
+
+/// What a program without an agent reports is in the log for who wants to see it.
+#[test]
+fn reports_can_be_watched() {
+    let files = Files::new(
+        "[algorithms.mine]\nkind = 'program'\nsource = '(def (Report (acked 0) (cwnd 0))) \
+         (when true (:= Report.acked Ack.bytes_acked) (:= Report.cwnd Cwnd) (report))'\n\
+         [policy]\ndefault = 'mine'\n",
+    );
+    let mut command = files.ccpd();
+    command
+        .env("RUST_LOG", "ccpd::report=trace")
+        .env("NO_COLOR", "1");
+    let mut running = Running(command.stderr(Stdio::piped()).spawn().unwrap());
+    let log = BufReader::new(running.0.stderr.take().unwrap());
+    within(PATIENCE, || files.control().exists().then_some(())).expect("a control socket");
+    let mut fake = fake::Fake::ready(&files.datapath(), "peer");
+    fake.open(1, 40_001);
+    let (uid, _) = fake.started(1);
+    fake.report(1, uid, &[2896, 14480]);
+    let line = log.lines().next().unwrap().unwrap();
+    let said = "algorithm=\"mine\" program=\"algorithms.mine.source\"";
+    assert!(
+        line.contains("TRACE ccpd::report: acked=2896 cwnd=14480"),
+        "{line}"
+    );
+    assert!(line.contains(said), "{line}");
+    assert_eq!(running.signal(Signal::TERM), Some(0));
 }
 
 #[test]

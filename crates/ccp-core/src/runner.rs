@@ -161,6 +161,13 @@ impl FlowRunner {
         runner
     }
 
+    /// The program that runs in the datapath, and its number there.
+    #[must_use]
+    pub fn program(&self) -> Option<(u32, &CompiledProgram)> {
+        let (uid, program) = self.running.as_ref()?;
+        Some((*uid, program))
+    }
+
     /// The program reported.
     pub fn on_report(&mut self, now: Timestamp, report: &RawReport<'_>) {
         let now = self.advance(now);

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
 use ccp_core::{
-    Algorithm, Command, Event, FlowId, FlowRunner, FlowStatus, Opened, Rate, RunnerNotice,
-    RunnerOutput, SockId, Timestamp,
+    Algorithm, Command, Event, FlowId, FlowRunner, FlowStatus, Opened, Rate, RawReport,
+    RunnerNotice, RunnerOutput, SockId, Timestamp,
 };
-use tracing::{error, warn};
+use tracing::{error, trace, warn};
 
 use crate::inbox::{Inbox, Next, Turn};
 use crate::outlet::{Outlet, Sent};
@@ -91,6 +91,31 @@ impl FlowCell {
         let mut runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
         runner.as_mut().map(work)
     }
+}
+
+/// `RUST_LOG=ccpd::report=trace` shows every report with the names of its values.
+fn log_report(runner: &FlowRunner, report: &RawReport<'_>, flow: FlowId) {
+    if !tracing::enabled!(target: "ccpd::report", tracing::Level::TRACE) {
+        return;
+    }
+    let Some((uid, program)) = runner.program() else {
+        return;
+    };
+    if uid != report.program_uid {
+        return;
+    }
+    let values = program.ir().reports.iter().zip(report.fields);
+    let values: Vec<String> = values
+        .map(|(v, value)| format!("{}={value}", v.name))
+        .collect();
+    trace!(
+        target: "ccpd::report",
+        flow = flow.0,
+        algorithm = runner.algorithm().map(Algorithm::name),
+        program = program.name(),
+        "{}",
+        values.join(" ")
+    );
 }
 
 /// A flow's task, before it is spawned.
@@ -220,7 +245,11 @@ impl Work<'_> {
             };
             let now = self.shared.clock.now();
             match next {
-                Next::Report(head) => runner.on_report(now, &head.with(&self.fields)),
+                Next::Report(head) => {
+                    let report = head.with(&self.fields);
+                    log_report(runner, &report, self.cell.id());
+                    runner.on_report(now, &report);
+                }
                 Next::Missed(count) => runner.missed(now, count),
                 Next::FromGroup(updates) => runner.from_group(now, updates),
                 Next::Turn(turn) => {
