@@ -28,6 +28,35 @@ fn primitive_offset(primitive: u16) -> i16 {
     (offset_of!(Flow, prim) + 8 * usize::from(primitive)) as i16
 }
 
+/// Most instructions that become one decision: [`Body::branch`] is recursive.
+const MOST_IN_DECISION: usize = 32;
+
+/// The condition under which a comparison holds, and the one under which it does not.
+const fn comparison(op: BinaryOp) -> Option<(Cmp, Cmp)> {
+    match op {
+        BinaryOp::Eq => Some((Cmp::Eq, Cmp::Ne)),
+        BinaryOp::Ne => Some((Cmp::Ne, Cmp::Eq)),
+        BinaryOp::Lt => Some((Cmp::Lt, Cmp::Ge)),
+        BinaryOp::Le => Some((Cmp::Le, Cmp::Gt)),
+        BinaryOp::Gt => Some((Cmp::Gt, Cmp::Le)),
+        BinaryOp::Ge => Some((Cmp::Ge, Cmp::Lt)),
+        _ => None,
+    }
+}
+
+/// By place, whether some skip goes there.
+fn jump_targets(insts: &[Inst]) -> Vec<bool> {
+    let mut targets = vec![false; insts.len() + 1];
+    for (at, inst) in insts.iter().enumerate() {
+        if let Inst::Skip { count } | Inst::SkipIf { count, .. } | Inst::SkipUnless { count, .. } =
+            *inst
+        {
+            targets[at + 1 + usize::from(count)] = true;
+        }
+    }
+    targets
+}
+
 pub(super) struct Body<'a> {
     pub(super) asm: &'a mut Asm,
     pub(super) notes: &'a mut Listing,
@@ -55,14 +84,20 @@ impl Body<'_> {
     /// `done` is where a clause goes after which no other is looked at; `None` is right here.
     fn clause(&mut self, clause: &Clause, done: Option<Label>) -> Result<(), TooFar> {
         let next = self.asm.label();
-        self.block(&clause.condition, 0)?;
-        if let Some(test) = clause.test {
+        let condition = &clause.condition;
+        let test = clause.test;
+        let first = test.map_or(condition.len(), |test| {
+            let targets = jump_targets(condition);
+            self.decision(condition, &targets, condition.len(), test)
+        });
+        let (before, decision) = condition.split_at(first);
+        self.block(before, 0)?;
+        if let Some(test) = test {
             self.note(Note::Test {
                 clause: self.clause,
                 test,
             });
-            self.operand(R::R1, test);
-            self.asm.jump_if(Cmp::Eq, R::R1, 0, next);
+            self.branch(decision, test, false, next)?;
         }
         let goes_on = self.plan.goes_on[self.clause];
         if let (GoesOn::Depends, Some(flag)) = (goes_on, self.plan.go_on_flag) {
@@ -83,10 +118,21 @@ impl Body<'_> {
 
     fn block(&mut self, insts: &[Inst], first: usize) -> Result<(), TooFar> {
         let mut targets: Vec<Option<Label>> = vec![None; insts.len() + 1];
+        let decisions = self.decisions(insts);
+        let mut decided = decisions.iter().peekable();
         for (at, inst) in insts.iter().enumerate() {
             if let Some(label) = targets[at] {
                 self.asm.place(label)?;
             }
+            let decision = match decided.peek() {
+                // Part of the decision of a skip behind it.
+                Some(&&(first, skip)) if (first..skip).contains(&at) => continue,
+                Some(&&(first, skip)) if skip == at => {
+                    decided.next();
+                    &insts[first..skip]
+                }
+                _ => &[],
+            };
             self.asm.relay()?;
             if !self.asm.is_reachable() {
                 continue;
@@ -106,12 +152,8 @@ impl Body<'_> {
                 }
                 Inst::SkipIf { cond, count } | Inst::SkipUnless { cond, count } => {
                     let to = target(self.asm, count);
-                    let cmp = match inst {
-                        Inst::SkipIf { .. } => Cmp::Ne,
-                        _ => Cmp::Eq,
-                    };
-                    self.operand(R::R1, cond);
-                    self.asm.jump_if(cmp, R::R1, 0, to);
+                    let when = matches!(inst, Inst::SkipIf { .. });
+                    self.branch(decision, cond, when, to)?;
                 }
                 Inst::Report => {
                     if let Some(flag) = self.plan.report_flag {
@@ -140,6 +182,89 @@ impl Body<'_> {
         match targets[insts.len()] {
             Some(label) => self.asm.place(label),
             None => Ok(()),
+        }
+    }
+
+    /// The skips of a block that are decided by what stands right before them, with the place
+    /// where that begins; in order.
+    fn decisions(&self, insts: &[Inst]) -> Vec<(usize, usize)> {
+        let targets = jump_targets(insts);
+        let skips = insts.iter().enumerate();
+        let decided = skips.filter_map(|(at, inst)| match *inst {
+            Inst::SkipIf { cond, .. } | Inst::SkipUnless { cond, .. } => {
+                let first = self.decision(insts, &targets, at, cond);
+                (first < at).then_some((first, at))
+            }
+            _ => None,
+        });
+        decided.collect()
+    }
+
+    /// Where the comparisons, and what links them, begin that stand right before place `end` and
+    /// make `cond` and nothing else: they can become jumps instead of values.
+    fn decision(&self, insts: &[Inst], targets: &[bool], end: usize, cond: Operand) -> usize {
+        let mut wanted = vec![cond];
+        let mut first = end;
+        // A jump to between them would come without the values.
+        while first > 0 && end - first < MOST_IN_DECISION && !targets[first] {
+            let Inst::Binary { op, dst, a, b } = insts[first - 1] else {
+                break;
+            };
+            let Some(place) = wanted.iter().position(|w| *w == dst.into()) else {
+                break;
+            };
+            match (op, dst) {
+                (_, Reg::Temp(temp)) if !self.plan.is_read_once(self.clause, temp) => break,
+                (BinaryOp::And | BinaryOp::Or, Reg::Temp(_)) => wanted.extend([a, b]),
+                (op, Reg::Temp(_)) if comparison(op).is_some() => {}
+                _ => break,
+            }
+            wanted.swap_remove(place);
+            first -= 1;
+        }
+        first
+    }
+
+    /// Goes to `to` if whether `cond` is true equals `when`. `decision` makes the values of which
+    /// `cond` consists, as far as they are not in registers.
+    fn branch(
+        &mut self,
+        decision: &[Inst],
+        cond: Operand,
+        when: bool,
+        to: Label,
+    ) -> Result<(), TooFar> {
+        let made = decision.iter().find_map(|inst| match *inst {
+            Inst::Binary { op, dst, a, b } if cond == dst.into() => Some((op, a, b)),
+            _ => None,
+        });
+        match made {
+            Some((op @ (BinaryOp::And | BinaryOp::Or), a, b)) => {
+                if (op == BinaryOp::Or) == when {
+                    // One of the two is enough.
+                    self.branch(decision, a, when, to)?;
+                    self.branch(decision, b, when, to)
+                } else {
+                    let other = self.asm.label();
+                    self.branch(decision, a, !when, other)?;
+                    self.branch(decision, b, when, to)?;
+                    self.asm.place(other)
+                }
+            }
+            Some((op, a, b)) => {
+                let (holds, fails) = comparison(op).unwrap_or((Cmp::Ne, Cmp::Eq));
+                self.operand(R::R1, a);
+                let b = self.source(R::R2, b);
+                self.asm
+                    .jump_if(if when { holds } else { fails }, R::R1, b, to);
+                Ok(())
+            }
+            None => {
+                self.operand(R::R1, cond);
+                let cmp = if when { Cmp::Ne } else { Cmp::Eq };
+                self.asm.jump_if(cmp, R::R1, 0, to);
+                Ok(())
+            }
         }
     }
 

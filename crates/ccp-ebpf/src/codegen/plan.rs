@@ -46,6 +46,8 @@ pub(super) struct Plan {
     locals: usize,
     /// Per clause: the register of each temporary.
     temps: Vec<Vec<usize>>,
+    /// Per clause: how often each temporary is mentioned.
+    mentions: Vec<Vec<u32>>,
     pub(super) goes_on: Vec<GoesOn>,
     /// The flag of [`GoesOn::Depends`], if there is such a clause.
     pub(super) go_on_flag: Option<usize>,
@@ -89,6 +91,11 @@ impl Plan {
             reports,
             locals,
             temps,
+            mentions: program
+                .clauses
+                .iter()
+                .map(|clause| mentions(clause, usize::from(program.temps)))
+                .collect(),
             goes_on,
             go_on_flag,
             report_flag,
@@ -139,6 +146,11 @@ impl Plan {
             Reg::Local(i) => self.locals + usize::from(i),
             Reg::Temp(i) => self.temps[clause][usize::from(i)],
         }
+    }
+
+    /// Whether a temporary of clause `clause`, which is written, is written and read once each.
+    pub(super) fn is_read_once(&self, clause: usize, temp: u16) -> bool {
+        self.mentions[clause][usize::from(temp)] == 2
     }
 
     /// The place in `reg` of a report variable.
@@ -278,6 +290,20 @@ fn goes_on(body: &[Inst]) -> GoesOn {
         }
     }
     result
+}
+
+/// How often each temporary of a clause is read or written.
+fn mentions(clause: &Clause, temps: usize) -> Vec<u32> {
+    let mut counts = vec![0; temps];
+    let insts = || clause.condition.iter().chain(&clause.body);
+    let reads = insts().flat_map(read).flatten().chain(clause.test);
+    let writes = insts().filter_map(written).map(Operand::Reg);
+    for operand in reads.chain(writes) {
+        if let Operand::Reg(Reg::Temp(t)) = operand {
+            counts[usize::from(t)] += 1;
+        }
+    }
+    counts
 }
 
 /// Gives each temporary of a clause a register from `first` on; also how many were used.
