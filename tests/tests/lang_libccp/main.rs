@@ -145,8 +145,8 @@ fn compared(name: &str, program: &Program, acks: &[(u64, Primitives)], source: &
 #[test]
 fn published_programs() {
     for (name, source) in programs!(
-        "aimd" "bare" "bbr_init" "bbr_probe_bw" "bbr_probe_rtt" "copa" "gca_ack" "gca_interval"
-        "gca_rtt" "gca_slow_start" "minrtt" "nimbus" "portus_basic" "portus_ecn" "portus_forms"
+        "aimd" "bare" "bbr_cycle" "bbr_init" "bbr_probe_bw" "bbr_probe_rtt" "copa" "cycle_and_choice"
+        "gca_ack" "gca_interval" "gca_rtt" "gca_slow_start" "minrtt" "nimbus" "portus_basic" "portus_ecn" "portus_forms"
         "portus_preset" "portus_timing" "portus_twoflow" "portus_update" "portus_volatile" "vegas"
     ) {
         let program = program(name, source);

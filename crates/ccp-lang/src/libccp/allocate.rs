@@ -30,8 +30,13 @@ pub(super) struct TooMany {
 /// The library has this many of each.
 const TEMPS: usize = 8;
 
-/// `drafts` with a register for each of `results` intermediate results.
-pub(super) fn allocate(drafts: &[Draft], results: usize) -> Result<Vec<Instruction>, TooMany> {
+/// `drafts` with a register for each of `results` intermediate results, and how many of what is
+/// left come from the first `condition` of them. A copy of a value to where it is already is gone.
+pub(super) fn allocate(
+    drafts: &[Draft],
+    results: usize,
+    condition: usize,
+) -> Result<(Vec<Instruction>, usize), TooMany> {
     let mut last_use = vec![0; results];
     for (at, draft) in drafts.iter().enumerate() {
         for place in [draft.ret, draft.left, draft.right] {
@@ -46,7 +51,11 @@ pub(super) fn allocate(drafts: &[Draft], results: usize) -> Result<Vec<Instructi
     let mut taken: Vec<bool> = Vec::new();
     let mut out = Vec::with_capacity(drafts.len());
     let mut worst: Option<TooMany> = None;
+    let mut condition_len = 0;
     for (at, draft) in drafts.iter().enumerate() {
+        if at == condition {
+            condition_len = out.len();
+        }
         let (left, right) = (home(draft.left, &homes), home(draft.right, &homes));
         // Operands are read before the result is written: their registers can take it.
         for place in [draft.left, draft.right] {
@@ -71,6 +80,9 @@ pub(super) fn allocate(drafts: &[Draft], results: usize) -> Result<Vec<Instructi
         }
         let ret = home(draft.ret, &homes);
         release(draft.ret, at, &last_use, &homes, &mut taken);
+        if draft.op == Opcode::Bind && ret == right {
+            continue;
+        }
         // Where an operand is not looked at, name the result, as portus does.
         out.push(Instruction {
             op: draft.op,
@@ -80,7 +92,11 @@ pub(super) fn allocate(drafts: &[Draft], results: usize) -> Result<Vec<Instructi
         });
     }
     match worst {
-        None => Ok(out),
+        None if drafts.len() <= condition => {
+            let all = out.len();
+            Ok((out, all))
+        }
+        None => Ok((out, condition_len)),
         Some(too_many) => Err(too_many),
     }
 }

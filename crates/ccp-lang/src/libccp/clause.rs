@@ -148,18 +148,19 @@ pub(super) fn lower(
         temps: BTreeMap::new(),
     };
     lowerer.condition(clause)?;
-    let condition_len = lowerer.drafts.len();
+    let condition = lowerer.drafts.len();
     lowerer.origin = clause.condition.len();
     if lowerer.must_take_fallthrough_back(clause) {
         lowerer.bind(SHOULD_CONTINUE, ZERO);
     }
     lowerer.block(&clause.body, clause.condition.len(), false)?;
-    let allocated = allocate(&lowerer.drafts, lowerer.results);
-    let instructions = allocated.map_err(|TooMany { origin, needed }| LimitError::Temporaries {
+    let allocated = allocate(&lowerer.drafts, lowerer.results, condition);
+    let refused = |TooMany { origin, needed }| LimitError::Temporaries {
         clause: index,
         inst: origin,
         needed,
-    })?;
+    };
+    let (instructions, condition_len) = allocated.map_err(refused)?;
     Ok(Code {
         instructions,
         condition_len,
