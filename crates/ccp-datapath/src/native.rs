@@ -150,7 +150,7 @@ impl NativeLaw for Window {
             self.slow = true;
             return segment;
         }
-        if ack.lost + ack.marked > 0 && self.left == Bytes::ZERO {
+        if (ack.lost > 0 || ack.marked > 0) && self.left == Bytes::ZERO {
             self.reduce(ack);
             return ack.cwnd.min(self.ssthresh);
         }
