@@ -13,7 +13,7 @@ mod run;
 
 pub(crate) use decode::Code;
 pub(crate) use file::File;
-pub(crate) use run::invoke;
+pub(crate) use run::{Inputs, invoke};
 
 /// Where `Cwnd` is in every file of registers.
 pub(crate) const CWND: usize = 0;

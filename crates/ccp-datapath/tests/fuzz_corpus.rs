@@ -1,6 +1,9 @@
 //! What fuzzing found worth keeping, and more: `fuzz/README.md`.
 
-#![allow(clippy::disallowed_methods, reason = "a test reads its inputs from files")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test reads its inputs from files"
+)]
 
 #[path = "../../../fuzz/checks/datapath.rs"]
 mod datapath;

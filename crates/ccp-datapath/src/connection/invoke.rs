@@ -4,7 +4,7 @@ use ccp_program::Fault;
 use ccp_types::{Bytes, Micros, Rate, Timestamp};
 
 use super::{
-    CWND, Connection, Measurements, Mode, NEVER, NativeAck, Primitive, RATE, Refused, ReportFrame,
+    CWND, Connection, Measurements, Mode, NEVER, NativeAck, Primitive, Refused, ReportFrame,
     ReportTrailer, Sink, count, vm,
 };
 
@@ -43,8 +43,7 @@ impl Connection {
         }
         self.measure(measured);
         if self.mode == Mode::Running {
-            self.load(measured, Cause::Ack);
-            self.run(now, Cause::Ack, sink)
+            self.run(now, &measured.values, Cause::Ack, sink)
         } else {
             self.native(now, measured, false)
         }
@@ -72,8 +71,7 @@ impl Connection {
                     .file
                     .set(CWND, flight.saturating_add(u64::from(self.mss)));
             }
-            self.load(measured, Cause::Timeout);
-            self.run(now, Cause::Timeout, sink)
+            self.run(now, &measured.values, Cause::Timeout, sink)
         } else {
             self.native(now, measured, true)
         }
@@ -105,8 +103,7 @@ impl Connection {
         if self.mode != Mode::Running {
             return self.decision();
         }
-        self.load(measured, Cause::Send);
-        self.run(now, Cause::Send, sink)
+        self.run(now, &measured.values, Cause::Send, sink)
     }
 
     /// The time has come that [`next_timer`](Self::next_timer) named, or the daemon said something to the
@@ -118,8 +115,7 @@ impl Connection {
             self.attend(now, sink);
         }
         if self.mode == Mode::Running && self.waits_until().is_some_and(|at| at <= now) {
-            self.unload();
-            return self.run(now, Cause::Timer, sink);
+            return self.run(now, &[], Cause::Timer, sink);
         }
         self.decision()
     }
@@ -159,25 +155,21 @@ impl Connection {
     #[inline]
     fn measure(&mut self, measured: &Measurements) {
         let known = &self.shared.known;
-        match (known.srtt, known.min_rtt) {
-            (Some(srtt), Some(min_rtt)) => {
-                let time = |p| match measured.get(p) {
-                    u64::MAX => Micros::ZERO,
-                    time => Micros(time),
-                };
-                self.srtt = time(srtt);
-                self.min_rtt = time(min_rtt);
-            }
-            _ => {
-                let sample = measured.get(Primitive::RTT_SAMPLE_US);
-                if sample != u64::MAX && sample != 0 {
-                    if self.srtt == Micros::ZERO {
-                        (self.srtt, self.min_rtt) = (Micros(sample), Micros(sample));
-                    } else {
-                        self.srtt = Micros(self.srtt.0 - self.srtt.0 / 8 + sample / 8);
-                        self.min_rtt = self.min_rtt.min(Micros(sample));
-                    }
-                }
+        let sample = measured.get(Primitive::RTT_SAMPLE_US);
+        if let (Some(srtt), Some(min_rtt)) = (known.srtt, known.min_rtt) {
+            let time = |p| match measured.get(p) {
+                u64::MAX => Micros::ZERO,
+                time => Micros(time),
+            };
+            self.srtt = time(srtt);
+            self.min_rtt = time(min_rtt);
+        } else if sample.wrapping_sub(1) < u64::MAX - 1 {
+            // Neither 0 nor unknown.
+            if self.srtt == Micros::ZERO {
+                (self.srtt, self.min_rtt) = (Micros(sample), Micros(sample));
+            } else {
+                self.srtt = Micros(self.srtt.0 - self.srtt.0 / 8 + sample / 8);
+                self.min_rtt = self.min_rtt.min(Micros(sample));
             }
         }
         if let Some(state) = known.recovery_state {
@@ -208,70 +200,38 @@ impl Connection {
     }
 
     #[inline]
-    fn load(&mut self, measured: &Measurements, cause: Cause) {
-        let Some(running) = &mut self.running else {
-            return;
-        };
-        let code = &running.installed.code;
-        let file = running.file.all_mut();
-        for (from, place) in &code.loads {
-            if let (Some(value), Some(register)) = (
-                measured.values.get(usize::from(*from)),
-                file.get_mut(usize::from(*place)),
-            ) {
-                *register = *value;
-            }
-        }
-        let zero = |places: &[u16], file: &mut [u64]| {
-            for place in places {
-                if let Some(register) = file.get_mut(usize::from(*place)) {
-                    *register = 0;
-                }
-            }
-        };
-        match cause {
-            Cause::Send => zero(&code.of_ack, file),
-            _ => zero(&code.of_send, file),
-        }
-    }
-
-    /// The measurements of before, with nothing acknowledged and nothing sent.
-    fn unload(&mut self) {
-        let Some(running) = &mut self.running else {
-            return;
-        };
-        let code = &running.installed.code;
-        for place in code.of_ack.iter().chain(&code.of_send) {
-            running.file.set(usize::from(*place), 0);
-        }
-    }
-
-    #[inline]
-    fn run(&mut self, now: Timestamp, cause: Cause, sink: &mut dyn Sink) -> Decision {
+    fn run(
+        &mut self,
+        now: Timestamp,
+        measured: &[u64],
+        cause: Cause,
+        sink: &mut dyn Sink,
+    ) -> Decision {
         let Some(running) = &mut self.running else {
             return self.decision();
         };
         let code = &running.installed.code;
-        let file = &mut running.file;
-        if let Some(place) = code.now {
-            file.set(usize::from(place), now.0);
-        }
-        if let Some(place) = code.was_timeout {
-            file.set(usize::from(place), u64::from(cause == Cause::Timeout));
-        }
-        if let Some(place) = code.mss {
-            file.set(usize::from(place), u64::from(self.mss));
-        }
-        if let Some(place) = code.micros {
-            file.set(usize::from(place), now.0.wrapping_sub(self.micros_zero));
-        }
-        match vm::invoke(code, file) {
+        // Nothing was sent, or nothing acknowledged.
+        let zero = match cause {
+            Cause::Ack | Cause::Timeout => &code.of_send,
+            Cause::Send => &code.of_ack,
+            Cause::Timer => &code.of_event,
+        };
+        let inputs = vm::Inputs {
+            measured,
+            zero,
+            now: now.0,
+            was_timeout: cause == Cause::Timeout,
+            mss: u64::from(self.mss),
+            micros: now.0.wrapping_sub(self.micros_zero),
+        };
+        let outcome = vm::invoke(code, &mut running.file, &inputs);
+        self.cwnd = Bytes(outcome.cwnd.max(u64::from(self.mss)));
+        match outcome.report {
             Ok(report) => {
                 self.fault_run = 0;
-                if code.writes_micros
-                    && let Some(place) = code.micros
-                {
-                    self.micros_zero = now.0.wrapping_sub(file.get(usize::from(place)));
+                if code.writes_micros {
+                    self.micros_zero = now.0.wrapping_sub(outcome.micros);
                 }
                 if report {
                     self.report(now, sink);
@@ -280,21 +240,12 @@ impl Connection {
             Err(fault) => {
                 self.fault_run = self.fault_run.saturating_add(1);
                 self.faulted(now, fault);
+                return self.decision();
             }
-        }
-        self.decide()
-    }
-
-    #[inline]
-    fn decide(&mut self) -> Decision {
-        let mut rate = 0;
-        if let Some(running) = &self.running {
-            self.cwnd = Bytes(running.file.get(CWND).max(u64::from(self.mss)));
-            rate = running.file.get(RATE);
         }
         Decision {
             cwnd: self.cwnd,
-            rate: Rate(rate),
+            rate: Rate(outcome.rate),
             mode: self.mode,
         }
     }

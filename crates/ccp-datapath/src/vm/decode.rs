@@ -24,6 +24,8 @@ pub(crate) struct Code {
     pub(crate) of_ack: Box<[u16]>,
     /// The same of what is about one transmission.
     pub(crate) of_send: Box<[u16]>,
+    /// Both.
+    pub(crate) of_event: Box<[u16]>,
     pub(crate) now: Option<u16>,
     pub(crate) mss: Option<u16>,
     pub(crate) was_timeout: Option<u16>,
@@ -110,6 +112,7 @@ impl Code {
                 Ops::Wide(ops.into())
             },
             loads: loads.into(),
+            of_event: of_ack.iter().chain(&of_send).copied().collect(),
             of_ack: of_ack.into(),
             of_send: of_send.into(),
             now,

@@ -6,21 +6,42 @@ use ccp_program::interp;
 use super::decode::{Code, Ops, Undo};
 use super::file::{File, Registers};
 use super::op::{Op, Place};
+use super::{CWND, RATE};
 
-/// Runs the program once over `file`, whose measurements are loaded. Returns whether to report.
-///
-/// # Errors
-/// A fault, with the registers that last as they were before.
+/// What an invocation is given.
+pub(crate) struct Inputs<'m> {
+    /// The measurements, by their index in the table; those that are not there stay as they were.
+    pub(crate) measured: &'m [u64],
+    /// Places that are 0 this time, whatever was measured.
+    pub(crate) zero: &'m [u16],
+    pub(crate) now: u64,
+    pub(crate) was_timeout: bool,
+    pub(crate) mss: u64,
+    pub(crate) micros: u64,
+}
+
+/// What came of it.
+pub(crate) struct Outcome {
+    /// Whether to report; or a fault, and the registers that last are as they were before.
+    pub(crate) report: Result<bool, Fault>,
+    pub(crate) cwnd: u64,
+    pub(crate) rate: u64,
+    pub(crate) micros: u64,
+}
+
+/// Runs the program once over `file`.
 #[inline]
-pub(crate) fn invoke(code: &Code, file: &mut File) -> Result<bool, Fault> {
+pub(crate) fn invoke(code: &Code, file: &mut File, inputs: &Inputs<'_>) -> Outcome {
     match (&code.ops, file) {
-        (Ops::Narrow(ops), File::R32(file)) => undoing::<32, _>(ops, file, code.undo),
-        (Ops::Narrow(ops), File::R64(file)) => undoing::<64, _>(ops, file, code.undo),
-        (Ops::Narrow(ops), File::R128(file)) => undoing::<128, _>(ops, file, code.undo),
-        (Ops::Narrow(ops), File::R256(file)) => undoing::<256, _>(ops, file, code.undo),
-        (Ops::Wide(ops), File::Wide(file)) => match code.undo {
-            Undo::Nothing => run(ops, &mut **file),
-            _ => {
+        (Ops::Narrow(ops), File::R32(file)) => sized(code, ops, &mut **file, inputs),
+        (Ops::Narrow(ops), File::R64(file)) => sized(code, ops, &mut **file, inputs),
+        (Ops::Narrow(ops), File::R128(file)) => sized(code, ops, &mut **file, inputs),
+        (Ops::Narrow(ops), File::R256(file)) => sized(code, ops, &mut **file, inputs),
+        (Ops::Wide(ops), File::Wide(file)) => {
+            load(code, &mut **file, inputs);
+            let report = if code.undo == Undo::Nothing {
+                run(ops, &mut **file)
+            } else {
                 // A program of more than 256 registers and constants may cost an allocation.
                 let before = file.clone();
                 let done = run(ops, &mut **file);
@@ -28,10 +49,60 @@ pub(crate) fn invoke(code: &Code, file: &mut File) -> Result<bool, Fault> {
                     *file = before;
                 }
                 done
-            }
-        },
+            };
+            outcome(code, &**file, report)
+        }
         // The file of another program: nothing happens. Starting a program replaces the file.
-        _ => Ok(false),
+        (_, file) => outcome(code, file.all(), Ok(false)),
+    }
+}
+
+#[inline]
+fn sized<const N: usize, P: Place>(
+    code: &Code,
+    ops: &[Op<P>],
+    file: &mut [u64; N],
+    inputs: &Inputs<'_>,
+) -> Outcome
+where
+    [u64; N]: Registers,
+{
+    load(code, file, inputs);
+    let report = undoing(ops, file, code.undo);
+    outcome(code, file, report)
+}
+
+#[inline(always)]
+fn load<R: Registers + ?Sized>(code: &Code, file: &mut R, inputs: &Inputs<'_>) {
+    for (from, place) in &code.loads {
+        if let Some(value) = inputs.measured.get(usize::from(*from)) {
+            file.set(usize::from(*place), *value);
+        }
+    }
+    for place in inputs.zero {
+        file.set(usize::from(*place), 0);
+    }
+    if let Some(place) = code.now {
+        file.set(usize::from(place), inputs.now);
+    }
+    if let Some(place) = code.was_timeout {
+        file.set(usize::from(place), u64::from(inputs.was_timeout));
+    }
+    if let Some(place) = code.mss {
+        file.set(usize::from(place), inputs.mss);
+    }
+    if let Some(place) = code.micros {
+        file.set(usize::from(place), inputs.micros);
+    }
+}
+
+#[inline(always)]
+fn outcome<R: Registers + ?Sized>(code: &Code, file: &R, report: Result<bool, Fault>) -> Outcome {
+    Outcome {
+        report,
+        cwnd: file.get(CWND),
+        rate: file.get(RATE),
+        micros: code.micros.map_or(0, |place| file.get(usize::from(place))),
     }
 }
 

@@ -2,7 +2,7 @@ use ccp_program::interp::{Outcome, Registers};
 use ccp_program::testing::{self, Rng, Shape};
 use ccp_program::{Fault, Limits, Program, verify};
 
-use super::{Code, File, invoke};
+use super::{Code, File, Inputs, invoke};
 
 mod language;
 
@@ -33,23 +33,20 @@ impl Pair {
     fn step(&mut self, measured: &[u64], now: u64) -> Result<bool, Fault> {
         let expected = self.judge.invoke(&self.program, measured, now);
         let code = &self.code;
-        for (from, place) in &code.loads {
-            self.file
-                .set(usize::from(*place), measured[usize::from(*from)]);
-        }
-        for (place, index) in [(code.now, 5), (code.was_timeout, 14), (code.mss, 15)] {
-            if let Some(place) = place {
-                self.file.set(usize::from(place), measured[index]);
-            }
-        }
-        if let Some(place) = code.micros {
-            self.file
-                .set(usize::from(place), now.wrapping_sub(self.zero));
-        }
-        let got = invoke(code, &mut self.file);
+        let inputs = Inputs {
+            measured,
+            zero: &[],
+            now: measured[5],
+            was_timeout: measured[14] != 0,
+            mss: measured.get(15).copied().unwrap_or(0),
+            micros: now.wrapping_sub(self.zero),
+        };
+        let outcome = invoke(code, &mut self.file, &inputs);
+        let got = outcome.report;
         assert_eq!(got, expected.map(|Outcome { report, .. }| report));
+        assert_eq!([outcome.cwnd, outcome.rate], self.judge.writable[..2]);
         if got.is_ok() && code.writes_micros {
-            self.zero = now.wrapping_sub(self.file.get(usize::from(code.micros.unwrap())));
+            self.zero = now.wrapping_sub(outcome.micros);
         }
         assert_eq!(self.zero, self.judge.micros_zero);
         self.same();

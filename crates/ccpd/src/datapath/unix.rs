@@ -11,10 +11,10 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ccp_core::{AssignError, SessionOptions};
-use ccp_wire::{Kind, frames};
+use ccp_core::{AssignError, Micros, SessionOptions};
+use ccp_wire::{Encode as _, Features, Heartbeat, Kind, frames};
 use tokio::net::UnixDatagram;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -40,6 +40,11 @@ const SLICE: Duration = Duration::from_millis(2);
 const MOST_PEERS: usize = 1024;
 /// How often it is looked whether quiet datapaths are still there.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// How often datapaths that ask for it are told that the daemon is alive, by the task that reads what they
+/// send.
+const BEAT_EVERY: Duration = Duration::from_millis(250);
+/// Without such a sign for so long, they steer their flows by themselves.
+const FALLBACK_AFTER: Micros = Micros::from_millis(1_000);
 /// How often a datapath that takes nothing is tried again, for what is not a flow's.
 const RETRY_EVERY: Duration = Duration::from_millis(10);
 
@@ -57,6 +62,10 @@ pub(crate) struct UnixDatapath {
     peers: HashMap<OsString, Known>,
     /// Something is to be looked at: a peer has gone, or takes nothing.
     attention: Arc<AtomicBool>,
+    /// Another one each time that the daemon starts: a datapath that was there before announces its flows
+    /// again.
+    epoch: u32,
+    beat: u32,
     log: LogLimit,
 }
 
@@ -88,6 +97,8 @@ impl UnixDatapath {
             orders: shared.orders.listen(),
             peers: HashMap::new(),
             attention: Arc::default(),
+            epoch: new_epoch(),
+            beat: 0,
             log: LogLimit::new(Instant::now()),
         })
     }
@@ -102,6 +113,8 @@ impl UnixDatapath {
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut retry = interval(RETRY_EVERY);
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut beat = interval(BEAT_EVERY);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut backed_up = false;
         loop {
             tokio::select! {
@@ -115,6 +128,7 @@ impl UnixDatapath {
                 }
                 Some(order) = self.orders.recv() => self.obey(order),
                 _ = probe.tick() => self.probe(),
+                _ = beat.tick() => self.beat(),
                 _ = retry.tick(), if backed_up => self.attention.store(true, Ordering::Relaxed),
             }
             if self.attention.swap(false, Ordering::Relaxed) {
@@ -196,6 +210,9 @@ impl UnixDatapath {
         };
         let options = SessionOptions {
             max_flows: usize::try_from(self.config.max_flows).unwrap_or(usize::MAX),
+            epoch: self.epoch,
+            heartbeat: Micros(BEAT_EVERY.as_micros() as u64),
+            fallback_after: FALLBACK_AFTER,
             ..SessionOptions::default()
         };
         let outlet = Arc::clone(&peer);
@@ -213,6 +230,22 @@ impl UnixDatapath {
     fn probe(&self) {
         for known in self.peers.values() {
             known.peer.probe();
+        }
+    }
+
+    /// Tells datapaths that the daemon is alive.
+    fn beat(&mut self) {
+        self.beat = self.beat.wrapping_add(1);
+        let beat = Heartbeat {
+            epoch: self.epoch,
+            beat: self.beat,
+        };
+        let Ok(frame) = beat.to_frame() else { return };
+        for known in self.peers.values_mut() {
+            let features = known.link.session().programs().features();
+            if features.contains(Features::HEARTBEAT) {
+                known.peer.tell(&frame);
+            }
         }
     }
 
@@ -241,6 +274,14 @@ impl UnixDatapath {
             warn!(path = %self.name, why, swallowed = line.swallowed, "a datagram was dropped");
         }
     }
+}
+
+/// A number that the daemon which ran here before most likely did not have; not 0.
+fn new_epoch() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let micros = since.unwrap_or_default().as_micros();
+    // The low bits are those that differ.
+    (micros as u32).max(1)
 }
 
 /// Whether a datapath says that it has just started.

@@ -101,6 +101,13 @@ impl Peer {
         }
     }
 
+    /// Sends something that is not worth a second try.
+    pub(super) fn tell(&self, frame: &[u8]) {
+        if !self.is_gone() {
+            let _ = self.transmit(frame);
+        }
+    }
+
     fn transmit(&self, frame: &[u8]) -> Sent {
         match self.try_send(frame) {
             Ok(()) => Sent::Done,
