@@ -23,7 +23,6 @@ mod agent;
 mod contenders;
 mod cpu;
 mod daemon;
-mod datapath_cost;
 mod document;
 mod fidelity;
 mod instructions;
@@ -34,7 +33,6 @@ mod machine;
 mod outcome;
 mod plan;
 mod process;
-mod programs;
 mod sample;
 mod scale;
 mod short_flows;
@@ -126,10 +124,6 @@ pub(crate) const SECTIONS: &[Section] = &[
         name: instructions::SECTION,
         suite: Suite::Plane,
         run: instructions::run,
-    },
-    Section {
-        name: datapath_cost::SECTION,
-        run: datapath_cost::run,
     },
 ];
 
