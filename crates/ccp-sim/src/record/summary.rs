@@ -231,11 +231,9 @@ fn later(record: &FlowRecord, end: Nanos) -> Option<f64> {
     let half = Nanos(end.0 / 2);
     let last = record.samples.last().filter(|last| last.at >= end)?;
     let place = record.samples.partition_point(|sample| sample.at < half);
-    // It began in the first half: there is one before, or it began with the second.
     let first = record.samples.get(place)?;
     let began = record.samples.first()?.at;
-    (began <= half || place == 0 && began == half)
-        .then(|| mbit(last.received - first.received, last.at.since(first.at)))
+    (began <= half).then(|| mbit(last.received - first.received, last.at.since(first.at)))
 }
 
 /// Jain's index. Source: R. Jain, D. Chiu, W. Hawe, "A quantitative measure of fairness", 1984.

@@ -342,7 +342,6 @@ impl Sender {
             self.rtt.on_progress();
         }
         if ack.ece && newly > 0 {
-            m.ece = true;
             m.ecn_bytes = newly;
             m.ecn_packets = m.packets_acked + m.packets_misordered;
             self.counts.marked += newly;
@@ -361,7 +360,7 @@ impl Sender {
         if !segment.ever_resent {
             seen.newest = seen.newest.max(Some(segment.sent));
             // It had been passed by one that was sent later.
-            self.reorders |= seq < self.board.highest() && self.board.highest() > self.board.una();
+            self.reorders |= seq < self.board.highest();
         }
         if seen.latest.is_none_or(|latest| {
             (latest.sent, latest.delivered) <= (segment.sent, segment.delivered)
