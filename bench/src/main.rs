@@ -23,6 +23,7 @@ mod agent;
 mod contenders;
 mod cpu;
 mod daemon;
+mod datapath_cost;
 mod document;
 mod fidelity;
 mod instructions;
@@ -33,6 +34,7 @@ mod machine;
 mod outcome;
 mod plan;
 mod process;
+mod programs;
 mod sample;
 mod scale;
 mod short_flows;
@@ -124,6 +126,11 @@ pub(crate) const SECTIONS: &[Section] = &[
         name: instructions::SECTION,
         suite: Suite::Plane,
         run: instructions::run,
+    },
+    Section {
+        name: datapath_cost::SECTION,
+        suite: Suite::Plane,
+        run: datapath_cost::run,
     },
 ];
 

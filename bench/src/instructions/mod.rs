@@ -85,7 +85,7 @@ fn callgrind(work: &[&str], whose: &str, count: u64) -> Result<u64> {
 }
 
 /// The line `==1234== Collected : 567`.
-fn collected(text: &str) -> Option<u64> {
+pub(crate) fn collected(text: &str) -> Option<u64> {
     let mut lines = text
         .lines()
         .filter_map(|line| line.split_once("Collected :"));
