@@ -387,7 +387,9 @@ fn commands_and_their_options_exist() {
             seen += 1;
             let comment = rest.iter().position(|w| *w == "#").unwrap_or(rest.len());
             let rest = &rest[..comment];
-            let commands = ["flows", "demo", "lang", "check", "compile", "fmt", "run", "sim"];
+            let commands = [
+                "flows", "demo", "lang", "check", "compile", "fmt", "run", "sim",
+            ];
             let subcommand: Vec<&str> = rest
                 .iter()
                 .copied()

@@ -100,7 +100,7 @@ async fn another_version_is_refused_by_name() {
     let error = Client::connect(&path).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "ccpd 0.1.0 speaks version 2 of the control protocol, this command version 1: use the \
+        "ccpd 0.1.0 speaks version 3 of the control protocol, this command version 2: use the \
          `ccp` that came with that ccpd"
     );
 }

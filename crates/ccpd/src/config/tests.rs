@@ -338,7 +338,7 @@ mod sample {
             keys.sort();
             keys.join(" ")
         };
-        assert_eq!(keys(&table["ccpd"]), "control");
+        assert_eq!(keys(&table["ccpd"]), "control control_mode");
         assert_eq!(
             keys(&table["datapath"][0]),
             "fallback_after_ms kind max_fault_run max_flows max_flows_per_namespace max_flows_per_user \

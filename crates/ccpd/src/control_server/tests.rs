@@ -97,7 +97,7 @@ async fn one_client_too_many_is_told_so() {
 async fn what_is_no_request_ends_its_own_connection_only() {
     let running = start();
     let mut hello = vec![5, 0, 0, 0];
-    hello.extend(b"ccpd\x01");
+    hello.extend(b"ccpd\x02");
     let mut unknown_request = hello.clone();
     unknown_request.extend([1, 0, 0, 0, 99]);
     let inputs: [&[u8]; 4] = [
@@ -124,7 +124,7 @@ async fn another_version_hears_which_it_should_be() {
     stranger.write_all(b"\x05\0\0\0ccpd\x63").await.unwrap();
     let mut answer = Vec::new();
     stranger.read_to_end(&mut answer).await.unwrap();
-    assert_eq!(&answer[4..9], b"ccpd\x01");
+    assert_eq!(&answer[4..9], b"ccpd\x02");
 }
 
 #[tokio::test(start_paused = true)]
@@ -168,7 +168,7 @@ async fn it_says_what_there_is_and_why_not() {
     assert_eq!(
         why(7, "reno", &[("report", "often")]).await,
         "parameters of `reno(report=\"often\")`:2:12: algorithms.reno(report=\"often\").report = \
-         \"often\": must be \"rtt\", \"ack\" or an interval such as \"10ms\""
+         \"often\": expected \"rtt\", \"ack\" or a time from \"1ms\" to \"10000ms\""
     );
     let error = client.reload().await.unwrap_err();
     assert_eq!(
