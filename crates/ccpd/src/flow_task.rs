@@ -62,7 +62,9 @@ impl FlowCell {
             }
             if tokio::time::Instant::now() >= deadline {
                 let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-                return shown.clone();
+                let mut shown = shown.clone();
+                self.look(&mut shown);
+                return shown;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -76,7 +78,12 @@ impl FlowCell {
         };
         let mut status = shown(&runner.as_ref()?.status());
         drop(runner);
-        // What is so counts, not what was asked for.
+        self.look(&mut status);
+        Some(status)
+    }
+
+    /// What is so counts, not what was asked for: where the datapath lets one look.
+    fn look(&self, status: &mut ccp_control::FlowStatus) {
         if let Some(observed) = self.outlet.observe(SockId(status.sock_id)) {
             status.cwnd_bytes = observed.state.cwnd.0;
             status.rate_bytes_per_s = observed.state.rate.0;
@@ -84,7 +91,6 @@ impl FlowCell {
             status.mss_bytes = observed.mss;
             status.state = observed.mode;
         }
-        Some(status)
     }
 
     fn with_runner<T>(&self, work: impl FnOnce(&mut FlowRunner) -> T) -> Option<T> {
