@@ -33,10 +33,10 @@ pub(crate) struct Outcome {
 #[inline]
 pub(crate) fn invoke(code: &Code, file: &mut File, inputs: &Inputs<'_>) -> Outcome {
     match (&code.ops, file) {
-        (Ops::Narrow(ops), File::R32(file)) => sized(code, ops, &mut **file, inputs),
-        (Ops::Narrow(ops), File::R64(file)) => sized(code, ops, &mut **file, inputs),
-        (Ops::Narrow(ops), File::R128(file)) => sized(code, ops, &mut **file, inputs),
-        (Ops::Narrow(ops), File::R256(file)) => sized(code, ops, &mut **file, inputs),
+        (Ops::Narrow(ops), File::R32(file)) => sized(code, ops, file, inputs),
+        (Ops::Narrow(ops), File::R64(file)) => sized(code, ops, file, inputs),
+        (Ops::Narrow(ops), File::R128(file)) => sized(code, ops, file, inputs),
+        (Ops::Narrow(ops), File::R256(file)) => sized(code, ops, file, inputs),
         (Ops::Wide(ops), File::Wide(file)) => {
             load(code, &mut **file, inputs);
             let report = if code.undo == Undo::Nothing {
