@@ -73,6 +73,10 @@ fn compare(source: &str, seed: u64, seen: &mut Seen) -> bool {
     true
 }
 
+#[allow(
+    clippy::disallowed_methods,
+    reason = "how long a test runs is its caller's to say"
+)]
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |v| v.parse().unwrap())
 }
