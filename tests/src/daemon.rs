@@ -126,13 +126,42 @@ impl Setup {
         Ok(command)
     }
 
+    /// The same after `wrapper`, a program that changes what the daemon may or sees and becomes it.
+    fn wrapped(&self, wrapper: &[&str]) -> Command {
+        let command = self.command().expect("the log can be opened");
+        let [program, args @ ..] = wrapper else {
+            return command;
+        };
+        let mut wrapped = Command::new(program);
+        wrapped.args(args).arg(command.get_program());
+        wrapped.args(command.get_args());
+        let log = File::options().append(true).open(self.log_file());
+        let log = log.expect("the log can be opened");
+        wrapped
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log);
+        wrapped
+    }
+
     /// Starts a daemon in `ns` and waits until it is ready: it answers, and sockets may ask for its name.
     ///
     /// # Panics
     ///
     /// If it ends or is not ready in time; with its log.
     pub fn start<'s>(&'s self, ns: &Namespace) -> Daemon<'s> {
-        let command = self.command().expect("the log can be opened");
+        self.start_within(ns, &[])
+    }
+
+    /// As [`Self::start`], with the daemon's command line after `wrapper`, a program that changes what the
+    /// daemon may or sees and becomes it.
+    ///
+    /// # Panics
+    ///
+    /// As [`Self::start`].
+    pub fn start_within<'s>(&'s self, ns: &Namespace, wrapper: &[&str]) -> Daemon<'s> {
+        let command = self.wrapped(wrapper);
         let child = ns.spawn(command).expect("ccpd can be started");
         let mut daemon = Daemon { setup: self, child };
         let ready = within(PATIENCE, || {
@@ -169,19 +198,7 @@ impl Setup {
     #[must_use]
     pub fn refused_within(&self, ns: &Namespace, wrapper: &[&str]) -> Ended {
         let before = self.log().len();
-        let mut command = self.command().expect("the log can be opened");
-        if let [program, args @ ..] = wrapper {
-            let mut wrapped = Command::new(program);
-            wrapped.args(args).arg(command.get_program());
-            wrapped.args(command.get_args());
-            let log = File::options().append(true).open(self.log_file());
-            let log = log.expect("the log can be opened");
-            wrapped
-                .stdin(Stdio::null())
-                .stdout(log.try_clone().expect("a second handle"))
-                .stderr(log);
-            command = wrapped;
-        }
+        let command = self.wrapped(wrapper);
         let mut child = ns.spawn(command).expect("ccpd can be started");
         let status = child.wait_timeout(PATIENCE).expect("ccpd's status");
         let log = self.log().split_off(before);

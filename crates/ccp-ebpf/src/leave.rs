@@ -117,11 +117,19 @@ fn in_namespace<T: Send>(
     work: impl FnOnce() -> io::Result<T> + Send,
 ) -> io::Result<T> {
     let namespace = File::open(path)?;
+    // Entering the namespace one is in takes a right (CAP_SYS_ADMIN) that a daemon need not have.
+    let here = fs::metadata("/proc/thread-self/ns/net")
+        .map(|m| m.ino())
+        .ok();
+    let elsewhere = here != Some(namespace.metadata()?.ino());
     thread::scope(|scope| {
         let thread = thread::Builder::new()
             .name("ccp-netns".into())
             .spawn_scoped(scope, || {
-                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+                if elsewhere {
+                    let network = Some(LinkNameSpaceType::Network);
+                    move_into_link_name_space(namespace.as_fd(), network)?;
+                }
                 work()
             })?;
         thread

@@ -29,6 +29,11 @@ impl Board {
         self.lock().get(&id).cloned()
     }
 
+    /// How many flows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     /// How all flows are.
     pub(crate) async fn flows(&self) -> Vec<ccp_control::FlowStatus> {
         let cells: Vec<_> = self.lock().values().cloned().collect();

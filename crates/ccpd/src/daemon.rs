@@ -127,6 +127,12 @@ impl Handle {
         self.changer.clone()
     }
 
+    /// Something with which others can see whether the daemon works.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        Liveness(Arc::clone(&self.parts.shared))
+    }
+
     /// Waits until the daemon has stopped and has left nothing behind. It does not wait for an
     /// algorithm that hangs: the thread that this holds up is the runtime's, which a program then
     /// ends with [`shutdown_timeout`](tokio::runtime::Runtime::shutdown_timeout).
@@ -199,6 +205,32 @@ impl Stopper {
     /// Asks the daemon to stop; returns at once.
     pub fn stop(&self) {
         self.0.cancel();
+    }
+}
+
+/// Sees whether a daemon works, from anywhere: also from outside of the runtime that it runs on.
+#[derive(Clone, Debug)]
+pub struct Liveness(Arc<Shared>);
+
+impl Liveness {
+    /// Whether every datapath's task does what it is told, within five seconds. An algorithm that hangs
+    /// does not change that unless it, with others, holds up every thread of the daemon.
+    pub async fn is_alive(&self) -> bool {
+        self.0.orders.ping().await.is_ok()
+    }
+
+    /// What the daemon does, in a line.
+    #[must_use]
+    pub fn status(&self) -> String {
+        let count = |count: usize, of: &str| match count {
+            1 => format!("1 {of}"),
+            _ => format!("{count} {of}s"),
+        };
+        let flows = count(self.0.board.len(), "flow");
+        format!(
+            "steering {flows} of {}",
+            count(self.0.orders.count(), "datapath")
+        )
     }
 }
 

@@ -48,7 +48,7 @@ mod turns;
 pub use builder::Builder;
 pub use change::{AlgorithmInfo, Changer, ReloadError, Reloaded, SetError};
 pub use config::{Config, ConfigError};
-pub use daemon::{Ccpd, Handle, Stopper};
+pub use daemon::{Ccpd, Handle, Liveness, Stopper};
 pub use datapath::tcp::TcpError;
 pub use error::{RunError, StartError, in_full};
 pub use socket_file::SocketError;

@@ -3,14 +3,17 @@
 //! Exit codes: 0 stopped as asked, or the configuration is right; 1 failed; 2 wrong usage or
 //! configuration; 3 what the configuration asks for is not possible here.
 
+mod service;
+
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use ccpd::{Builder, Ccpd, Changer, StartError, Stopper, in_full};
+use ccpd::{Builder, Ccpd, Changer, Liveness, StartError, Stopper, in_full};
 use clap::Parser;
+use service::Service;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{error, info};
@@ -85,6 +88,7 @@ async fn serve(builder: Builder, obeys: oneshot::Sender<Reins>) -> anyhow::Resul
     let _ = obeys.send(Reins {
         stopper: daemon.stopper(),
         changer: daemon.changer(),
+        liveness: daemon.liveness(),
     });
     Ok(daemon.wait().await?)
 }
@@ -93,6 +97,7 @@ async fn serve(builder: Builder, obeys: oneshot::Sender<Reins>) -> anyhow::Resul
 struct Reins {
     stopper: Stopper,
     changer: Changer,
+    liveness: Liveness,
 }
 
 /// From now on signals stop the daemon whose reins are given, or have it read its configuration again.
@@ -110,20 +115,27 @@ fn obey_signals() -> io::Result<oneshot::Sender<Reins>> {
     let obey = async move {
         // None are given if the daemon does not start. Signals that came before wait.
         let Ok(reins) = reins.await else { return };
+        let service = Service::from_environment();
+        service.ready(&reins.liveness);
         let signal = loop {
             tokio::select! {
                 _ = terminate.recv() => break "SIGTERM",
                 _ = interrupt.recv() => break "SIGINT",
+                () = service.due() => service.pulse(&reins.liveness).await,
                 _ = hangup.recv() => {
                     // Without a file to read again: of a terminal that was closed.
                     if !reins.changer.can_reload() {
                         break "SIGHUP";
                     }
+                    service.reloading();
                     reload(&reins.changer).await;
+                    // Also with the configuration of before, if the new one is wrong.
+                    service.ready(&reins.liveness);
                 }
             }
         };
         info!(signal, "stopping");
+        service.stopping();
         reins.stopper.stop();
         tokio::time::sleep(STOP_WITHIN).await;
         error!(

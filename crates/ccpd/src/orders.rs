@@ -21,6 +21,8 @@ pub(crate) enum Order {
         algorithm: Option<Algorithm>,
         done: oneshot::Sender<Result<(), AssignError>>,
     },
+    /// To say that it is there.
+    Ping(oneshot::Sender<()>),
 }
 
 /// The ways to the tasks of all datapaths.
@@ -67,6 +69,21 @@ impl Orders {
             }
         }
         Ok(Err(AssignError::NoSuchFlow))
+    }
+
+    /// Whether every datapath's task does what it is told.
+    pub(crate) async fn ping(&self) -> Result<(), NoAnswer> {
+        for datapath in self.all() {
+            let _gone = ask(&datapath, Order::Ping).await?;
+        }
+        Ok(())
+    }
+
+    /// How many datapaths' tasks there are.
+    pub(crate) fn count(&self) -> usize {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|datapath| !datapath.is_closed());
+        all.len()
     }
 
     fn all(&self) -> Vec<mpsc::Sender<Order>> {

@@ -192,6 +192,9 @@ impl TcpPath {
     fn obey(&mut self, order: Order) {
         // Who gave the order and did not wait for the answer does not get one.
         match order {
+            Order::Ping(done) => {
+                let _ = done.send(());
+            }
             Order::Plan(plan, done) => {
                 self.link.set_plan(&plan);
                 let _ = done.send(());

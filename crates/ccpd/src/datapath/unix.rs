@@ -140,6 +140,9 @@ impl UnixDatapath {
     fn obey(&mut self, order: Order) {
         // Who gave the order and did not wait for the answer does not get one.
         match order {
+            Order::Ping(done) => {
+                let _ = done.send(());
+            }
             Order::Plan(plan, done) => {
                 for known in self.peers.values_mut() {
                     known.link.set_plan(&plan);

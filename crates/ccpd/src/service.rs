@@ -1,0 +1,78 @@
+//! What a service manager is told (systemd's notification protocol, sd_notify(3)): nothing where there is
+//! none.
+
+use std::time::Duration;
+
+use ccpd::Liveness;
+use sd_notify::NotifyState;
+use tracing::warn;
+
+/// How often the status is told.
+const STATUS_EVERY: Duration = Duration::from_secs(10);
+
+/// The service manager that started this process, if one did.
+#[derive(Debug)]
+pub(crate) struct Service {
+    /// It ends a process that gives no sign of life for so long.
+    watchdog: Option<Duration>,
+    is_there: bool,
+}
+
+impl Service {
+    /// The one that the environment names.
+    pub(crate) fn from_environment() -> Self {
+        Self {
+            watchdog: sd_notify::watchdog_enabled(),
+            is_there: std::env::var_os("NOTIFY_SOCKET").is_some(),
+        }
+    }
+
+    /// Everything runs: flows are steered.
+    pub(crate) fn ready(&self, liveness: &Liveness) {
+        self.tell(&[NotifyState::Ready, NotifyState::Status(&liveness.status())]);
+    }
+
+    /// The configuration is being read again, until [`ready`](Self::ready) is told.
+    pub(crate) fn reloading(&self) {
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => self.tell(&[NotifyState::Reloading, now]),
+            Err(error) => warn!(%error, "no clock to tell the service manager by"),
+        }
+    }
+
+    /// The daemon stops.
+    pub(crate) fn stopping(&self) {
+        self.tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+    }
+
+    /// Waits until the next sign of life is due.
+    pub(crate) async fn due(&self) {
+        if !self.is_there {
+            std::future::pending::<()>().await;
+        }
+        // Twice as often as it has to be.
+        let watchdog = self.watchdog.map_or(Duration::MAX, |limit| limit / 2);
+        tokio::time::sleep(watchdog.min(STATUS_EVERY)).await;
+    }
+
+    /// A sign of life, if there is life: every datapath's task does what it is told.
+    pub(crate) async fn pulse(&self, liveness: &Liveness) {
+        if liveness.is_alive().await {
+            self.tell(&[
+                NotifyState::Watchdog,
+                NotifyState::Status(&liveness.status()),
+            ]);
+        } else {
+            warn!("a datapath's task does not answer: no sign of life to the service manager");
+            self.tell(&[NotifyState::Status("a datapath's task does not answer")]);
+        }
+    }
+
+    fn tell(&self, what: &[NotifyState<'_>]) {
+        if self.is_there
+            && let Err(error) = sd_notify::notify(what)
+        {
+            warn!(%error, "the service manager can't be told");
+        }
+    }
+}
