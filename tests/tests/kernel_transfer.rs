@@ -86,7 +86,8 @@ fn root_two_hundred_flows_come_and_go_through_sixteen_places() -> anyhow::Result
     let (client, server) = (Namespace::new("client")?, Namespace::new("server")?);
     let link = VethLink::new(&client, &server, VethSpec::unlimited())?;
     let config = "[algorithms.reno]\n\n[policy]\ndefault = \"reno\"\n";
-    let setup = Setup::with_datapath("namespaces = \"any\"\nmax_flows = 16", config);
+    let keys = "namespaces = \"any\"\nmax_flows = 16\nmax_flows_per_namespace = 16";
+    let setup = Setup::with_datapath(keys, config);
     let daemon = setup.start(&client);
     // Eight at a time, so places are free as long as each is returned when its flow ends. A place that were
     // not returned would be missing after sixteen flows: the next would run natively.

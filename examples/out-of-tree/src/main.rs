@@ -2,7 +2,7 @@
 //! `out-of-tree ccpd.toml`, with `[algorithms.gentle]` in the file.
 
 use ccp_core::{BuildError, Bytes, CompiledProgram, CongAlg, Flow, NewFlow, Params, Report};
-use ccp_core::{Reports, Resume, Timestamp, Updates};
+use ccp_core::{ReportField, Resume, Timestamp, Updates};
 
 const PROGRAM: &str = "
     (def (Report (rtt 0) (least +infinity)))
@@ -12,20 +12,14 @@ const PROGRAM: &str = "
         (fallthrough))
     (when (> Micros Report.rtt) (report) (reset))";
 
-#[derive(Report)]
-struct Seen {
-    rtt: u64,
-    least: u64,
-}
-
-/// The program, where its reports have what, window and segment in bytes.
+/// The program, the places of `rtt` and `least` in its reports, window and segment in bytes.
 #[derive(Clone)]
-struct Gentle(CompiledProgram, Reports<Seen>, u64, u64);
+struct Gentle(CompiledProgram, [ReportField<u64>; 2], u64, u64);
 
 fn gentle(_: &Params) -> Result<Gentle, BuildError> {
     let program = CompiledProgram::compile("gentle", PROGRAM)?;
-    let seen = program.reports()?;
-    Ok(Gentle(program, seen, 0, 0))
+    let fields = [program.report("rtt")?, program.report("least")?];
+    Ok(Gentle(program, fields, 0, 0))
 }
 
 impl CongAlg for Gentle {
@@ -43,9 +37,9 @@ impl Flow for Gentle {
         Updates::run(&self.0)
     }
     fn on_report(&mut self, _now: Timestamp, report: &Report<'_>) -> Updates {
-        let Self(_, seen, cwnd, segment) = self;
-        let seen = report.read(*seen);
-        *cwnd = match seen.rtt > seen.least / 4 * 5 {
+        let Self(_, fields, cwnd, segment) = self;
+        let [rtt, least] = fields.map(|field| report.get(field));
+        *cwnd = match rtt > least / 4 * 5 {
             true => cwnd.saturating_sub(*segment).max(*segment),
             false => *cwnd + *segment,
         };

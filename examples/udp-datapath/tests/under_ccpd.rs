@@ -1,13 +1,11 @@
 //! The example sends under a real daemon, without one, and while one is replaced.
 
-#[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
-#[path = "../../../tests/src/binaries.rs"]
-mod binaries;
-
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+
+use ccp_tests::binaries;
 
 struct Daemon(Child);
 

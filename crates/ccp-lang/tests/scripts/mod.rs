@@ -147,8 +147,8 @@ macro_rules! published {
 }
 
 /// Every published program: its name, its text and its script.
-pub(crate) const PUBLISHED: [(&str, &str, &str); 22] = published!(
-    "aimd" "bare" "bbr_cycle" "bbr_init" "bbr_probe_bw" "bbr_probe_rtt" "copa" "gca_ack" "gca_interval"
+pub(crate) const PUBLISHED: [(&str, &str, &str); 23] = published!(
+    "aimd" "bare" "bbr_cycle" "bbr_init" "bbr_probe_bw" "bbr_probe_rtt" "copa" "cycle_and_choice" "gca_ack" "gca_interval"
     "gca_rtt" "gca_slow_start" "minrtt" "nimbus" "portus_basic" "portus_ecn" "portus_forms"
     "portus_preset" "portus_timing" "portus_twoflow" "portus_update" "portus_volatile" "vegas"
 );
