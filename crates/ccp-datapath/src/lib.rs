@@ -58,7 +58,7 @@ pub use datapath::{Datapath, Received, Touched};
 pub use error::{MessageError, OpenError};
 pub use legacy::BytecodeError;
 pub use measure::{Measurements, Primitive, Writable};
-pub use native::{NativeAck, NativeLaw};
+pub use native::{NativeAck, NativeLaw, Recovering};
 pub use pacing::Pacer;
 pub use sink::{FrameQueue, Refused, Sink};
 pub use stats::Stats;

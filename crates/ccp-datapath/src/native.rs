@@ -13,13 +13,18 @@ pub struct NativeAck {
     pub now: Timestamp,
     /// Bytes newly acknowledged.
     pub acked: Bytes,
+    /// Bytes newly acknowledged behind a hole.
+    pub misordered: Bytes,
     /// Packets found to be lost.
     pub lost: u64,
     /// Packets acknowledged with a congestion mark.
     pub marked: u64,
     /// The retransmission timer ran out.
     pub timeout: bool,
-    /// Bytes outstanding; 0 where the transport does not tell.
+    /// Whether the transport recovers from a loss, a mark or a timeout; `None` where it does not tell.
+    pub recovering: Option<Recovering>,
+    /// Bytes outstanding, without what is lost or was acknowledged behind a hole; 0 where the transport
+    /// does not tell.
     pub in_flight: Bytes,
     /// Whether the window, not the application, limits what is sent.
     pub limited: bool,
@@ -29,6 +34,17 @@ pub struct NativeAck {
     pub mss: u32,
     /// Smoothed round-trip time; 0 before the first measurement.
     pub srtt: Micros,
+}
+
+/// Where a transport that tells its state of recovery (`Flow.recovery_state`) stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovering {
+    /// It does not recover from anything.
+    No,
+    /// Since this acknowledgement: the window is to be reduced, once.
+    Begins,
+    /// Since an earlier one: what is lost now is of the same event.
+    Lasts,
 }
 
 /// A native control law: one object for each time that a flow becomes native.
@@ -57,9 +73,13 @@ pub(crate) fn new(native: &Native) -> Box<dyn NativeLaw> {
 struct Window {
     law: Law,
     ssthresh: Bytes,
-    /// What was outstanding at the last loss and is not acknowledged yet: until then nothing grows,
-    /// and no further loss counts.
+    /// What was outstanding at the last loss and is not acknowledged in order yet: until then nothing
+    /// grows, and no further loss counts, unless the transport says itself how long recovery lasts.
     left: Bytes,
+    /// What was acknowledged behind a hole and not yet in order.
+    behind: Bytes,
+    /// The acknowledgement before was one of recovery.
+    recovered: bool,
     /// After a timeout it does grow, by a segment at a time.
     slow: bool,
 }
@@ -75,17 +95,21 @@ impl Window {
             law,
             ssthresh: Bytes::MAX,
             left: Bytes::ZERO,
+            behind: Bytes::ZERO,
+            recovered: false,
             slow: false,
         }
     }
 
     fn reduce(&mut self, ack: &NativeAck) {
-        let used = match ack.in_flight {
+        // What counts as outstanding in RFC 5681 is all that is not acknowledged in order.
+        let out = match ack.in_flight {
             Bytes::ZERO => ack.cwnd,
-            flight => (flight + ack.acked).min(ack.cwnd),
-        };
+            flight => flight + Bytes::from_packets(ack.lost, ack.mss),
+        } + self.behind;
+        let used = (out + ack.acked).min(ack.cwnd);
         let used = used.max(Bytes(u64::from(ack.mss)));
-        self.left = used;
+        self.left = out.max(used);
         self.ssthresh = match &mut self.law {
             Law::Reno { carry } => {
                 *carry = 0;
@@ -135,14 +159,28 @@ impl NativeLaw for Window {
     }
 
     fn on_ack(&mut self, ack: &NativeAck) -> Bytes {
-        let waited = self.left;
+        let waited = self.left > Bytes::ZERO;
         self.left = self.left - ack.acked;
-        if waited == Bytes::ZERO {
+        self.behind = self.behind - ack.acked + ack.misordered;
+        let waits = self.left > Bytes::ZERO;
+        // The acknowledgement that ends recovery is one of it.
+        let (begins, recovers) = match ack.recovering {
+            None => (
+                !waits && (ack.lost > 0 || ack.marked > 0 || ack.timeout),
+                waited || waits,
+            ),
+            Some(told) => (
+                told == Recovering::Begins || ack.timeout && told == Recovering::No,
+                std::mem::replace(&mut self.recovered, told != Recovering::No)
+                    || told != Recovering::No,
+            ),
+        };
+        if !recovers {
             self.slow = false;
         }
         let segment = Bytes(u64::from(ack.mss));
         if ack.timeout {
-            if self.left == Bytes::ZERO {
+            if begins {
                 self.reduce(ack);
             } else if let Law::Cubic { cubic, .. } = &mut self.law {
                 cubic.on_timeout_again();
@@ -150,12 +188,12 @@ impl NativeLaw for Window {
             self.slow = true;
             return segment;
         }
-        if (ack.lost > 0 || ack.marked > 0) && self.left == Bytes::ZERO {
+        if begins {
             self.reduce(ack);
             return ack.cwnd.min(self.ssthresh);
         }
         let mut acked = if ack.limited { ack.acked } else { Bytes::ZERO };
-        if waited > Bytes::ZERO || self.left > Bytes::ZERO {
+        if recovers {
             acked = if self.slow {
                 acked.min(segment)
             } else {
@@ -175,3 +213,6 @@ impl NativeLaw for Window {
         self.avoid(ack, cwnd, rest)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use super::{
     CWND, Connection, Measurements, Mode, NEVER, NativeAck, Primitive, Refused, ReportFrame,
     ReportTrailer, Sink, count, vm,
 };
+use crate::native::Recovering;
 
 /// What the transport is to do until the next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,11 +42,12 @@ impl Connection {
         if self.is_called(now) {
             self.attend(now, sink);
         }
+        let before = self.recovery;
         self.measure(measured);
         if self.mode == Mode::Running {
             self.run(now, &measured.values, Cause::Ack, sink)
         } else {
-            self.native(now, measured, false)
+            self.native(now, measured, before, false)
         }
     }
 
@@ -61,6 +63,7 @@ impl Connection {
         if self.is_called(now) {
             self.attend(now, sink);
         }
+        let before = self.recovery;
         self.measure(measured);
         if self.mode == Mode::Running {
             if self.reduces_itself()
@@ -73,7 +76,7 @@ impl Connection {
             }
             self.run(now, &measured.values, Cause::Timeout, sink)
         } else {
-            self.native(now, measured, true)
+            self.native(now, measured, before, true)
         }
     }
 
@@ -304,7 +307,14 @@ impl Connection {
         }
     }
 
-    fn native(&mut self, now: Timestamp, measured: &Measurements, timeout: bool) -> Decision {
+    /// `before` is the state of recovery that the transport told the time before.
+    fn native(
+        &mut self,
+        now: Timestamp,
+        measured: &Measurements,
+        before: super::Recovery,
+        timeout: bool,
+    ) -> Decision {
         let m = |p| measured.get(p);
         let acked = Bytes(m(Primitive::BYTES_ACKED));
         let in_flight = Bytes(m(Primitive::BYTES_IN_FLIGHT));
@@ -322,9 +332,18 @@ impl Connection {
         let ack = NativeAck {
             now,
             acked,
+            misordered: Bytes(m(Primitive::BYTES_MISORDERED)),
             lost: m(Primitive::LOST_PACKETS),
             marked: m(Primitive::ECN_PACKETS),
             timeout,
+            recovering: self.shared.known.recovery_state.map(|_| {
+                let recovers = |state| (2..=4).contains(&state);
+                match (recovers(before), recovers(self.recovery)) {
+                    (_, false) => Recovering::No,
+                    (false, true) => Recovering::Begins,
+                    (true, true) => Recovering::Lasts,
+                }
+            }),
             in_flight,
             limited,
             cwnd: self.cwnd,
