@@ -12,9 +12,11 @@
 //! * Flows are known to the daemon by a number of their own, not by their index: the number of a flow that
 //!   has ended is not soon given to another.
 //! * The table of connections need not be zeroed.
+//! * The clock may be set back; a function that sends may not call back, and is refused if it does.
 //!
 //! Like libccp's, these functions are for one thread at a time for each datapath.
 
+use std::cell::RefCell;
 use std::ffi::c_int;
 use std::ptr;
 
@@ -36,7 +38,7 @@ pub use connection::*;
 pub use invoke::ccp_invoke;
 pub use layout::*;
 pub use receive::ccp_read_msg;
-use state::{Flow, Global, Send, global, now};
+use state::{Flow, Global, global};
 pub use timer::*;
 
 /// Checks `datapath`, says READY, and makes room for programs. Whether somebody listens does not matter:
@@ -86,23 +88,17 @@ pub unsafe extern "C" fn ccp_init(datapath: *mut ccp_datapath, id: u32) -> c_int
             announce_every: Micros(CREATE_TIMEOUT_US),
             ..Config::default()
         };
-        let made = Box::new(Global {
-            datapath: Datapath::new(config),
-            free: (0..places).collect(),
-            frame: Vec::new(),
-        });
+        let made = RefCell::new(Global::new(Datapath::new(config), places));
         // SAFETY: C's own function.
         dp.time_zero = unsafe { now_fn() };
         dp.last_msg_sent = 0;
         dp._in_fallback = 0;
-        dp.programs = Box::into_raw(made).cast();
+        dp.programs = Box::into_raw(Box::new(made)).cast();
         // SAFETY: it has just been made what these ask for.
-        if let (Some(global), now) = unsafe { (global(datapath), now(datapath)) } {
-            let mut sink = Send {
-                datapath,
-                frame: &mut global.frame,
-            };
-            global.datapath.on_timer(now, &mut sink);
+        if let Some(mut global) = unsafe { global(datapath) } {
+            // SAFETY: as above.
+            let now = unsafe { global.now(datapath) };
+            global.speak(datapath, now);
         }
         LIBCCP_OK
     })
@@ -120,12 +116,12 @@ const CREATE_TIMEOUT_US: u64 = 100_000;
 pub unsafe extern "C" fn ccp_free(datapath: *mut ccp_datapath) {
     guarded((), || {
         // SAFETY: the caller's.
-        let Some(dp) = (unsafe { datapath.as_mut() }) else {
-            return;
-        };
-        if dp.programs.is_null() {
+        // SAFETY: the caller's. While another call holds it, it stays.
+        if unsafe { global(datapath) }.is_none() {
             return;
         }
+        // SAFETY: it is not null.
+        let dp = unsafe { &mut *datapath };
         for place in 0..dp.max_connections.min(usize::from(u16::MAX)) {
             // SAFETY: the table has so many places, whose state is null or ours.
             unsafe {
@@ -138,7 +134,7 @@ pub unsafe extern "C" fn ccp_free(datapath: *mut ccp_datapath) {
             }
         }
         // SAFETY: it is ours, and nobody has it any more.
-        drop(unsafe { Box::from_raw(dp.programs.cast::<Global>()) });
+        drop(unsafe { Box::from_raw(dp.programs.cast::<RefCell<Global>>()) });
         dp.programs = ptr::null_mut();
     });
 }

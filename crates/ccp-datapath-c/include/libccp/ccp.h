@@ -78,13 +78,14 @@ struct ccp_datapath {
 	void (*set_cwnd)(struct ccp_connection *conn, u32 cwnd);
 	void (*set_rate_abs)(struct ccp_connection *conn, u32 rate);
 
-	/* Sends a message to the agent; negative if it was not taken. Called within the functions below; must not block or call one. */
+	/* Sends a message to the agent; negative if it was not taken. Called within the functions below; must not block.
+	 * The functions below fail if they are called from here, or from those that tell the time. */
 	int (*send_msg)(struct ccp_datapath *dp, char *msg, int msg_size);
 
 	void (*log)(struct ccp_datapath *dp, enum ccp_log_level level, const char *msg, int msg_size);
 
 	u64 time_zero;
-	u64 (*now)(void);              /* the time, in any unit */
+	u64 (*now)(void);              /* the time, in any unit; may be set back */
 	u64 (*since_usecs)(u64 then);  /* microseconds since then */
 	u64 (*after_usecs)(u64 usecs); /* the time in so many microseconds */
 

@@ -7,7 +7,7 @@ use std::ptr;
 use ::ccp_datapath::FlowSpec;
 use ccp_types::Bytes;
 
-use super::state::{Flow, Send, global, now};
+use super::state::{Flow, Send, global};
 use super::{ccp_connection, ccp_datapath, ccp_datapath_info, ccp_primitives};
 use crate::error::guarded;
 
@@ -25,11 +25,13 @@ pub unsafe extern "C" fn ccp_connection_start(
 ) -> *mut ccp_connection {
     guarded(ptr::null_mut(), || {
         // SAFETY: the caller's.
-        let (Some(global), Some(info)) = (unsafe { (global(datapath), flow_info.as_ref()) }) else {
+        let (Some(mut global), Some(info)) = (unsafe { (global(datapath), flow_info.as_ref()) })
+        else {
             return ptr::null_mut();
         };
         // SAFETY: the caller's.
-        let now = unsafe { now(datapath) };
+        let now = unsafe { global.now(datapath) };
+        let global = &mut *global;
         let Some(place) = global.free.pop_front() else {
             return ptr::null_mut();
         };
@@ -100,7 +102,7 @@ pub unsafe extern "C" fn ccp_connection_free(datapath: *mut ccp_datapath, sid: u
         let (connection, global) =
             unsafe { (ccp_connection_lookup(datapath, sid), global(datapath)) };
         // SAFETY: a place of the table.
-        let (Some(connection), Some(global)) = (unsafe { connection.as_mut() }, global) else {
+        let (Some(connection), Some(mut global)) = (unsafe { connection.as_mut() }, global) else {
             return;
         };
         connection.index = 0;
@@ -110,6 +112,7 @@ pub unsafe extern "C" fn ccp_connection_free(datapath: *mut ccp_datapath, sid: u
         }
         // SAFETY: it is ours, and the place has forgotten it.
         let flow = unsafe { Box::from_raw(state) };
+        let global = &mut *global;
         let mut sink = Send {
             datapath,
             frame: &mut global.frame,

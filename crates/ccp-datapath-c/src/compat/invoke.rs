@@ -10,7 +10,7 @@ use super::code::{
     LIBCCP_ADD_INT_OVERFLOW, LIBCCP_DIV_BY_ZERO, LIBCCP_FALLBACK_TIMED_OUT, LIBCCP_NULL_ARG,
     LIBCCP_OK, LIBCCP_PRIV_IS_NULL, LIBCCP_PROG_IS_NULL, LIBCCP_SUB_INT_UNDERFLOW,
 };
-use super::state::{Flow, Send, global, log, now, tick};
+use super::state::{Flow, Send, global, log};
 use super::{ccp_connection, ccp_datapath, ccp_primitives};
 use crate::error::guarded;
 
@@ -27,17 +27,21 @@ pub unsafe extern "C" fn ccp_invoke(conn: *mut ccp_connection) -> c_int {
         let Some(connection) = (unsafe { conn.as_mut() }) else {
             return LIBCCP_NULL_ARG;
         };
+        // The rest of a place without a flow may hold anything.
+        if connection.state.is_null() {
+            return LIBCCP_PRIV_IS_NULL;
+        }
         let dp = connection.datapath;
-        // SAFETY: the caller's: both are null or ours.
-        let (flow, global) = unsafe { (connection.state.cast::<Flow>().as_mut(), global(dp)) };
-        let (Some(flow), Some(global)) = (flow, global) else {
+        // SAFETY: the caller's.
+        let Some(mut held) = (unsafe { global(dp) }) else {
             return LIBCCP_PRIV_IS_NULL;
         };
+        let global = &mut *held;
+        // SAFETY: the caller's: it is ours, and whoever holds `global` alone looks at it.
+        let flow = unsafe { &mut *connection.state.cast::<Flow>() };
         // SAFETY: as above.
-        let now = unsafe {
-            tick(dp);
-            now(dp)
-        };
+        let now = unsafe { global.now(dp) };
+        global.tick(dp, now);
         let prims = connection.prims;
         load(&mut flow.measured, &prims);
         take_over(&mut flow.connection, prims.snd_cwnd);
@@ -53,6 +57,8 @@ pub unsafe extern "C" fn ccp_invoke(conn: *mut ccp_connection) -> c_int {
         let faults = flow.connection.counts().faults;
         let faulted = std::mem::replace(&mut flow.faults, faults) != faults;
         let fault = flow.connection.last_fault().filter(|_| faulted);
+        // What is told now may call back.
+        drop(held);
         // SAFETY: as above; C's own functions, which may look at the connection.
         unsafe {
             note_fallback(dp, decision.mode);

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int, c_void};
 /// The length of `ccp_datapath_info.congAlg`.
 pub const MAX_CONG_ALG_SIZE: usize = 64;
 
-/// `struct ccp_primitives`: what was measured since the last [`ccp_invoke`].
+/// `struct ccp_primitives`: what was measured since the last [`ccp_invoke`](super::ccp_invoke).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs, reason = "described in ccp.h")]

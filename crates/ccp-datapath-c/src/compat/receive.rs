@@ -12,7 +12,7 @@ use super::code::{
     LIBCCP_READ_INVALID_HEADER_TYPE, LIBCCP_READ_INVALID_OP, LIBCCP_READ_REG_NOT_ALLOWED,
     LIBCCP_UNKNOWN_CONNECTION, LIBCCP_UPDATE_INVALID_REG_TYPE, LIBCCP_UPDATE_TOO_MANY,
 };
-use super::state::{global, log, now};
+use super::state::{global, log};
 use super::{_turn_off_fto_timer, ccp_datapath};
 use crate::error::{guarded, note};
 
@@ -32,9 +32,10 @@ pub unsafe extern "C" fn ccp_read_msg(
 ) -> c_int {
     guarded(LIBCCP_PRIV_IS_NULL, || {
         // SAFETY: the caller's.
-        let Some(global) = (unsafe { global(datapath) }) else {
+        let there = unsafe { datapath.as_ref() }.is_some_and(|dp| !dp.programs.is_null());
+        if !there {
             return LIBCCP_PROG_IS_NULL;
-        };
+        }
         let Ok(len) = usize::try_from(bufsize) else {
             return LIBCCP_BUFSIZE_NEGATIVE;
         };
@@ -58,8 +59,14 @@ pub unsafe extern "C" fn ccp_read_msg(
             return LIBCCP_READ_INVALID_HEADER_TYPE;
         }
         // SAFETY: the caller's.
-        let now = unsafe { now(datapath) };
+        let Some(mut global) = (unsafe { global(datapath) }) else {
+            return LIBCCP_PRIV_IS_NULL;
+        };
+        // SAFETY: the caller's.
+        let now = unsafe { global.now(datapath) };
         let done = global.datapath.on_message(now, message);
+        // What is told now may call back.
+        drop(global);
         // SAFETY: the caller's. Somebody is there, whatever was said.
         unsafe { _turn_off_fto_timer(datapath) };
         match done {
