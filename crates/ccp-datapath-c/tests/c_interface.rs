@@ -102,6 +102,7 @@ fn both_interfaces_hold_what_they_promise() {
     for (name, standard, include) in [
         ("clean", "-std=gnu99", "include"),
         ("compat", "-std=gnu11", "include/libccp"),
+        ("hostile", "-std=gnu99", "include/libccp"),
     ] {
         let program = dir.path().join(name);
         run(cc(standard)
@@ -151,6 +152,24 @@ fn libccp() -> PathBuf {
     Path::new(at).with_file_name("libccp")
 }
 
+/// `object` linked with libccp's sources, and with our library.
+fn link(dir: &Path, object: &Path, library: &Path, theirs: &Path) -> [PathBuf; 2] {
+    let sources = ["ccp.c", "ccp_priv.c", "machine.c", "serialize.c"];
+    let mut original = Command::new("cc");
+    original
+        .args(["-std=gnu99", "-w", "-I"])
+        .arg(theirs)
+        .arg(object)
+        .args(sources.map(|source| theirs.join(source)));
+    let mut ours = Command::new("cc");
+    ours.arg(object).arg(library).args(LIBRARIES);
+    [("libccp", original), ("libccpdp", ours)].map(|(name, mut link)| {
+        let program = dir.join(name);
+        run(link.arg("-o").arg(&program));
+        program
+    })
+}
+
 #[test]
 fn a_datapath_written_for_libccp_relinks_without_change() {
     let (library, daemon, theirs) = (library(), Daemon::start(), libccp());
@@ -164,22 +183,40 @@ fn a_datapath_written_for_libccp_relinks_without_change() {
         .arg(here("tests/c/relink.c"))
         .arg("-o")
         .arg(&object));
-    let sources = ["ccp.c", "ccp_priv.c", "machine.c", "serialize.c"];
-    let mut original = Command::new("cc");
-    original
-        .args(["-std=gnu99", "-w", "-I"])
-        .arg(&theirs)
-        .arg(&object)
-        .args(sources.map(|source| theirs.join(source)));
-    let mut ours = Command::new("cc");
-    ours.arg(&object).arg(&library).args(LIBRARIES);
-    for (name, link) in [("libccp", &mut original), ("libccpdp", &mut ours)] {
-        let program = dir.path().join(name);
-        run(link.arg("-o").arg(&program));
+    for program in link(dir.path(), &object, &library, &theirs) {
         run(Command::new(&program)
             .arg(dir.path().join("own.sock"))
             .arg(daemon.socket())
             .arg((14 * 1448).to_string()));
+    }
+}
+
+/// Seeds of random programs, acknowledgements and updates.
+const SEEDS: u64 = 20;
+
+#[test]
+fn where_libccp_is_sound_both_do_the_same() {
+    let (library, theirs) = (library(), libccp());
+    let dir = tempfile::tempdir().unwrap();
+    let object = dir.path().join("same.o");
+    run(cc("-std=gnu99")
+        .arg("-I")
+        .arg(&theirs)
+        .arg("-c")
+        .arg(here("tests/c/same.c"))
+        .arg("-o")
+        .arg(&object));
+    let [original, ours] = link(dir.path(), &object, &library, &theirs);
+    for seed in 0..SEEDS {
+        let said = [&original, &ours].map(|program| {
+            let output = run(Command::new(program).arg(seed.to_string()));
+            String::from_utf8(output.stdout).unwrap()
+        });
+        assert!(said[0].lines().count() > 5000, "seed {seed}");
+        assert!(said[0].contains("report of 2") && said[0].contains(": -94"));
+        let differs = said[0].lines().zip(said[1].lines()).find(|(a, b)| a != b);
+        assert_eq!(differs, None, "seed {seed}");
+        assert_eq!(said[0].len(), said[1].len(), "seed {seed}");
     }
 }
 
