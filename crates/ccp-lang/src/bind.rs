@@ -1,6 +1,6 @@
 //! A compiled program for one datapath, with errors that show their place in the source.
 
-use ccp_program::{BindError, Inst, Limits, Operand, Program, Reg, RegisterTable, verify};
+use ccp_program::{BindError, Limits, Program, RegisterTable, verify};
 
 use crate::Compiled;
 use crate::error::{Diagnostics, Errors, Problem};
@@ -11,7 +11,7 @@ impl Compiled {
     /// for `limits`.
     ///
     /// # Errors
-    /// At the first place that reads or writes what the datapath does not have; or if the program is
+    /// For each name of what the datapath does not have, where it stands first; or if the program is
     /// larger than what it has room for.
     pub fn bind(
         &self,
@@ -21,7 +21,23 @@ impl Compiled {
         datapath: &str,
     ) -> Result<Program, Diagnostics> {
         let mut errors = Errors::default();
-        let bound = self.program.bind(table).map_err(|error| {
+        self.lacking(table, datapath, &mut errors);
+        // It fails for what was just reported, and for nothing else.
+        if let Ok(bound) = self.program.bind(table) {
+            match verify(&bound, limits) {
+                Ok(()) => return Ok(bound),
+                Err(error) => {
+                    let message = error.to_string().replace("this datapath", datapath);
+                    errors.push(Span::default(), Problem::Target { message });
+                }
+            }
+        }
+        Err(errors.finish(source))
+    }
+
+    /// Reports what the datapath with the registers `table` does not have of what the program uses.
+    pub(crate) fn lacking(&self, table: &RegisterTable, datapath: &str, errors: &mut Errors) {
+        for error in self.program.unbound(table) {
             let (name, message) = match error {
                 BindError::NoPrimitive { name } => {
                     let message = format!("{datapath} does not measure `{name}`");
@@ -36,62 +52,8 @@ impl Compiled {
                     (name, message)
                 }
             };
-            (self.first_use(&name), message)
-        });
-        let (span, message) = match bound {
-            Err(problem) => problem,
-            Ok(bound) => match verify(&bound, limits) {
-                Ok(()) => return Ok(bound),
-                Err(error) => (None, error.to_string().replace("this datapath", datapath)),
-            },
-        };
-        errors.push(span.unwrap_or_default(), Problem::Target { message });
-        Err(errors.finish(source))
-    }
-
-    /// Where the measurement or register `name` of the datapath is used first.
-    #[must_use]
-    pub fn first_use(&self, name: &str) -> Option<Span> {
-        let place =
-            |defs: &[ccp_program::RegisterDef]| defs.iter().position(|def| def.name == name);
-        let primitive = place(&self.program.primitives);
-        let writable = place(&self.program.writables);
-        let is_it = |operand: Operand| match operand {
-            Operand::Primitive(i) => primitive == Some(usize::from(i)),
-            Operand::Reg(Reg::Writable(i)) => writable == Some(usize::from(i)),
-            _ => false,
-        };
-        for (number, clause) in self.program.clauses.iter().enumerate() {
-            let block = |insts: &[Inst], from: usize| {
-                let found = insts.iter().position(|inst| uses(inst, &is_it))?;
-                self.map.inst(number, from + found)
-            };
-            let found = block(&clause.condition, 0)
-                .or_else(|| {
-                    clause
-                        .test
-                        .filter(|t| is_it(*t))
-                        .and_then(|_| self.map.clause(number))
-                })
-                .or_else(|| block(&clause.body, clause.condition.len()));
-            if found.is_some() {
-                return found;
-            }
+            let span = self.map.register(&name).unwrap_or_default();
+            errors.push(span, Problem::Target { message });
         }
-        None
-    }
-}
-
-fn uses(inst: &Inst, is_it: &impl Fn(Operand) -> bool) -> bool {
-    match *inst {
-        Inst::Binary { dst, a, b, .. } => is_it(dst.into()) || is_it(a) || is_it(b),
-        Inst::Ewma {
-            dst,
-            weight,
-            sample,
-        } => is_it(dst.into()) || is_it(weight) || is_it(sample),
-        Inst::Move { dst, src } => is_it(dst.into()) || is_it(src),
-        Inst::SkipIf { cond, .. } | Inst::SkipUnless { cond, .. } => is_it(cond),
-        Inst::Skip { .. } | Inst::Report | Inst::Fallthrough => false,
     }
 }

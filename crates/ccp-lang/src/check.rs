@@ -41,6 +41,7 @@ pub(crate) fn check(
     hir::Program {
         primitives: scope.primitives(),
         writables: scope.writables(),
+        uses: scope.uses(),
         locals: scope.local_count(),
         places: scope.places,
         controls: scope.controls,
@@ -183,7 +184,7 @@ impl<'s> Checker<'s, '_, '_> {
 
     fn assign(&mut self, target: Name<'s>, value: &Expr<'s>) -> Option<Assign> {
         let place = self.target(target);
-        let reg = place.map(|(reg, wanted)| (self.scope.target(reg), wanted));
+        let reg = place.map(|(reg, wanted)| (self.scope.target(reg, target.span), wanted));
         let source = self.source(value);
         let (Some((target_reg, wanted)), Some((source, got))) = (reg, source) else {
             return None;

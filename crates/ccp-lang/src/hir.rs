@@ -10,6 +10,8 @@ use crate::span::Span;
 pub(crate) struct Program {
     pub(crate) primitives: Vec<RegisterDef>,
     pub(crate) writables: Vec<RegisterDef>,
+    /// Where each of these that is in use stands first, by name.
+    pub(crate) uses: Vec<(String, Span)>,
     pub(crate) controls: Vec<Variable>,
     pub(crate) reports: Vec<Variable>,
     /// Where the variables are declared, report variables called `Report.…`, then where the local

@@ -15,7 +15,7 @@
 //! registers as they were at that moment. Source: libccp 1.2.0, `machine.c`, `ccp.c`.
 
 use ccp_program::libccp::{Bytecode, Class, Expression, Instruction, Opcode, Register};
-use ccp_program::{Limits, Program, Variable, VerifyError, verify};
+use ccp_program::{Limits, Program, RegisterTable, Variable, VerifyError, verify};
 use thiserror::Error;
 
 use crate::error::{Diagnostics, Errors, Problem};
@@ -209,10 +209,21 @@ pub fn lower(program: &Program) -> Result<Bytecode, LimitError> {
 /// The bytecode of a compiled program, with errors that show their place in its `source`.
 ///
 /// # Errors
-/// As [`lower`].
+/// As [`lower`], but for each name and each default that the library does not take.
 pub fn lower_compiled(compiled: &Compiled, source: &str) -> Result<Bytecode, Diagnostics> {
-    lower(&compiled.program).map_err(|error| {
-        let mut errors = Errors::default();
+    let mut errors = Errors::default();
+    compiled.lacking(&RegisterTable::libccp(), "libccp", &mut errors);
+    let program = &compiled.program;
+    let reports = program.reports.iter().map(|v| default_of(v, "Report."));
+    let controls = program.controls.iter().map(|v| default_of(v, ""));
+    let mut refused: Vec<LimitError> = reports.chain(controls).filter_map(Result::err).collect();
+    if !errors.any() && refused.is_empty() {
+        match lower(program) {
+            Ok(code) => return Ok(code),
+            Err(error) => refused.push(error),
+        }
+    }
+    for error in refused {
         let span = error.span(&compiled.map).unwrap_or_default();
         let message = match &error {
             // The place is shown: clause and instruction need no numbers.
@@ -222,15 +233,11 @@ pub fn lower_compiled(compiled: &Compiled, source: &str) -> Result<Bytecode, Dia
             LimitError::Temporaries { needed, .. } => format!(
                 "this needs {needed} intermediate results at one time, libccp has room for {MAX_TEMPS}"
             ),
-            LimitError::Primitive { name, .. } => {
-                format!("libccp does not measure `{name}`")
-            }
-            LimitError::Writable { name, .. } => format!("libccp has no `{name}`"),
             other => other.to_string(),
         };
         errors.push(span, Problem::Target { message });
-        errors.finish(source)
-    })
+    }
+    Err(errors.finish(source))
 }
 
 /// The declarations of all variables, which the library wants first.

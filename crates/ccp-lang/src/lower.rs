@@ -10,6 +10,7 @@ use crate::span::Span;
 pub struct SourceMap {
     clauses: Vec<(Span, Vec<Span>)>,
     variables: Vec<(String, Span)>,
+    registers: Vec<(String, Span)>,
 }
 
 impl SourceMap {
@@ -34,6 +35,13 @@ impl SourceMap {
         declared.map(|(_, span)| *span)
     }
 
+    /// Where the measurement or register `name` of the datapath stands first.
+    #[must_use]
+    pub fn register(&self, name: &str) -> Option<Span> {
+        let used = self.registers.iter().find(|(n, _)| n == name);
+        used.map(|(_, span)| *span)
+    }
+
     /// The declaration of the report variable at `place`, or of the control variable; the local
     /// variables follow these.
     pub(crate) fn nth(&self, report: bool, place: usize) -> Option<Span> {
@@ -49,6 +57,7 @@ pub(crate) fn lower(program: hir::Program) -> (Program, SourceMap) {
     let mut map = SourceMap {
         clauses: Vec::new(),
         variables: program.places,
+        registers: program.uses,
     };
     let mut clauses = Vec::new();
     for clause in &program.clauses {

@@ -35,6 +35,14 @@ struct Local<'s> {
     read: bool,
 }
 
+/// A measurement or register of the datapath that the program uses.
+struct Used {
+    /// Its place in the table.
+    place: u16,
+    /// Where it stands first; nowhere for `Cwnd` and `Rate` if they are not in use.
+    at: Option<Span>,
+}
+
 /// Every name of one program.
 pub(crate) struct Scope<'s, 't> {
     table: &'t RegisterTable,
@@ -49,9 +57,9 @@ pub(crate) struct Scope<'s, 't> {
     locals: Vec<Local<'s>>,
     /// Local variables without a name, after those.
     hidden: u16,
-    /// The primitives in use, in the order of their first use, by their place in the table.
-    used: Vec<u16>,
-    writables: Vec<u16>,
+    /// The primitives in use, in the order of their first use.
+    used: Vec<Used>,
+    writables: Vec<Used>,
 }
 
 impl<'s, 't> Scope<'s, 't> {
@@ -75,7 +83,7 @@ impl<'s, 't> Scope<'s, 't> {
             hidden: 0,
             used: Vec::new(),
             // `Cwnd` and `Rate`, whether in use or not.
-            writables: vec![0, 1],
+            writables: [0, 1].map(|place| Used { place, at: None }).into(),
         };
         for decl in decls {
             scope.declare(decl, errors);
@@ -285,10 +293,10 @@ impl<'s, 't> Scope<'s, 't> {
         Some(Meaning::Reg(Reg::Writable(place), def.ty))
     }
 
-    /// What to write into the program for `meaning`: places in its own lists.
-    pub(crate) fn operand(&mut self, meaning: Meaning) -> Operand {
+    /// What to write into the program for `meaning`, which stands at `at`: places in its own lists.
+    pub(crate) fn operand(&mut self, meaning: Meaning, at: Span) -> Operand {
         match meaning {
-            Meaning::Primitive(place, _) => Operand::Primitive(index_of(&mut self.used, place)),
+            Meaning::Primitive(place, _) => Operand::Primitive(index_of(&mut self.used, place, at)),
             Meaning::Reg(reg, _) => {
                 let read = match reg {
                     Reg::Local(i) => self.locals.get_mut(usize::from(i)).map(|l| &mut l.read),
@@ -298,24 +306,24 @@ impl<'s, 't> Scope<'s, 't> {
                 if let Some(read) = read {
                     *read = true;
                 }
-                Operand::Reg(self.place(reg))
+                Operand::Reg(self.place(reg, at))
             }
         }
     }
 
-    /// What to write into the program for a register that is assigned to.
-    pub(crate) fn target(&mut self, reg: Reg) -> Reg {
+    /// What to write into the program for a register that is assigned to at `at`.
+    pub(crate) fn target(&mut self, reg: Reg, at: Span) -> Reg {
         if let Reg::Report(i) = reg
             && let Some(assigned) = self.reports_assigned.get_mut(usize::from(i))
         {
             *assigned = true;
         }
-        self.place(reg)
+        self.place(reg, at)
     }
 
-    fn place(&mut self, reg: Reg) -> Reg {
+    fn place(&mut self, reg: Reg, at: Span) -> Reg {
         match reg {
-            Reg::Writable(place) => Reg::Writable(index_of(&mut self.writables, place)),
+            Reg::Writable(place) => Reg::Writable(index_of(&mut self.writables, place, at)),
             other => other,
         }
     }
@@ -392,11 +400,27 @@ impl<'s, 't> Scope<'s, 't> {
     }
 
     pub(crate) fn primitives(&self) -> Vec<RegisterDef> {
-        pick(&self.used, self.table.primitives())
+        pick(&self.used, self.table.primitives()).cloned().collect()
     }
 
     pub(crate) fn writables(&self) -> Vec<RegisterDef> {
         pick(&self.writables, self.table.writables())
+            .cloned()
+            .collect()
+    }
+
+    /// The names of the measurements and registers in use, and where each stands first.
+    pub(crate) fn uses(&self) -> Vec<(String, Span)> {
+        let named = |list: &'_ [Used], defs: &[RegisterDef]| {
+            let names = pick(list, defs).map(|def| def.name.to_string());
+            let used = names
+                .zip(list)
+                .filter_map(|(name, used)| Some((name, used.at?)));
+            used.collect::<Vec<_>>()
+        };
+        let mut uses = named(&self.used, self.table.primitives());
+        uses.extend(named(&self.writables, self.table.writables()));
+        uses
     }
 }
 
@@ -418,17 +442,24 @@ pub(crate) fn result(op: ccp_program::BinaryOp) -> Type {
     }
 }
 
-fn pick(places: &[u16], defs: &[RegisterDef]) -> Vec<RegisterDef> {
-    let at = |place: &u16| defs.get(usize::from(*place)).cloned();
-    places.iter().filter_map(at).collect()
+/// The definitions in `defs`, a part of the table, of what is in use.
+fn pick<'d>(used: &[Used], defs: &'d [RegisterDef]) -> impl Iterator<Item = &'d RegisterDef> {
+    let def = |used: &Used| defs.get(usize::from(used.place));
+    used.iter().filter_map(def)
 }
 
-/// The place of `wanted` in `places`, where it is put if it is missing.
-fn index_of(places: &mut Vec<u16>, wanted: u16) -> u16 {
-    let index = places.iter().position(|p| *p == wanted).unwrap_or_else(|| {
-        places.push(wanted);
-        places.len() - 1
+/// The index in `list` of what has the place `wanted` in the table and stands at `at`; it is put
+/// there if it is missing.
+fn index_of(list: &mut Vec<Used>, wanted: u16, at: Span) -> u16 {
+    let known = list.iter().position(|used| used.place == wanted);
+    let index = known.unwrap_or_else(|| {
+        let (place, at) = (wanted, None);
+        list.push(Used { place, at });
+        list.len() - 1
     });
+    if let Some(used) = list.get_mut(index) {
+        used.at.get_or_insert(at);
+    }
     u16::try_from(index).unwrap_or(u16::MAX)
 }
 

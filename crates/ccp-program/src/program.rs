@@ -226,16 +226,8 @@ impl Program {
     /// # Errors
     /// If the table lacks a register that the program names, or has it with another type.
     pub fn bind(&self, table: &RegisterTable) -> Result<Self, BindError> {
-        let primitives = places(
-            &self.primitives,
-            |n| table.primitive(n),
-            |name| BindError::NoPrimitive { name },
-        )?;
-        let writables = places(
-            &self.writables,
-            |n| table.writable(n),
-            |name| BindError::NoWritable { name },
-        )?;
+        let primitives: Vec<u16> = self.primitive_places(table).collect::<Result<_, _>>()?;
+        let writables: Vec<u16> = self.writable_places(table).collect::<Result<_, _>>()?;
         let at = |map: &[u16], i: u16| map.get(usize::from(i)).copied().unwrap_or(u16::MAX);
         let reg = |r: Reg| match r {
             Reg::Writable(i) => Reg::Writable(at(&writables, i)),
@@ -261,6 +253,32 @@ impl Program {
                 .collect(),
             ..self.clone()
         })
+    }
+
+    /// All of what stands in the way of [`Program::bind`], which tells the first.
+    pub fn unbound(&self, table: &RegisterTable) -> impl Iterator<Item = BindError> {
+        let places = self.primitive_places(table);
+        places
+            .chain(self.writable_places(table))
+            .filter_map(Result::err)
+    }
+
+    fn primitive_places(
+        &self,
+        table: &RegisterTable,
+    ) -> impl Iterator<Item = Result<u16, BindError>> {
+        let missing = |name| BindError::NoPrimitive { name };
+        let place = move |def| place(def, table.primitive(&def.name), missing);
+        self.primitives.iter().map(place)
+    }
+
+    fn writable_places(
+        &self,
+        table: &RegisterTable,
+    ) -> impl Iterator<Item = Result<u16, BindError>> {
+        let missing = |name| BindError::NoWritable { name };
+        let place = move |def| place(def, table.writable(&def.name), missing);
+        self.writables.iter().map(place)
     }
 
     /// How many instructions it has, conditions and bodies together.
@@ -316,20 +334,19 @@ impl Inst {
     }
 }
 
-fn places<'t>(
-    used: &[RegisterDef],
-    find: impl Fn(&str) -> Option<(u16, &'t RegisterDef)>,
+/// The place of `ours` in the datapath's table, where `found` is what has its name.
+fn place(
+    ours: &RegisterDef,
+    found: Option<(u16, &RegisterDef)>,
     missing: impl Fn(String) -> BindError,
-) -> Result<Vec<u16>, BindError> {
-    used.iter()
-        .map(|def| match find(&def.name) {
-            None => Err(missing(def.name.to_string())),
-            Some((_, theirs)) if theirs.ty != def.ty => Err(BindError::OtherType {
-                name: def.name.to_string(),
-                ours: def.ty,
-                theirs: theirs.ty,
-            }),
-            Some((place, _)) => Ok(place),
-        })
-        .collect()
+) -> Result<u16, BindError> {
+    match found {
+        None => Err(missing(ours.name.to_string())),
+        Some((_, theirs)) if theirs.ty != ours.ty => Err(BindError::OtherType {
+            name: ours.name.to_string(),
+            ours: ours.ty,
+            theirs: theirs.ty,
+        }),
+        Some((place, _)) => Ok(place),
+    }
 }

@@ -124,7 +124,7 @@ fn columns<R: io::BufRead>(
         if trace.has(&def.name) {
             continue;
         }
-        let place = compiled.first_use(&def.name).unwrap_or_default();
+        let place = compiled.map.register(&def.name).unwrap_or_default();
         let place = place.position(&source.text);
         let what = format!(
             "`{}`, which {}:{}:{} reads",

@@ -163,7 +163,7 @@ impl<'s> Checker<'s, '_, '_> {
             self.errors.push(span, Problem::CycleNeeds { name });
             return None;
         };
-        Some(read(self.scope.operand(meaning), span))
+        Some(read(self.scope.operand(meaning, span), span))
     }
 
     /// Local variables without a name: beginning, place and gain of the phase, its length in

@@ -30,7 +30,7 @@ impl<'s> Checker<'s, '_, '_> {
                     self.errors.push(span, problem);
                     return None;
                 };
-                let operand = self.scope.operand(meaning);
+                let operand = self.scope.operand(meaning, span);
                 return Some((Value::operand(operand, span), meaning.ty()));
             }
             Kind::Operation { op, sign, operands } => {

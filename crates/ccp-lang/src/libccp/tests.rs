@@ -167,7 +167,7 @@ fn what_libccp_does_not_have_is_refused_by_name_and_place() {
     let errors = lower_compiled(&good(source), source).expect_err("the same");
     assert_eq!(
         errors.to_string(),
-        "3:3: error: libccp does not measure `Flow.mss`"
+        "3:16: error: libccp does not measure `Flow.mss`"
     );
     for (default, fits) in [
         ("1073741822", true),

@@ -576,7 +576,7 @@ fn what_a_datapath_has_to_write_is_read_and_assigned_by_name() {
     assert!(
         errors
             .to_string()
-            .starts_with("2:15: error: libccp has no `Tx.threshold`"),
+            .starts_with("2:23: error: libccp has no `Tx.threshold`"),
         "{errors}"
     );
 }

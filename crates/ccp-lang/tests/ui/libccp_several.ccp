@@ -1,0 +1,6 @@
+(def (Report (rtt 4_294_967_296) (flag false)) (limit 1073741823))
+(when (< Flow.mss limit)
+    (:= Report.rtt (min Flow.min_rtt_us Flow.mss))
+    (:= Report.flag Flow.cwnd_limited)
+    (:= Ssthresh 3)
+    (report))
