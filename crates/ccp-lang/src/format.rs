@@ -6,7 +6,7 @@
 //! things that are on lines of their own.
 
 use crate::error::{Diagnostics, Errors, Problem};
-use crate::scan::{self, MAX_SOURCE};
+use crate::scan::{self, MAX_SOURCE, is_space};
 use crate::span::Span;
 
 /// What fits on a line of this many characters stays on one.
@@ -56,14 +56,11 @@ struct Tokens<'s> {
 }
 
 impl<'s> Tokens<'s> {
-    const fn new(source: &'s str) -> Self {
-        Self { rest: source }
+    fn new(source: &'s str) -> Self {
+        Self {
+            rest: scan::after_marks(source),
+        }
     }
-}
-
-/// What the grammar calls a space.
-const fn is_space(c: char) -> bool {
-    matches!(c, ' ' | '\t'..='\r')
 }
 
 impl<'s> Iterator for Tokens<'s> {

@@ -37,6 +37,7 @@ pub(crate) fn program<'s>(source: &'s str, errors: &mut Errors) -> Program<'s> {
         errors,
         program: Program::default(),
     };
+    scan::invisible(source, reader.errors);
     let text = scan::without_comments(source);
     match Grammar::parse(Rule::source, &text) {
         Ok(pairs) => reader.source(source, &Tree::new(source, pairs)),

@@ -9,6 +9,9 @@ pub const MAX_SOURCE: usize = 1 << 20;
 /// How deep brackets may be nested. Everything after this stage may recurse over the source.
 pub const MAX_DEPTH: usize = 128;
 
+/// The byte order mark with which some editors begin a text. It says nothing.
+pub(crate) const BYTE_ORDER_MARK: char = '\u{feff}';
+
 /// Reports what is wrong with the length or the brackets of `source`. Says whether the source may
 /// be parsed.
 pub(crate) fn check(source: &str, errors: &mut Errors) -> bool {
@@ -81,8 +84,53 @@ fn special(source: &str, at: usize) -> Option<(usize, u8)> {
     Some((step, *rest.get(step)?))
 }
 
-/// `source` with spaces in place of comments, tabs and line ends. Everything else stays where it
-/// is.
+/// What the grammar calls a space.
+pub(crate) const fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t'..='\r')
+}
+
+/// `source` without the spaces and byte order marks with which it begins.
+pub(crate) fn after_marks(source: &str) -> &str {
+    source.trim_start_matches(|c| is_space(c) || c == BYTE_ORDER_MARK)
+}
+
+/// Reports characters of `source` outside of comments that cannot be told from a space, or not be
+/// seen at all: they come with text that is copied from a page.
+pub(crate) fn invisible(source: &str, errors: &mut Errors) {
+    if source.is_ascii() {
+        return;
+    }
+    let begin = source.len() - after_marks(source).len();
+    let mut comment = false;
+    for (at, character) in source.char_indices().skip_while(|(at, _)| *at < begin) {
+        match character {
+            '#' => comment = true,
+            '\n' => comment = false,
+            _ if !comment && is_invisible(character) => {
+                let span = Span::new(at, at + character.len_utf8());
+                errors.push(span, Problem::Invisible { character });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether it looks like a space or like nothing, and is no space of a program.
+fn is_invisible(character: char) -> bool {
+    let without_width = matches!(
+        character,
+        '\u{ad}'
+            | '\u{180e}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | BYTE_ORDER_MARK
+    );
+    !character.is_ascii() && (character.is_whitespace() || without_width)
+}
+
+/// `source` with spaces in place of comments, tabs, line ends and [`invisible`] characters.
+/// Everything else stays where it is.
 pub(crate) fn without_comments(source: &str) -> String {
     let mut bytes = source.as_bytes().to_vec();
     if bytes.contains(&b'#') {
@@ -95,6 +143,13 @@ pub(crate) fn without_comments(source: &str) -> String {
     for byte in &mut bytes {
         if matches!(byte, b'\t'..=b'\r') {
             *byte = b' ';
+        }
+    }
+    if !source.is_ascii() {
+        let places = source.char_indices().filter(|(_, c)| is_invisible(*c));
+        for (at, character) in places {
+            let place = bytes.get_mut(at..at + character.len_utf8());
+            place.unwrap_or_default().fill(b' ');
         }
     }
     // Comments end at line ends, so that no character was cut.

@@ -342,6 +342,7 @@ impl<'s, 't> Scope<'s, 't> {
             .map(|(name, _)| *name);
         let defs = |defs: &'t [RegisterDef]| defs.iter().map(|d| d.name.as_ref());
         let primitives = defs(self.table.primitives()).filter(|_| !assigned);
+        let constants: &[&str] = if assigned { &[] } else { &["true", "false"] };
         let candidates = reports
             .iter()
             .map(String::as_str)
@@ -349,6 +350,7 @@ impl<'s, 't> Scope<'s, 't> {
             .chain(primitives)
             .chain(defs(self.table.writables()))
             .chain(["Micros"])
+            .chain(constants.iter().copied())
             .filter(|candidate| *candidate != name);
         near::nearest(name, candidates)
     }

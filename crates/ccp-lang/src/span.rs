@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use crate::scan::BYTE_ORDER_MARK;
+
 /// A range of bytes of the source, `start` included, `end` not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Span {
@@ -54,7 +56,10 @@ pub(crate) struct Lines<'s> {
 impl<'s> Lines<'s> {
     pub(crate) fn new(source: &'s str) -> Self {
         let after_breaks = source.bytes().enumerate();
-        let starts = std::iter::once(0)
+        // Editors do not count the mark.
+        let mark = source.starts_with(BYTE_ORDER_MARK);
+        let first = if mark { BYTE_ORDER_MARK.len_utf8() } else { 0 };
+        let starts = std::iter::once(first)
             .chain(after_breaks.filter_map(|(at, byte)| (byte == b'\n').then_some(at + 1)))
             .collect();
         Self { source, starts }
@@ -67,6 +72,7 @@ impl<'s> Lines<'s> {
             offset -= 1;
         }
         let line = self.starts.partition_point(|start| *start <= offset);
+        let line = line.max(1);
         let start = self.start(line);
         let before = self.source.get(start..offset).unwrap_or_default();
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);

@@ -21,6 +21,9 @@ pub(crate) enum Problem {
     Stray {
         text: String,
     },
+    Invisible {
+        character: char,
+    },
     More {
         count: usize,
         severity: Severity,
@@ -203,6 +206,7 @@ impl Problem {
             Self::UnexpectedClose => "unexpected-bracket",
             Self::Unclosed { .. } => "unclosed-bracket",
             Self::Stray { .. } => "stray-text",
+            Self::Invisible { .. } => "invisible-character",
             Self::More { .. } => "more",
             Self::MissingDef => "missing-def",
             Self::LateDef => "late-def",
@@ -274,6 +278,14 @@ impl Problem {
             Self::UnexpectedClose => "this bracket closes nothing".into(),
             Self::Unclosed { .. } => "this bracket is never closed".into(),
             Self::Stray { text } => format!("`{text}` has no meaning in a program"),
+            Self::Invisible { character } => {
+                let kind = if character.is_whitespace() {
+                    "space of another kind"
+                } else {
+                    "character that is not shown"
+                };
+                format!("there is a {kind} here, U+{:04X}", u32::from(*character))
+            }
             Self::More { count: 1, severity } => format!("1 more {severity} is not shown"),
             Self::More { count, severity } => format!("{count} more {severity}s are not shown"),
             Self::MissingDef => "a program begins with `(def …)`".into(),
@@ -435,6 +447,10 @@ impl Problem {
                 _ if text.ends_with([';', ',']) => "spaces separate, nothing else".into(),
                 _ => return None,
             },
+            Self::Invisible { character } if character.is_whitespace() => {
+                "write a usual space instead".into()
+            }
+            Self::Invisible { .. } => "take it out".into(),
             Self::NoClause => "add one, such as `(when true (report))`".into(),
             Self::DeclShape { in_report: true } => {
                 "write `(name default)` or `(volatile name default)`".into()

@@ -166,3 +166,14 @@ proptest! {
         let _ = format(&source);
     }
 }
+
+#[test]
+fn byte_order_marks_are_left_out() {
+    for before in ["\u{feff}", " \u{feff}\r\n\u{feff}"] {
+        let source = format!("{before}(def (Report (a 0)))\r\n(when true (report))\r\n");
+        let formatted = lawful(&source);
+        assert!(formatted.starts_with("(def "), "{formatted:?}");
+    }
+    // Elsewhere it is a mistake, which stays.
+    assert!(lawful("(def (Report (a 0))) \u{feff}(when true (report))").contains('\u{feff}'));
+}

@@ -626,3 +626,15 @@ fn results_go_straight_to_their_targets() {
     ));
     assert_eq!(Reg::CWND, Reg::Writable(0));
 }
+
+#[test]
+fn a_byte_order_mark_says_nothing_and_is_no_column() {
+    let source = "\u{feff}(def (Report (x 0)) (k z))\n(when true (report))";
+    let errors = crate::tests::bad(source);
+    assert_eq!(
+        errors.to_string(),
+        "1:24: error: the default of `k` must be a constant"
+    );
+    assert!(errors.render(source, "x.ccp").contains(" x.ccp:1:24\n"));
+    good(&source.replace("(k z)", "(k 1)"));
+}
