@@ -5,9 +5,11 @@
 #[allow(dead_code, reason = "it can more than is needed here")]
 mod fake;
 
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ccp_control::Client;
 use ccpd::{Ccpd, Handle, ReloadError};
@@ -275,21 +277,53 @@ async fn one_flow_is_given_another_algorithm() {
     daemon.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rules_are_explained() {
+    let daemon = Daemon::start(10).await;
+    let ccp = |words: &[&str]| {
+        let mut ccp = std::process::Command::new(ccp_tests::binaries::ccp());
+        ccp.arg("--socket")
+            .arg(daemon.dir.path().join("control.sock"))
+            .args(["policy", "explain"])
+            .args(words);
+        let output = ccp.output().unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code(), text)
+    };
+    let told = ccp(&["dst=192.0.2.1 dst_port=1001"]);
+    assert_eq!(told, (Some(0), "rule 1 (five): fits\n".to_owned()));
+    let told = ccp(&["dst=192.0.2.1", "dst_port=443"]);
+    let expected = "rule 1 (five): dst_port does not fit\nno rule fits: the default (many)\n";
+    assert_eq!(told, (Some(0), expected.to_owned()));
+    let (code, json) = ccp(&["--json", "dst_port=1001"]);
+    assert_eq!(code, Some(0));
+    assert!(json.contains("\"algorithm\": \"five\""), "{json}");
+    let (code, why) = ccp(&["dst=nowhere"]);
+    assert_eq!(code, Some(2));
+    assert!(why.contains("expected an IPv4 or IPv6 address"), "{why}");
+    daemon.stop().await;
+}
+
 /// `ccp` as the user nobody, from a place that everybody may enter.
 fn as_nobody(daemon: &Daemon, arguments: &[&str]) -> std::process::Output {
     let ccp = daemon.dir.path().join("ccp");
     if !ccp.exists() {
         std::fs::copy(ccp_tests::binaries::ccp(), &ccp).unwrap();
     }
-    std::process::Command::new(ccp)
+    let mut command = std::process::Command::new(ccp);
+    command
         .arg("--socket")
         .arg(daemon.dir.path().join("control.sock"))
         .args(arguments)
         .current_dir("/")
         .uid(65_534)
-        .gid(65_534)
-        .output()
-        .unwrap()
+        .gid(65_534);
+    // A process that another test is starting may still have the copy open for writing.
+    let started = ccp_tests::within(Duration::from_secs(10), || match command.output() {
+        Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => None,
+        other => Some(other),
+    });
+    started.expect("a copy that nobody writes to").unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

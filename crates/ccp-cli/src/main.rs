@@ -9,6 +9,7 @@ mod daemon;
 mod demo;
 mod flows;
 mod lang;
+mod policy;
 mod reload;
 mod set;
 mod sim;
@@ -38,6 +39,9 @@ enum Command {
     Lang(lang::Args),
     /// Lists the algorithms that flows may get, and which flows get them.
     Algorithms(algorithms::Args),
+    /// Says which algorithm the rules give a flow, and why.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Gives one flow another algorithm, or other parameters, until the next reload.
     Set(set::Args),
     /// Reads the configuration file again and does what it says now. A wrong one changes nothing.
@@ -54,6 +58,7 @@ fn main() -> ExitCode {
         Command::Flows(args) => flows::run(&cli.socket, &args),
         Command::Lang(args) => lang::run(&args),
         Command::Algorithms(args) => algorithms::run(&cli.socket, &args),
+        Command::Policy(command) => policy::run(&cli.socket, &command),
         Command::Set(args) => set::run(&cli.socket, &args),
         Command::Reload => reload::run(&cli.socket),
         Command::Sim(args) => sim::run(&args),

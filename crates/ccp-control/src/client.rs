@@ -1,6 +1,7 @@
 //! The asking end.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use tokio::time::timeout;
 
 use crate::frame::{FrameError, Receiver, Sender, split};
 use crate::protocol::{
-    AlgorithmStatus, ClientHello, FlowStatus, MAGIC, PROTOCOL_VERSION, Refusal, Reloaded, Request,
-    Response, ServerHello,
+    AlgorithmStatus, ClientHello, Explanation, FlowStatus, MAGIC, PROTOCOL_VERSION, Refusal,
+    Reloaded, Request, Response, ServerHello,
 };
 
 /// A daemon that does not answer for so long is taken for stopped or hung.
@@ -176,6 +177,31 @@ impl Client {
         self.send(&Request::Algorithms).await?;
         match self.receive().await? {
             Response::Algorithms(algorithms) => Ok(algorithms),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// What the rules give a flow of the datapath called `datapath` between `src`, its local end, and
+    /// `dst`, that asks for the algorithm `requested`.
+    ///
+    /// # Errors
+    /// As [`flows`](Self::flows).
+    pub async fn explain(
+        &mut self,
+        datapath: &str,
+        src: SocketAddr,
+        dst: SocketAddr,
+        requested: Option<&str>,
+    ) -> Result<Explanation, ClientError> {
+        let request = Request::Explain {
+            datapath: datapath.to_owned(),
+            src,
+            dst,
+            requested: requested.map(str::to_owned),
+        };
+        self.send(&request).await?;
+        match self.receive().await? {
+            Response::Explained(explanation) => Ok(explanation),
             other => Err(self.unexpected(other)),
         }
     }

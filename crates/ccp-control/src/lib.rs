@@ -35,7 +35,7 @@ mod protocol;
 pub use client::{Client, ClientError, PATIENCE};
 pub use frame::{FrameError, MAX_FRAME, Receiver, Sender, split};
 pub use protocol::{
-    AlgorithmStatus, ClientHello, FLOWS_PER_RESPONSE, FlowMode, FlowStatus, MAGIC,
+    AlgorithmStatus, ClientHello, Explanation, FLOWS_PER_RESPONSE, FlowMode, FlowStatus, MAGIC,
     PROTOCOL_VERSION, Refusal, Reloaded, Request, Response, ServerHello,
 };
 

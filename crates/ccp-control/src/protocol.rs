@@ -72,6 +72,17 @@ pub enum Request {
     Flows,
     /// Which algorithms there are. Answered by [`Response::Algorithms`].
     Algorithms,
+    /// What the rules give a flow, and why. Answered by [`Response::Explained`].
+    Explain {
+        /// The name of its datapath.
+        datapath: String,
+        /// The local end.
+        src: SocketAddr,
+        /// The remote end.
+        dst: SocketAddr,
+        /// The algorithm that it asks for.
+        requested: Option<String>,
+    },
     /// Read the configuration file again and do what it says. Answered by [`Response::Reloaded`].
     Reload,
     /// Give a flow to an algorithm, until the rules change. Answered by [`Response::Done`].
@@ -108,6 +119,8 @@ pub enum Response {
     },
     /// The algorithms, in the order of the configuration.
     Algorithms(Vec<AlgorithmStatus>),
+    /// What the rules give a flow, and why.
+    Explained(Explanation),
     /// The configuration was read again.
     Reloaded(Reloaded),
     /// It is done.
@@ -129,6 +142,18 @@ pub struct AlgorithmStatus {
     pub default: bool,
     /// The rules that name it, from 1, in the order of the configuration.
     pub rules: Vec<u32>,
+}
+
+/// What the rules give a flow, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The rules before the one that fits, in order: the algorithm that they name, and the first key
+    /// that the flow does not fit.
+    pub passed: Vec<(String, String)>,
+    /// The rule that fits, from 1; `None`: none does, it gets the default.
+    pub rule: Option<u32>,
+    /// The algorithm's name.
+    pub algorithm: String,
 }
 
 /// What reading the configuration again changed.

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ccp_core::{
-    Algorithm, AssignError, BuildError, FlowId, ParamError, Params, Plan, Policy, Registry, Rule,
+    Algorithm, AssignError, BuildError, FlowId, FlowInfo, ParamError, Params, Plan, Policy,
+    Registry, Rule,
 };
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -198,6 +199,28 @@ pub struct AlgorithmInfo {
     pub rules: Vec<usize>,
 }
 
+/// What the rules give a flow, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The rules that were looked at before and do not fit, in order.
+    pub passed: Vec<Passed>,
+    /// The rule that fits, from 0; `None`: none does, it gets the default.
+    pub rule: Option<usize>,
+    /// What it gets, if its datapath runs that.
+    pub algorithm: String,
+}
+
+/// A rule that a flow does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Passed {
+    /// What it would have got.
+    pub algorithm: String,
+    /// The first key that it does not fit.
+    pub misfit: &'static str,
+}
+
 impl Changer {
     pub(crate) fn new(
         registry: Registry,
@@ -349,6 +372,26 @@ impl Changer {
                 .collect(),
         };
         current.algorithms.iter().map(info).collect()
+    }
+
+    /// What the rules give the flow `flow` of the datapath called `datapath`, and why.
+    #[must_use]
+    pub fn explain(&self, flow: &FlowInfo, datapath: &str) -> Explanation {
+        let plan = self.0.shared.plan();
+        let policy = plan.policy();
+        let choice = policy.choose(flow, datapath);
+        let before = choice.rule.unwrap_or_else(|| policy.rules().len());
+        let rules = policy.rules().iter().take(before);
+        Explanation {
+            passed: rules
+                .map(|rule| Passed {
+                    algorithm: rule.algorithm.name().to_owned(),
+                    misfit: rule.matches.misfit(flow, datapath).unwrap_or_default(),
+                })
+                .collect(),
+            rule: choice.rule,
+            algorithm: choice.algorithm.name().to_owned(),
+        }
     }
 
     /// The configuration file.

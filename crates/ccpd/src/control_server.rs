@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ccp_control::{
-    AlgorithmStatus, ClientHello, FLOWS_PER_RESPONSE, FrameError, MAGIC, PROTOCOL_VERSION,
-    Receiver, Refusal, Reloaded, Request, Response, Sender, ServerHello, split,
+    AlgorithmStatus, ClientHello, Explanation, FLOWS_PER_RESPONSE, FrameError, MAGIC,
+    PROTOCOL_VERSION, Receiver, Refusal, Reloaded, Request, Response, Sender, ServerHello, split,
 };
-use ccp_core::FlowId;
+use ccp_core::{Bytes, FlowId, FlowInfo, SockId};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -152,6 +152,24 @@ impl Clients {
                     continue;
                 }
                 Request::Algorithms => self.algorithms().await,
+                Request::Explain {
+                    datapath,
+                    src,
+                    dst,
+                    requested,
+                } => {
+                    let mut flow = FlowInfo::new(SockId(0), src, dst, 1, Bytes(1));
+                    flow.requested = requested;
+                    let explained = self.changer.explain(&flow, &datapath);
+                    let passed = explained.passed.into_iter();
+                    Response::Explained(Explanation {
+                        passed: passed
+                            .map(|rule| (rule.algorithm, rule.misfit.to_owned()))
+                            .collect(),
+                        rule: explained.rule.map(|rule| count(rule + 1)),
+                        algorithm: explained.algorithm,
+                    })
+                }
                 Request::Reload => self.reload().await,
                 Request::Set {
                     flow,

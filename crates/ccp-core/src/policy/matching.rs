@@ -35,18 +35,35 @@ impl Match {
     /// Whether the flow `flow` of the datapath called `datapath` fits.
     #[must_use]
     pub fn covers(&self, flow: &FlowInfo, datapath: &str) -> bool {
+        self.misfit(flow, datapath).is_none()
+    }
+
+    /// The first key that the flow `flow` of the datapath called `datapath` does not fit; `None` if it
+    /// fits.
+    #[must_use]
+    pub fn misfit(&self, flow: &FlowInfo, datapath: &str) -> Option<&'static str> {
         let address = |prefix: &Option<Prefix>, end: &SocketAddr| {
             prefix.is_none_or(|prefix| prefix.contains(end.ip()))
         };
         let port = |range: &Option<PortRange>, end: &SocketAddr| {
             range.is_none_or(|range| range.contains(end.port()))
         };
-        self.datapath.as_deref().is_none_or(|name| name == datapath)
-            && address(&self.src, &flow.src)
-            && address(&self.dst, &flow.dst)
-            && port(&self.src_port, &flow.src)
-            && port(&self.dst_port, &flow.dst)
-            && (self.requested.is_none() || self.requested == flow.requested)
+        let fits = [
+            (
+                "datapath",
+                self.datapath.as_deref().is_none_or(|name| name == datapath),
+            ),
+            ("src", address(&self.src, &flow.src)),
+            ("dst", address(&self.dst, &flow.dst)),
+            ("src_port", port(&self.src_port, &flow.src)),
+            ("dst_port", port(&self.dst_port, &flow.dst)),
+            (
+                "requested",
+                self.requested.is_none() || self.requested == flow.requested,
+            ),
+        ];
+        let misfit = fits.into_iter().find(|(_, fits)| !fits)?;
+        Some(misfit.0)
     }
 }
 

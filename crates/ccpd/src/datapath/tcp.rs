@@ -491,6 +491,9 @@ impl Kernel {
         match tcp.install(uid, whole) {
             Ok(()) => debug!(uid, program, "installed"),
             Err(error) => {
+                // At the start this ends it. Later, with a new configuration, the flows that are to run it
+                // go on natively.
+                error!(program, %error, "the kernel does not take a program");
                 let mut refused = self.refused.write().unwrap_or_else(PoisonError::into_inner);
                 refused.get_or_insert((program.to_owned(), error));
             }
