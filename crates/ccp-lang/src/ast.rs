@@ -1,5 +1,7 @@
 //! A program as it was written: names are still text, nothing is typed. Every node has its place.
 
+use std::collections::BTreeSet;
+
 use ccp_program::BinaryOp;
 
 use crate::span::Span;
@@ -19,6 +21,9 @@ pub(crate) struct Program<'s> {
     /// The declarations in the order in which they get their places: those of the `Report` block
     /// first.
     pub(crate) decls: Vec<Decl<'s>>,
+    /// The names whose declarations were reported as wrong, without `Report.`, and whether they are
+    /// report variables. What is said of them elsewhere would only repeat that.
+    pub(crate) broken: BTreeSet<(&'s str, bool)>,
     pub(crate) clauses: Vec<Clause<'s>>,
 }
 

@@ -17,7 +17,7 @@ pub(crate) fn check(
     table: &RegisterTable,
     errors: &mut Errors,
 ) -> hir::Program {
-    let scope = Scope::new(&program.decls, &program.clauses, table, errors);
+    let scope = Scope::new(program, table, errors);
     let mut checker = Checker {
         scope,
         errors,
@@ -156,7 +156,7 @@ impl<'s> Checker<'s, '_, '_> {
                 }
             }
             Kind::Command(Command::Report) => {
-                if self.scope.reports.is_empty() && !self.reports && self.has_def {
+                if !self.scope.reports_something() && !self.reports && self.has_def {
                     self.errors.push(span, Problem::ReportsNothing);
                 }
                 self.reports = true;
@@ -207,6 +207,7 @@ impl<'s> Checker<'s, '_, '_> {
         let problem = match self.scope.lookup(name.text) {
             Some(Meaning::Reg(reg, ty)) => return Some((reg, ty)),
             Some(Meaning::Primitive(..)) => Problem::ReadOnly { name: text },
+            None if self.scope.is_broken(name.text) => return None,
             None if known_elsewhere(name.text) => Problem::NotHere { name: text },
             None => {
                 let near = self.nearest(name.text, true);

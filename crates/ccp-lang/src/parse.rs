@@ -158,9 +158,12 @@ impl<'s> Reader<'s, '_> {
         if volatile {
             items.next();
         }
-        let (Some(name), Some(default), None) = (items.next(), items.next(), items.next()) else {
+        let first = items.next();
+        let (Some(name), Some(default), None) = (first, items.next(), items.next()) else {
             self.errors
                 .push(list.span, Problem::DeclShape { in_report });
+            let name = first.map_or("", |name| name.text);
+            self.program.broken.insert(whose(name, in_report));
             return None;
         };
         let Name { text, span: place } = name.name();
@@ -176,17 +179,16 @@ impl<'s> Reader<'s, '_> {
             }
             Word::Number | Word::Other => Problem::DeclShape { in_report },
             Word::Name => {
-                return self.default(default, text).map(|default| {
-                    let (report, text) = match text.strip_prefix("Report.") {
-                        Some(inner) if !in_report => (true, inner),
-                        _ => (in_report, text),
-                    };
-                    Decl {
-                        volatile,
-                        name: Name { text, span: place },
-                        report,
-                        default,
-                    }
+                let default = self.default(default, text);
+                let (text, report) = whose(text, in_report);
+                if default.is_none() {
+                    self.program.broken.insert((text, report));
+                }
+                return default.map(|default| Decl {
+                    volatile,
+                    name: Name { text, span: place },
+                    report,
+                    default,
                 });
             }
         };
@@ -224,5 +226,13 @@ impl<'s> Reader<'s, '_> {
             condition,
             body,
         });
+    }
+}
+
+/// A declared name without `Report.`, and whether it is a report variable's.
+fn whose(name: &str, in_report: bool) -> (&str, bool) {
+    match name.strip_prefix("Report.") {
+        Some(inner) if !in_report => (inner, true),
+        _ => (name, in_report),
     }
 }

@@ -1,10 +1,10 @@
 //! Which names a program may use, and what they stand for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ccp_program::{Limits, Operand, Reg, RegisterDef, RegisterTable, Type, Variable};
 
-use crate::ast::{Clause, Decl, Expr, Kind, Literal, Name, Operator};
+use crate::ast::{Clause, Decl, Expr, Kind, Literal, Name, Operator, Program};
 use crate::error::{Errors, Problem, short};
 use crate::near;
 use crate::span::Span;
@@ -46,6 +46,8 @@ struct Used {
 /// Every name of one program.
 pub(crate) struct Scope<'s, 't> {
     table: &'t RegisterTable,
+    /// [`Program::broken`].
+    broken: BTreeSet<(&'s str, bool)>,
     variables: BTreeMap<&'s str, (Reg, Type)>,
     reports_by_name: BTreeMap<&'s str, (Reg, Type)>,
     pub(crate) controls: Vec<Variable>,
@@ -63,15 +65,15 @@ pub(crate) struct Scope<'s, 't> {
 }
 
 impl<'s, 't> Scope<'s, 't> {
-    /// The names that `decls` declare, `table` offers and `clauses` create by assigning to them.
+    /// The names that `program` declares, `table` offers and clauses create by assigning to them.
     pub(crate) fn new(
-        decls: &[Decl<'s>],
-        clauses: &[Clause<'s>],
+        program: &Program<'s>,
         table: &'t RegisterTable,
         errors: &mut Errors,
     ) -> Self {
         let mut scope = Self {
             table,
+            broken: program.broken.clone(),
             variables: BTreeMap::new(),
             reports_by_name: BTreeMap::new(),
             controls: Vec::new(),
@@ -85,7 +87,7 @@ impl<'s, 't> Scope<'s, 't> {
             // `Cwnd` and `Rate`, whether in use or not.
             writables: [0, 1].map(|place| Used { place, at: None }).into(),
         };
-        for decl in decls {
+        for decl in &program.decls {
             scope.declare(decl, errors);
         }
         let limits = [
@@ -110,7 +112,7 @@ impl<'s, 't> Scope<'s, 't> {
                 errors.push(*span, Problem::TooMany { what, got, limit });
             }
         }
-        scope.locals(clauses, errors);
+        scope.locals(&program.clauses, errors);
         scope
     }
 
@@ -192,7 +194,7 @@ impl<'s, 't> Scope<'s, 't> {
                 let text = target.text;
                 let spaces = ["Report.", "Ack.", "Flow."];
                 let taken = spaces.iter().any(|space| text.starts_with(space));
-                if taken || self.lookup(text).is_some() {
+                if taken || self.lookup(text).is_some() || self.is_broken(text) {
                     return;
                 }
                 let next = places.len();
@@ -272,6 +274,20 @@ impl<'s, 't> Scope<'s, 't> {
             }
             _ => Some(Type::Num),
         }
+    }
+
+    /// Whether `name` is declared in a way that was reported as wrong.
+    pub(crate) fn is_broken(&self, name: &str) -> bool {
+        let (name, report) = match name.strip_prefix("Report.") {
+            Some(name) => (name, true),
+            None => (name, false),
+        };
+        self.broken.contains(&(name, report))
+    }
+
+    /// Whether a report variable is declared, be it wrongly.
+    pub(crate) fn reports_something(&self) -> bool {
+        !self.reports.is_empty() || self.broken.iter().any(|(_, report)| *report)
     }
 
     /// What `name` stands for.

@@ -20,6 +20,9 @@ impl<'s> Checker<'s, '_, '_> {
             }
             Kind::Name(name) => {
                 let Some(meaning) = self.scope.lookup(name) else {
+                    if self.scope.is_broken(name) {
+                        return None;
+                    }
                     let problem = if known_elsewhere(name) {
                         Problem::NotHere { name: short(name) }
                     } else {

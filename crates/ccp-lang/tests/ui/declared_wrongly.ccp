@@ -1,0 +1,7 @@
+(def (Report (acked zero) (volatile lost)) (gain 1.5) (limit) (Report.late true 1))
+(when (> Ack.bytes_acked limit)
+    (:= Report.acked (* gain Ack.bytes_acked))
+    (:= Report.lost (+ Report.lost 1))
+    (:= Report.late false)
+    (:= gain 2)
+    (report))
