@@ -61,8 +61,8 @@ pub(crate) struct Shared {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
     pub(crate) mss: Option<Primitive>,
-    pub(crate) srtt: Option<Primitive>,
-    pub(crate) min_rtt: Option<Primitive>,
+    /// Smoothed and least round-trip time, if the transport has both.
+    pub(crate) rtt: Option<(Primitive, Primitive)>,
     pub(crate) cwnd_limited: Option<Primitive>,
     pub(crate) recovery_state: Option<Primitive>,
 }
@@ -93,8 +93,7 @@ impl Datapath {
                 stats: Counters::default(),
                 known: Known {
                     mss: find("Flow.mss"),
-                    srtt: find("Flow.srtt_us"),
-                    min_rtt: find("Flow.min_rtt_us"),
+                    rtt: find("Flow.srtt_us").zip(find("Flow.min_rtt_us")),
                     cwnd_limited: find("Flow.cwnd_limited"),
                     recovery_state: find("Flow.recovery_state"),
                 },

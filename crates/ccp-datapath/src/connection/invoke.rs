@@ -44,7 +44,7 @@ impl Connection {
         }
         let before = self.recovery;
         self.measure(measured);
-        if self.mode == Mode::Running {
+        if self.running.is_some() {
             self.run(now, &measured.values, Cause::Ack, sink)
         } else {
             self.native(now, measured, before, false)
@@ -159,7 +159,7 @@ impl Connection {
     fn measure(&mut self, measured: &Measurements) {
         let known = &self.shared.known;
         let sample = measured.get(Primitive::RTT_SAMPLE_US);
-        if let (Some(srtt), Some(min_rtt)) = (known.srtt, known.min_rtt) {
+        if let Some((srtt, min_rtt)) = known.rtt {
             let time = |p| match measured.get(p) {
                 u64::MAX => Micros::ZERO,
                 time => Micros(time),

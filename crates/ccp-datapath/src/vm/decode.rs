@@ -7,7 +7,7 @@ use std::ops::Range;
 use ccp_program::{BinaryOp, Clause, Inst, Operand, Program, Reg, Variable};
 
 use super::file::File;
-use super::op::Op;
+use super::op::{Of32, Of64, Op};
 
 mod clause;
 
@@ -46,6 +46,8 @@ pub(crate) struct Code {
 
 #[derive(Debug)]
 pub(super) enum Ops {
+    Of32(Box<[Op<Of32>]>),
+    Of64(Box<[Op<Of64>]>),
     Narrow(Box<[Op<u8>]>),
     Wide(Box<[Op<u16>]>),
 }
@@ -106,10 +108,11 @@ impl Code {
         Some(Self {
             undo: undo(program, &places),
             template: File::new(&places.template),
-            ops: if places.template.len() <= 256 {
-                Ops::Narrow(ops.iter().map(|op| op.narrow()).collect())
-            } else {
-                Ops::Wide(ops.into())
+            ops: match places.template.len() {
+                0..=32 => Ops::Of32(ops.iter().map(|op| op.narrow()).collect()),
+                33..=64 => Ops::Of64(ops.iter().map(|op| op.narrow()).collect()),
+                65..=256 => Ops::Narrow(ops.iter().map(|op| op.narrow()).collect()),
+                _ => Ops::Wide(ops.into()),
             },
             loads: loads.into(),
             of_event: of_ack.iter().chain(&of_send).copied().collect(),

@@ -1,14 +1,20 @@
 //! Operations on places of the register file.
 
-/// The place of an operand: narrow in all but the largest programs.
+/// The place of an operand. The narrower, the more operations fit a cache line; and of a type that has
+/// as many values as the file has places, the compiler knows that they are within.
 pub(super) trait Place: Copy {
     fn at(self) -> usize;
+    /// `place`, which is within the file.
+    fn new(place: u16) -> Self;
 }
 
 impl Place for u8 {
     #[inline(always)]
     fn at(self) -> usize {
         usize::from(self)
+    }
+    fn new(place: u16) -> Self {
+        place as Self
     }
 }
 
@@ -17,10 +23,52 @@ impl Place for u16 {
     fn at(self) -> usize {
         usize::from(self)
     }
+    fn new(place: u16) -> Self {
+        place
+    }
+}
+
+macro_rules! places {
+    ($(#[$doc:meta])* $name:ident: $first:ident $($more:ident)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        #[repr(u8)]
+        pub(super) enum $name { $first, $($more),* }
+
+        impl Place for $name {
+            #[inline(always)]
+            fn at(self) -> usize {
+                self as usize
+            }
+            fn new(place: u16) -> Self {
+                const ALL: &[$name] = &[$name::$first, $($name::$more),*];
+                debug_assert!(usize::from(place) < ALL.len());
+                ALL.get(usize::from(place)).copied().unwrap_or($name::$first)
+            }
+        }
+    };
+}
+
+places! {
+    /// A place of a file of 32 registers.
+    Of32:
+    P0 P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 P12 P13 P14 P15 P16 P17 P18 P19 P20 P21 P22 P23 P24 P25
+    P26 P27 P28 P29 P30 P31
+}
+
+places! {
+    /// A place of a file of 64 registers.
+    Of64:
+    P0 P1 P2 P3 P4 P5 P6 P7 P8 P9 P10 P11 P12 P13 P14 P15 P16 P17 P18 P19 P20 P21 P22 P23 P24 P25
+    P26 P27 P28 P29 P30 P31 P32 P33 P34 P35 P36 P37 P38 P39 P40 P41 P42 P43 P44 P45 P46 P47 P48
+    P49 P50 P51 P52 P53 P54 P55 P56 P57 P58 P59 P60 P61 P62 P63
 }
 
 /// One operation. Jumps go forward only, to a place in the list of operations.
+///
+/// Of eight bytes each, so that the next one, or the one that is jumped to, takes no multiplication.
 #[derive(Clone, Copy, Debug)]
+#[repr(align(8))]
 pub(super) enum Op<P> {
     Add {
         dst: P,
@@ -137,8 +185,9 @@ pub(super) enum Op<P> {
 }
 
 impl Op<u16> {
-    pub(super) fn narrow(self) -> Op<u8> {
-        self.map(|p| p as u8)
+    /// With places of another type. All of them have to be places of it.
+    pub(super) fn narrow<P: Place>(self) -> Op<P> {
+        self.map(P::new)
     }
 
     /// Jumps of the operation go to `to`.

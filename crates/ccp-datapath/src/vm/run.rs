@@ -32,9 +32,17 @@ pub(crate) struct Outcome {
 /// Runs the program once over `file`.
 #[inline]
 pub(crate) fn invoke(code: &Code, file: &mut File, inputs: &Inputs<'_>) -> Outcome {
+    // Most programs are small.
+    if let (Ops::Of32(ops), File::R32(file)) = (&code.ops, &mut *file) {
+        return sized(code, ops, file, inputs);
+    }
+    larger(code, file, inputs)
+}
+
+#[inline(never)]
+fn larger(code: &Code, file: &mut File, inputs: &Inputs<'_>) -> Outcome {
     match (&code.ops, file) {
-        (Ops::Narrow(ops), File::R32(file)) => sized(code, ops, file, inputs),
-        (Ops::Narrow(ops), File::R64(file)) => sized(code, ops, file, inputs),
+        (Ops::Of64(ops), File::R64(file)) => sized(code, ops, file, inputs),
         (Ops::Narrow(ops), File::R128(file)) => sized(code, ops, file, inputs),
         (Ops::Narrow(ops), File::R256(file)) => sized(code, ops, file, inputs),
         (Ops::Wide(ops), File::Wide(file)) => {
@@ -125,7 +133,7 @@ where
     }
 }
 
-#[inline]
+#[inline(never)]
 fn first<const N: usize, const K: usize, P: Place>(
     ops: &[Op<P>],
     file: &mut [u64; N],
@@ -146,6 +154,7 @@ where
     done
 }
 
+#[inline(always)]
 fn run<P: Place, R: Registers + ?Sized>(ops: &[Op<P>], r: &mut R) -> Result<bool, Fault> {
     let mut at = 0;
     let mut report = false;

@@ -163,7 +163,7 @@ fn comparisons_that_are_only_looked_at_leave_no_trace() {
     let program = ccp_lang::compile(source, &table).unwrap().program;
     let program = program.bind(&table).unwrap();
     let code = Code::new(&program).unwrap();
-    let super::decode::Ops::Narrow(ops) = &code.ops else {
+    let super::decode::Ops::Of32(ops) = &code.ops else {
         panic!("it is small");
     };
     // Three jumps, the sum, a jump, the report, the end.
