@@ -70,11 +70,13 @@ impl<P> MailBox<P> {
     /// Adds to the mail of `generation`. What is there for an earlier one is void.
     /// Returns whether it is still wanted.
     pub(crate) fn post(&self, generation: u32, write: impl FnOnce(&mut Mail<P>)) -> bool {
-        if generation != self.generation() {
-            return false;
-        }
         {
             let mut mail = self.lock();
+            // Under the lock: two threads may have messages for one flow, and what is late for an earlier
+            // announcement must not take the place of what is there for this one.
+            if generation != self.generation() {
+                return false;
+            }
             if mail.generation != generation {
                 *mail = Mail {
                     generation,
@@ -135,5 +137,37 @@ fn set(fields: &mut Vec<(u16, u64)>, place: u16, value: u64) {
     match fields.iter_mut().find(|(p, _)| *p == place) {
         Some((_, old)) => *old = value,
         None => fields.push((place, value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Mail, MailBox};
+
+    /// It used to take the place of what was there for the new announcement.
+    #[test]
+    fn what_is_late_for_an_earlier_announcement_harms_nothing() {
+        let mailbox = MailBox::<()>::new(1);
+        std::thread::scope(|scope| {
+            let mut mail = mailbox.lock();
+            let late = scope.spawn(|| mailbox.post(1, |mail| mail.set_writable(0, 1)));
+            std::thread::sleep(Duration::from_millis(50));
+            mailbox.set_generation(2);
+            *mail = Mail {
+                generation: 2,
+                writables: vec![(0, 2)],
+                ..Mail::default()
+            };
+            drop(mail);
+            assert!(!late.join().unwrap());
+        });
+        mailbox.take(|mail| {
+            assert_eq!(
+                (mail.generation, mail.writables.as_slice()),
+                (2, &[(0, 2)][..])
+            )
+        });
     }
 }
