@@ -10,7 +10,8 @@
  * that all calls of one datapath share; it may not be 0 at the first call.
  *
  * Threads: a datapath may be used from any thread. A flow and a set of measurements belong to one thread at a time. The function of a sink
- * is called within the call that was given the sink.
+ * is called within the call that was given the sink, and must not call the library with that datapath or a flow of it: hand messages over
+ * when the call has returned.
  */
 #ifndef CCPDP_H
 #define CCPDP_H

@@ -8,11 +8,22 @@ use ccp_program::{RegisterDef, Type, Unit};
 use ccp_types::{Micros, Timestamp};
 
 use crate::error::{BUG, INVALID, OK, REFUSED, guarded, note};
+use crate::flow::CFlow;
+use crate::measurements::CMeasurements;
 use crate::sink::CSink;
 
 /// `ccpdp_datapath`.
 #[derive(Debug)]
 pub struct CDatapath(pub(crate) Datapath);
+
+// What `ccpdp.h` says of threads.
+const _: () = {
+    const fn any<T: Send + Sync>() {}
+    const fn one_at_a_time<T: Send>() {}
+    any::<CDatapath>();
+    one_at_a_time::<CFlow>();
+    one_at_a_time::<CMeasurements>();
+};
 
 /// `ccpdp_register`: a register beyond libccp's.
 #[repr(C)]

@@ -101,6 +101,7 @@ fn both_interfaces_hold_what_they_promise() {
     let dir = tempfile::tempdir().unwrap();
     for (name, standard, include) in [
         ("clean", "-std=gnu99", "include"),
+        ("threads", "-std=gnu99", "include"),
         ("compat", "-std=gnu11", "include/libccp"),
         ("hostile", "-std=gnu99", "include/libccp"),
     ] {

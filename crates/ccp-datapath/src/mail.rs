@@ -142,8 +142,6 @@ fn set(fields: &mut Vec<(u16, u64)>, place: u16, value: u64) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::{Mail, MailBox};
 
     /// It used to take the place of what was there for the new announcement.
@@ -153,7 +151,8 @@ mod tests {
         std::thread::scope(|scope| {
             let mut mail = mailbox.lock();
             let late = scope.spawn(|| mailbox.post(1, |mail| mail.set_writable(0, 1)));
-            std::thread::sleep(Duration::from_millis(50));
+            // It looks, and waits for the lock.
+            (0..10_000).for_each(|_| std::thread::yield_now());
             mailbox.set_generation(2);
             *mail = Mail {
                 generation: 2,

@@ -7,8 +7,8 @@ use thiserror::Error;
 /// Takes frames for the daemon, one per call: a socket, a queue, a channel of a simulator.
 ///
 /// Closures of the same form are sinks as well. A sink must not block: who cannot take a frame says so,
-/// and nothing is lost. Every thread may have a sink of its own to the same daemon, as long as what
-/// each takes arrives in order.
+/// and nothing is lost. Nor may it call the datapath that calls it: locks may be held. Every thread may
+/// have a sink of its own to the same daemon, as long as what each takes arrives in order.
 pub trait Sink {
     /// Takes `frame` as a whole or not at all.
     ///

@@ -30,7 +30,7 @@ struct ccp_primitives {
 	u32 ecn_packets;
 	u32 lost_pkts_sample;   /* found to be lost */
 	bool was_timeout;       /* the retransmission timer ran out */
-	u64 rtt_sample_us;      /* the latest round-trip time; 0: none */
+	u64 rtt_sample_us;      /* the latest round-trip time; 0: the one before */
 	u64 rate_outgoing;      /* bytes per second */
 	u64 rate_incoming;
 	u32 bytes_in_flight;
