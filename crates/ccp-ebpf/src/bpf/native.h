@@ -7,8 +7,9 @@
 #define CCP_NATIVE_H
 
 /*
- * Who runs the flow, in the last word of icsk_ca_priv (the kernel's CUBIC uses the first 60 bytes), so that callbacks know without a storage look-up:
- * native CUBIC, or the program with the index in the lowest byte; 0: not settled, the glue looks.
+ * Who runs the flow, in the last word of icsk_ca_priv, so that callbacks know without a storage look-up: native CUBIC, or the program with the index in
+ * the lowest byte; 0: not settled, the glue looks. The kernel's CUBIC uses the words before; the loader refuses a kernel where it needs this one as well.
+ * The kernel zeroes all of them whenever the socket's algorithm changes.
  */
 #define NATIVE_MARK 0x6363702d63756269ULL
 #define PROGRAM_MARK 0x6363702d70726700ULL
@@ -151,6 +152,8 @@ static __always_inline void native_ack(struct sock *sk, struct ccp_flow *f, u32 
 	else if (data_acked)
 		cubictcp_cong_avoid(sk, ack, acked);
 	f->last_bytes_acked = bytes_acked;
+	/* The kernel has answered it; it is not for a program that may follow much later. */
+	f->flags &= ~CCP_F_ECE;
 
 	rate = pace_per_packet(sk, tp) * max_u32(tp->snd_cwnd, tp->packets_out);
 	if (rate)

@@ -9,6 +9,7 @@ use ccp_program::{Program, Variable};
 use super::asm::{Asm, Label, TooFar};
 use super::body::register_offset;
 use super::insn::{Alu, Cmp, Helper, R, Size};
+use super::kernel::PRIV_MARK;
 use super::plan::{Plan, Saved};
 use super::{CONTEXT, Entry, Env, FLOW, SOCK};
 use crate::layout::{
@@ -22,8 +23,6 @@ const TCP_INFINITE_SSTHRESH: i32 = 0x7fff_ffff;
 
 /// `SK_PACING_NEEDED`: the TCP stack paces by itself.
 const SK_PACING_NEEDED: i32 = 1;
-/// The word of `icsk_ca_priv` that says who runs the flow, in bytes from its start.
-const PRIV_MARK: i16 = 12 * 8;
 /// A word of the stack that saved values leave free.
 const SCRATCH: i16 = -504;
 /// `BPF_RB_NO_WAKEUP`; `Config::polling` is this flag.

@@ -1,8 +1,14 @@
 //! Where the running kernel keeps what a program writes, from its type information (BTF).
 
-use libbpf_rs::btf::types::{Composite, MemberAttr, Struct};
+use std::ffi::CStr;
+
+use libbpf_rs::btf::types::{Array, Composite, MemberAttr, Struct};
 use libbpf_rs::btf::{Btf, BtfKind, BtfType};
 use thiserror::Error;
+
+/// The word of `icsk_ca_priv` that says who runs a flow, in bytes from its start (`PRIV_MARK` in
+/// `bpf/native.h`).
+pub(super) const PRIV_MARK: i16 = 12 * 8;
 
 /// Offsets within `struct tcp_sock` of what is applied to it and what that is counted in, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,6 +140,73 @@ pub enum KernelError {
         /// The size that programs write.
         expected: usize,
     },
+    /// What the kernel's CUBIC keeps in a socket reaches what we keep there.
+    #[error(
+        "the kernel's CUBIC keeps {cubic} bytes in a socket of the {kept} that algorithms have there, and {PRIV_MARK} to {} are needed beside it; this kernel is not supported",
+        PRIV_MARK + 8
+    )]
+    NoRoomBesideCubic {
+        /// The size of its `struct bictcp`.
+        cubic: usize,
+        /// The size of `icsk_ca_priv`.
+        kept: usize,
+    },
+}
+
+/// Whether there is room for our word in the `kept` bytes of which CUBIC uses the first `cubic`.
+const fn room_beside_cubic(cubic: usize, kept: usize) -> Result<(), KernelError> {
+    let mark = PRIV_MARK as usize;
+    if cubic <= mark && mark + 8 <= kept {
+        Ok(())
+    } else {
+        Err(KernelError::NoRoomBesideCubic { cubic, kept })
+    }
+}
+
+/// The size of CUBIC's `struct bictcp`, also where CUBIC is a module.
+fn size_of_cubic(btf: &Btf<'_>) -> Result<usize, KernelError> {
+    use libbpf_rs::btf::HasSize;
+    btf.type_by_name::<Struct<'_>>("bictcp")
+        .map(|s| s.size())
+        .or_else(|| size_in_module(c"tcp_cubic", c"bictcp"))
+        .ok_or(KernelError::NoStruct { name: "bictcp" })
+}
+
+/// The size of a structure that a loaded module has.
+fn size_in_module(module: &CStr, structure: &CStr) -> Option<usize> {
+    use libbpf_sys::{
+        BTF_KIND_STRUCT, btf__find_by_name_kind, btf__free, btf__load_module_btf,
+        btf__load_vmlinux_btf, btf__resolve_size,
+    };
+    // SAFETY: the strings end with a zero; what is null is not used, the rest is freed once, the
+    // module's type information, which refers to the kernel's, first.
+    unsafe {
+        let base = btf__load_vmlinux_btf();
+        if base.is_null() {
+            return None;
+        }
+        let split = btf__load_module_btf(module.as_ptr(), base);
+        let size = if split.is_null() {
+            None
+        } else {
+            let id = btf__find_by_name_kind(split, structure.as_ptr(), BTF_KIND_STRUCT);
+            let size = u32::try_from(id).map(|id| btf__resolve_size(split, id));
+            btf__free(split);
+            size.ok().and_then(|size| usize::try_from(size).ok())
+        };
+        btf__free(base);
+        size
+    }
+}
+
+/// The size of `icsk_ca_priv`.
+fn size_of_private(btf: &Btf<'_>) -> Result<usize, KernelError> {
+    let (within, path) = ("tcp_sock", ["inet_conn", "icsk_ca_priv"]);
+    let (_, member) = place(btf, within, &path)?;
+    let array = Array::try_from(member.ty).map_err(|_| missing(within, &path))?;
+    let element = array.contained_type().skip_mods_and_typedefs();
+    let size = size_of_type(&element).ok_or_else(|| missing(within, &path))?;
+    Ok(size * array.capacity())
 }
 
 impl Kernel {
@@ -153,6 +226,7 @@ impl Kernel {
     pub fn from_btf(btf: &Btf<'_>) -> Result<Self, KernelError> {
         let sock = ["inet_conn", "icsk_inet", "sk"];
         let of_sock = |member: &'static str| [&sock[..], &[member]].concat();
+        room_beside_cubic(size_of_cubic(btf)?, size_of_private(btf)?)?;
         Ok(Self {
             sock: SockOffsets {
                 snd_cwnd: offset(btf, "tcp_sock", &["snd_cwnd"], 4)?,
@@ -375,6 +449,27 @@ mod tests {
             ),
             "{error}"
         );
+    }
+
+    #[test]
+    fn cubic_leaves_room_or_the_kernel_is_refused() {
+        // Linux 6.18: 13 words, of which CUBIC uses less than eight.
+        assert!(room_beside_cubic(60, 104).is_ok());
+        assert!(room_beside_cubic(96, 104).is_ok());
+        let error = room_beside_cubic(97, 104).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the kernel's CUBIC keeps 97 bytes in a socket of the 104 that algorithms have there, and 96 to 104 are needed beside it; this kernel is not supported"
+        );
+        assert!(room_beside_cubic(60, 96).is_err());
+
+        let Ok(btf) = Btf::from_vmlinux() else {
+            eprintln!("skipped: no kernel type information here");
+            return;
+        };
+        let (cubic, kept) = (size_of_cubic(&btf).unwrap(), size_of_private(&btf).unwrap());
+        assert!((32..=kept).contains(&cubic), "{cubic} of {kept}");
+        assert_eq!(size_in_module(c"no_such_module", c"bictcp"), None);
     }
 
     #[test]
