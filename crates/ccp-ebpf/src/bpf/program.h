@@ -27,7 +27,8 @@ static __always_inline void prepare(struct sock *sk, struct ccp_flow *f, const s
 	f->pace_ss = 80000 * min_u32(net->ipv4.sysctl_tcp_pacing_ss_ratio, CCP_MAX_PACING_PERCENT);
 	f->pace_ca = 80000 * min_u32(net->ipv4.sysctl_tcp_pacing_ca_ratio, CCP_MAX_PACING_PERCENT);
 	f->was_timeout = !!(f->flags & CCP_F_TIMEOUT);
-	f->flags &= ~CCP_F_TIMEOUT;
+	/* Both are dealt with, also where a program that keeps its window takes nothing over: or each of its ACKs would be the glue's first. */
+	f->flags &= ~(CCP_F_TIMEOUT | CCP_F_RESYNC);
 	f->prr_cwnd = 0;
 	if (f->flags & CCP_F_REDUCING && !(f->flags & CCP_F_OWN_RECOVERY)) {
 		u32 max = cwnd_max(tp);
@@ -69,9 +70,10 @@ static __always_inline void start_program(struct sock *sk, struct ccp_flow *f, s
 		f->round_delivered = tp->delivered;
 		f->prim[CCP_PRIM_RTT_SAMPLE_US] = tp->srtt_us ? tp->srtt_us >> 3 : ~0ULL;
 		f->merged = 0;
-		f->flags &= ~CCP_F_TIMEOUT;
+		f->flags &= ~(CCP_F_TIMEOUT | CCP_F_RESYNC);
 	}
-	f->flags &= ~(CCP_F_CWND_PENDING | CCP_F_OWN_RECOVERY | CCP_F_RESYNC);
+	/* A reduction undone on this very ACK is the next program's affair too. */
+	f->flags &= ~(CCP_F_CWND_PENDING | CCP_F_OWN_RECOVERY);
 	if (meta->flags & CCP_PROGRAM_OWN_RECOVERY)
 		f->flags |= CCP_F_OWN_RECOVERY;
 	f->micros_base_us = now_us;

@@ -1,10 +1,16 @@
 //! Losses, timeouts, marks: what programs see of them, and what happens by itself.
 
+use std::mem::offset_of;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use ccp_ebpf::layout::{F_GLUE, Flow, LAYOUT_VERSION};
 use ccp_lab::{
-    Bulk, Direction, EmulatedLink, FlowReport, Namespace, Need, Pipe, Until, skip_without,
+    Bulk, Direction, EmulatedLink, FlowReport, Namespace, Need, Pipe, RunningFlow, Until,
+    skip_without,
 };
+use ccp_program::Program;
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use crate::common::{Attached, Daemon, compile, skipped};
 
@@ -236,8 +242,9 @@ fn root_marks_are_counted_right() {
     }
     let mut daemon = Daemon::running(Attached::new(), &compile(RENO), &[]);
     let name = daemon.datapath.name().to_owned();
-    let (mut marked, mut fastest) = (0, 0.0_f64);
-    // The machine may be busy: the best of three for the rate, each of them for the counts.
+    let (mut marked, mut last) = (0, String::new());
+    // The machine may be busy, and a link that is late makes the kernel probe: the best of three for the rate and for
+    // sending nothing twice, each of them for the counts.
     for _ in 0..3 {
         daemon.seen.measures.clear();
         let report = run(&lab, &name, 6_000_000, || daemon.step());
@@ -254,17 +261,18 @@ fn root_marks_are_counted_right() {
             "{ce} of {kernel}, {marked} marked"
         );
         assert!(ece > 0 && ece <= ce + 10, "{ece} {ce}");
-        assert_eq!(report.last.retransmits, 0);
         assert!(
             daemon.seen.reports().any(|r| r.fields[5] == 2),
             "CWR was seen"
         );
-        fastest = fastest.max(report.goodput_bps());
-        if fastest > 14e6 {
+        let (rate, resent) = (report.goodput_bps(), report.last.retransmits);
+        last = format!("{:.2} Mbit/s, {resent} retransmissions", rate / 1e6);
+        if rate > 14e6 && resent == 0 {
             return;
         }
+        eprintln!("again: {last}");
     }
-    panic!("{fastest}");
+    panic!("{last}");
 }
 
 /// The fallback, too, recovers from losses as the kernel does.
@@ -301,7 +309,7 @@ fn root_the_fallback_is_as_good_as_the_kernels_cubic() {
 }
 
 /// A delay that grows at once makes the kernel believe in a timeout; it takes that back (F-RTO),
-/// and so does the window.
+/// and so does the window. A program that keeps its window in all this has nothing to take back.
 #[test]
 fn root_spurious_timeouts_are_undone() {
     if skip() {
@@ -312,23 +320,48 @@ fn root_spurious_timeouts_are_undone() {
         "(def (Report (cwnd 0) (state 0)))
          (when true (:= Report.cwnd (/ Cwnd Flow.mss)) (:= Report.state Flow.recovery_state) (report))",
     );
-    let mut daemon = Daemon::running(Attached::new(), &program, &[(0, 30 * 1448)]);
-    let flow = Bulk::new(Until::Stopped)
-        .congestion(daemon.datapath.name())
-        .start(&lab.client, &lab.server, lab.link.b_v4())
-        .unwrap();
-    daemon.for_some(Duration::from_millis(500));
-    assert_eq!(flow.info().unwrap().cwnd_packets, 30);
-    lab.link
-        .set_delay(Direction::AToB, Duration::from_millis(450));
-    daemon.until("a timeout", |d| d.datapath.flows().any(|f| f.timeouts > 0));
-    daemon.until("open again", |_| {
-        flow.info().unwrap().ca_state == 0 && flow.info().unwrap().cwnd_packets > 4
-    });
-    daemon.for_some(Duration::from_millis(100));
-    assert_eq!(flow.info().unwrap().cwnd_packets, 30);
-    let reports: Vec<_> = daemon.seen.reports().map(|r| r.fields.clone()).collect();
-    assert_eq!(reports.last().unwrap()[0], 30);
-    flow.stop();
-    drop(flow);
+    for own_recovery in [false, true] {
+        let program = Program {
+            own_recovery,
+            ..program.clone()
+        };
+        let mut daemon = Daemon::running(Attached::new(), &program, &[(0, 30 * 1448)]);
+        lab.link
+            .set_delay(Direction::AToB, Duration::from_millis(10));
+        let flow = Bulk::new(Until::Stopped)
+            .congestion(daemon.datapath.name())
+            .start(&lab.client, &lab.server, lab.link.b_v4())
+            .unwrap();
+        daemon.for_some(Duration::from_millis(500));
+        daemon.until("the window", |_| flow.info().unwrap().cwnd_packets == 30);
+        assert!(!is_the_glues(&daemon, &flow));
+        lab.link
+            .set_delay(Direction::AToB, Duration::from_millis(450));
+        daemon.until("a timeout", |d| d.datapath.flows().any(|f| f.timeouts > 0));
+        daemon.until("open again", |_| {
+            flow.info().unwrap().ca_state == 0 && flow.info().unwrap().cwnd_packets > 4
+        });
+        daemon.for_some(Duration::from_millis(100));
+        assert_eq!(flow.info().unwrap().cwnd_packets, 30);
+        let reports: Vec<_> = daemon.seen.reports().map(|r| r.fields.clone()).collect();
+        assert_eq!(reports.last().unwrap()[0], 30);
+        // Nothing of it stays that would cost each acknowledgement from now on.
+        daemon.until("the short way", |d| !is_the_glues(d, &flow));
+        flow.stop();
+        drop(flow);
+    }
+}
+
+/// Whether the glue looks at each acknowledgement of the flow before the program does.
+fn is_the_glues(daemon: &Daemon, flow: &RunningFlow) -> bool {
+    let options = daemon.datapath.options();
+    let maps = options.pin_root.join(&options.name);
+    let maps = maps.join(format!("v{LAYOUT_VERSION}"));
+    let storage = MapHandle::from_pinned_path(maps.join("flows")).unwrap();
+    let key = flow.as_fd().as_raw_fd().to_ne_bytes();
+    let value = storage.lookup(&key, MapFlags::ANY).unwrap();
+    let value = value.expect("a flow of ours");
+    let at = offset_of!(Flow, flags);
+    let flags = u32::from_ne_bytes(value[at..at + 4].try_into().unwrap());
+    flags & F_GLUE != 0
 }

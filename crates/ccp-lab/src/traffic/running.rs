@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{Shutdown, SocketAddr, TcpStream},
+    os::fd::{AsFd, BorrowedFd},
     sync::{Arc, PoisonError, atomic::Ordering, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -39,6 +40,13 @@ pub struct RunningFlow {
     sending: Option<JoinHandle<Result<(), LabError>>>,
     receiving: Option<JoinHandle<()>>,
     sampling: Option<JoinHandle<()>>,
+}
+
+/// The sender's socket.
+impl AsFd for RunningFlow {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.sender.as_fd()
+    }
 }
 
 impl RunningFlow {
