@@ -13,6 +13,9 @@ use ccp_lab::{Need, skip_without};
 use ccp_program::Program;
 use ccp_wire::{Create, MeasureBuf, Message};
 
+/// For what comes at once when the machine has time for it.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// Whether to leave the test because this is not the place for it; says so.
 pub(crate) fn skipped() -> bool {
     skip_without(&[Need::Namespaces]) || {
@@ -229,7 +232,7 @@ impl Daemon {
             .unwrap();
     }
 
-    /// Steps until `done` or panics after five seconds.
+    /// Steps until `done` or panics when [`PATIENCE`] is over.
     pub(crate) fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
         let start = Instant::now();
         loop {
@@ -238,7 +241,7 @@ impl Daemon {
                 return;
             }
             assert!(
-                start.elapsed() < Duration::from_secs(5),
+                start.elapsed() < PATIENCE,
                 "waited for {what}; {:?}; {:?}",
                 self.datapath.counters(),
                 self.datapath.flows().collect::<Vec<_>>()
@@ -276,14 +279,11 @@ pub(crate) fn still() -> Program {
     }
 }
 
-/// Waits up to five seconds.
+/// Waits up to [`PATIENCE`].
 pub(crate) fn wait(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(
-            start.elapsed() < Duration::from_secs(5),
-            "waited for {what}"
-        );
+        assert!(start.elapsed() < PATIENCE, "waited for {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }

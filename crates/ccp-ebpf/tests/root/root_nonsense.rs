@@ -17,6 +17,11 @@ fn duration() -> Duration {
     Duration::from_secs(seconds.ok().and_then(|s| s.parse().ok()).unwrap_or(6))
 }
 
+/// Longer than that only to be heard.
+const LONGEST: Duration = Duration::from_secs(60);
+/// A flow that gets nothing through for so long does not go on: a packet per second is the least that it may be held to.
+const STOPPED: Duration = Duration::from_secs(15);
+
 /// A pinned map, and values of it that may be anything.
 struct Target {
     map: MapHandle,
@@ -182,7 +187,16 @@ fn root_nonsense_in_the_maps_stops_no_flow() {
         .map(|f| (f.bytes_received(), Instant::now()))
         .collect();
     let mut longest = Duration::ZERO;
-    while start.elapsed() < duration() {
+    // It was heard, and it was refused. How often is the machine's affair: flows are made slow, and each looks when it
+    // hears of its receiver.
+    let heard = || {
+        let c = attached.counters().unwrap();
+        c.updates > 20
+            && c.refused_generation > 0
+            && c.refused_program > 0
+            && c.faults + c.reports > 0
+    };
+    while start.elapsed() < duration() || start.elapsed() < LONGEST && !heard() {
         let live: Vec<(u32, u32)> = (0..16)
             .map(|slot| (slot, slots.get(slot)))
             .filter(|(_, value)| number(value, 12) == 1)
@@ -200,7 +214,7 @@ fn root_nonsense_in_the_maps_stops_no_flow() {
                 (*bytes, *at) = (now, Instant::now());
             }
             assert!(
-                at.elapsed() < Duration::from_secs(5),
+                at.elapsed() < STOPPED,
                 "seed {seed}, round {rounds}: stopped at {bytes} bytes; {:?}; {:?}",
                 flow.info(),
                 attached.counters()
@@ -209,13 +223,7 @@ fn root_nonsense_in_the_maps_stops_no_flow() {
     }
     let counters = attached.counters().unwrap();
     eprintln!("{rounds} rounds, longest pause {longest:?}; {counters:?}");
-    // It was heard, and it was refused.
-    assert!(counters.updates > 100, "{counters:?}");
-    assert!(
-        counters.refused_generation > 0 && counters.refused_program > 0,
-        "{counters:?}"
-    );
-    assert!(counters.faults + counters.reports > 0, "{counters:?}");
+    assert!(heard(), "{counters:?}");
 
     // Without the daemon all of it is over: flows go on natively.
     let mut value = maps[1].get(0);

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ccp_ebpf::{MailboxError, Mode, Namespaces};
 use ccp_lab::{Bulk, Namespace, ShortFlows, Until, congestion_of, set_congestion};
@@ -484,7 +484,9 @@ fn root_updates_do_not_tear() {
          (when (!= a before) (:= Report.changes (+ Report.changes 1)) (:= before a) (fallthrough))
          (when (> Micros 5000) (:= Micros 0) (:= Report.last a) (report))",
     );
-    let mut daemon = Daemon::running(Attached::new(), &program, &[(0, 1_000_000)]);
+    // The writer may leave this thread without a processor; the flow shall stay with its program all the same.
+    let attached = Attached::with(|o| o.fallback_after = Duration::from_secs(60));
+    let mut daemon = Daemon::running(attached, &program, &[(0, 1_000_000)]);
     let ns = Namespace::new("torn").unwrap();
     ns.ip(["link", "set", "lo", "mtu", "1500"]).unwrap();
     let flow = bulk(&daemon).start(&ns, &ns, LOOPBACK).unwrap();
@@ -493,6 +495,7 @@ fn root_updates_do_not_tear() {
     let (id, generation) = (create.sock_id.0, create.generation());
     let mailbox = daemon.datapath.mailbox();
     let stop = AtomicBool::new(false);
+    let report = |d: &Daemon| d.seen.reports().last().unwrap().fields.clone();
     let last = thread::scope(|scope| {
         let writer = scope.spawn(|| {
             let mut i = 0;
@@ -503,15 +506,18 @@ fn root_updates_do_not_tear() {
             }
             i
         });
-        daemon.for_some(Duration::from_secs(1));
+        // As long as it takes to see some: how often a read meets the writer is the machine's affair.
+        let start = Instant::now();
+        while report(&daemon)[1] <= 50 && start.elapsed() < Duration::from_secs(15) {
+            daemon.for_some(Duration::from_millis(200));
+        }
         stop.store(true, Ordering::Relaxed);
         writer.join().unwrap()
     });
-    let report = |d: &Daemon| d.seen.reports().last().unwrap().fields.clone();
     daemon.until("the last write", |d| report(d)[2] == last);
     let fields = report(&daemon);
     assert_eq!(fields[0], 0, "torn of {} changes", fields[1]);
-    assert!(fields[1] > 20, "{} changes of {last} writes", fields[1]);
+    assert!(fields[1] > 50, "{} changes of {last} writes", fields[1]);
     flow.stop();
     flow.wait().unwrap();
 }
