@@ -4,7 +4,6 @@ use ccp_program::{BindError, Limits, Program, RegisterTable, verify};
 
 use crate::Compiled;
 use crate::error::{Diagnostics, Errors, Problem};
-use crate::span::Span;
 
 impl Compiled {
     /// The program bound to the registers `table` of the datapath called `datapath`, which has room
@@ -28,11 +27,21 @@ impl Compiled {
                 Ok(()) => return Ok(bound),
                 Err(error) => {
                     let message = error.to_string().replace("this datapath", datapath);
-                    errors.push(Span::default(), Problem::Target { message });
+                    let span = self.map.too_far(&bound, limits);
+                    errors.push(span.unwrap_or_default(), Problem::Target { message });
                 }
             }
         }
         Err(errors.finish(source))
+    }
+
+    /// What to say of a program that its datapath refuses as a whole, for what `message` tells.
+    #[must_use]
+    pub fn refused(&self, source: &str, message: String) -> Diagnostics {
+        let mut errors = Errors::default();
+        let first = self.map.clause(0).unwrap_or_default();
+        errors.push(first, Problem::Target { message });
+        errors.finish(source)
     }
 
     /// Reports what the datapath with the registers `table` does not have of what the program uses.

@@ -97,15 +97,7 @@ pub fn compile(source: &str, table: &RegisterTable) -> Result<Compiled, Diagnost
     }
     let (program, map) = lower::lower(checked);
     if let Err(refusal) = ccp_program::verify(&program, &Limits::MAX) {
-        // Too many instructions: the first clause that does not fit.
-        let mut room = usize::from(Limits::MAX.instructions);
-        let too_far = program.clauses.iter().position(|clause| {
-            let len = clause.condition.len() + clause.body.len();
-            let fits = len <= room;
-            room = room.saturating_sub(len);
-            !fits
-        });
-        let span = too_far.and_then(|clause| map.clause(clause));
+        let span = map.too_far(&program, &Limits::MAX);
         let problem = match refusal {
             VerifyError::TooMany { what, got, limit } => Problem::TooMany { what, got, limit },
             // The stages before have seen to everything else.

@@ -1,6 +1,6 @@
 //! Checked program → IR.
 
-use ccp_program::{BinaryOp, Clause, Inst, Operand, Program, Reg};
+use ccp_program::{BinaryOp, Clause, Inst, Limits, Operand, Program, Reg};
 
 use crate::hir::{self, Assign, Choice, Source, Stmt, StmtKind, Value, ValueKind};
 use crate::span::Span;
@@ -40,6 +40,18 @@ impl SourceMap {
     pub fn register(&self, name: &str) -> Option<Span> {
         let used = self.registers.iter().find(|(n, _)| n == name);
         used.map(|(_, span)| *span)
+    }
+
+    /// The first clause of `program` for whose instructions `limits` leave no room.
+    pub(crate) fn too_far(&self, program: &Program, limits: &Limits) -> Option<Span> {
+        let mut room = usize::from(limits.instructions);
+        let too_far = program.clauses.iter().position(|clause| {
+            let len = clause.condition.len() + clause.body.len();
+            let fits = len <= room;
+            room = room.saturating_sub(len);
+            !fits
+        });
+        self.clause(too_far?)
     }
 
     /// The declaration of the report variable at `place`, or of the control variable; the local

@@ -1,5 +1,6 @@
 //! What programs are compiled for.
 
+use ccp_ebpf::codegen;
 use ccp_lang::{Compiled, Diagnostics, RegisterTable, libccp};
 use ccp_program::libccp::Bytecode;
 use ccp_program::{Limits, Program};
@@ -53,12 +54,13 @@ impl Target {
             Self::Ccp => {
                 Code::Whole(compiled.bind(source, &self.table(), &Limits::MAX, "the datapath")?)
             }
-            Self::Tcp => Code::Whole(compiled.bind(
-                source,
-                &self.table(),
-                &ccp_ebpf::codegen::LIMITS,
-                "Linux TCP",
-            )?),
+            Self::Tcp => {
+                let program =
+                    compiled.bind(source, &self.table(), &codegen::LIMITS, "Linux TCP")?;
+                codegen::check(&program)
+                    .map_err(|error| compiled.refused(source, error.to_string()))?;
+                Code::Whole(program)
+            }
         };
         Ok((compiled, code))
     }

@@ -98,8 +98,24 @@ fn what_does_not_fit_a_target_is_said() {
             target,
         ]);
         assert_eq!((seen.code, seen.out.as_str()), (1, ""), "{seen}");
-        assert!(seen.err.contains("error[target]"), "{seen}");
+        assert!(
+            seen.err.starts_with("large.ccp:2:1: error[target]"),
+            "{seen}"
+        );
     }
+    // Registers of a flow in the kernel: what only the generator of its code can tell.
+    let locals: String = (0..200)
+        .map(|n| format!("(:= l{n} Cwnd) (:= Report.x l{n})\n"))
+        .collect();
+    folder.write(
+        "wide.ccp",
+        format!("(def (Report (x 0)))\n(when true\n{locals}(report))\n"),
+    );
+    assert_eq!(folder.ccp(&["check", "wide.ccp"]).code, 0);
+    let seen = folder.ccp(&["check", "wide.ccp", "--target", "tcp"]);
+    assert_eq!(seen.code, 1, "{seen}");
+    assert!(seen.err.contains("a flow has room for 138"), "{seen}");
+    assert!(seen.err.contains("200 local variables"), "{seen}");
 }
 
 #[test]

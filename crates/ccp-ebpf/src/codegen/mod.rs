@@ -186,14 +186,26 @@ impl From<TooFar> for CodegenError {
     }
 }
 
+/// Whether [`generate`] would take `program`, for all that can be said without a kernel.
+///
+/// # Errors
+/// As [`generate`].
+pub fn check(program: &Program) -> Result<(), CodegenError> {
+    plan(program).map(drop)
+}
+
+fn plan(program: &Program) -> Result<Plan, CodegenError> {
+    verify(program, &LIMITS)?;
+    writables(program)?;
+    Plan::new(program)
+}
+
 /// Generates the eBPF of `program`, which must be bound to this datapath's register table.
 ///
 /// # Errors
 /// If it is not valid, or larger than what this datapath has room for.
 pub fn generate(program: &Program, env: &Env<'_>) -> Result<Generated, CodegenError> {
-    verify(program, &LIMITS)?;
-    writables(program)?;
-    let plan = Plan::new(program)?;
+    let plan = plan(program)?;
     let mut asm = Asm::new();
     let mut listing = Listing::default();
     let (fault, apply) = (asm.label(), asm.label());
