@@ -472,6 +472,98 @@ fn root_many_short_flows_come_and_go() {
     assert_eq!(daemon.datapath.flows().count(), 0);
 }
 
+/// Short flows take slots over from each other while long ones keep theirs: each is told what was meant for it, in two
+/// namespaces that have the same addresses.
+#[test]
+fn root_long_flows_keep_their_own_among_short_ones() {
+    if skipped() {
+        return;
+    }
+    let short = 30 * 1448;
+    let mut daemon = Daemon::running(
+        Attached::with(|o| {
+            o.max_flows = 32;
+            // Late on a busy machine is not gone.
+            o.fallback_after = Duration::from_secs(60);
+        }),
+        &still(),
+        &[(0, short)],
+    );
+    let spaces = [
+        Namespace::new("here").unwrap(),
+        Namespace::new("there").unwrap(),
+    ];
+    let mut long = Vec::new();
+    for (i, ns) in spaces.iter().enumerate() {
+        ns.ip(["link", "set", "lo", "mtu", "1500"]).unwrap();
+        for j in 0..2 {
+            let known = daemon.seen.creates.len();
+            let flow = bulk(&daemon).start(ns, ns, LOOPBACK).unwrap();
+            daemon.until("CREATE", |d| {
+                d.seen.creates[known..]
+                    .iter()
+                    .any(|c| c.src_port == u32::from(flow.local().port()))
+            });
+            let found = daemon.seen.creates[known..].iter();
+            let create = found
+                .rev()
+                .find(|c| c.dst_port == u32::from(flow.peer().port()));
+            let (id, generation) = create.map(|c| (c.sock_id.0, c.generation())).unwrap();
+            let packets = 41 + 2 * i as u32 + j;
+            let own = [(0, u64::from(packets) * 1448)];
+            daemon.until("running", |d| {
+                d.datapath.flow(id).is_some_and(|f| f.mode == Mode::Running)
+            });
+            let mailbox = daemon.datapath.mailbox();
+            mailbox.write(id, generation, None, &own).unwrap();
+            daemon.until("its window", |_| {
+                flow.info().unwrap().cwnd_packets == packets
+            });
+            long.push((flow, id, packets, ns.inode() as u32));
+        }
+    }
+    let before: Vec<u64> = long.iter().map(|(f, ..)| f.bytes_received()).collect();
+    let running = spaces.each_ref().map(|ns| {
+        ShortFlows::new(150, 20_000)
+            .at_once(8)
+            .congestion(daemon.datapath.name())
+            .start(ns, ns, LOOPBACK)
+            .unwrap()
+    });
+    daemon.until("all of them", |d| {
+        for (flow, id, packets, netns) in &long {
+            assert_eq!(flow.info().unwrap().cwnd_packets, *packets);
+            let known = d.datapath.flow(*id).expect("it keeps its number");
+            assert_eq!((known.mode, known.netns), (Mode::Running, *netns));
+        }
+        d.seen.closes().count() == 300
+    });
+    for flows in running {
+        let report = flows.wait();
+        assert_eq!((report.completed, report.failures.len()), (150, 0));
+    }
+    for ((flow, ..), before) in long.iter().zip(before) {
+        assert!(flow.bytes_received() > before, "it went on");
+    }
+    // Slots were used again; numbers were not.
+    let mut ids: Vec<u32> = daemon.seen.creates.iter().map(|c| c.sock_id.0).collect();
+    assert_eq!(ids.len(), 304);
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 304, "each has a number of its own");
+    assert!(ids.iter().all(|id| id & 0xffff < 32));
+    let counters = daemon.datapath.counters().unwrap();
+    assert_eq!(
+        (counters.native_limit, counters.slots_in_use),
+        (0, 4),
+        "{counters:?}"
+    );
+    for (flow, ..) in long {
+        flow.stop();
+        flow.wait().unwrap();
+    }
+}
+
 /// A writer that never rests: no flow ever sees half of a write, and the last one arrives.
 #[test]
 fn root_updates_do_not_tear() {
