@@ -42,8 +42,17 @@ impl SourceMap {
         used.map(|(_, span)| *span)
     }
 
-    /// The first clause of `program` for whose instructions `limits` leave no room.
+    /// The first variable or clause of `program` for which, or for whose instructions, `limits`
+    /// leave no room.
     pub(crate) fn too_far(&self, program: &Program, limits: &Limits) -> Option<Span> {
+        for (report, count, limit) in [
+            (true, program.reports.len(), usize::from(limits.reports)),
+            (false, program.controls.len(), usize::from(limits.controls)),
+        ] {
+            if count > limit {
+                return self.nth(report, limit);
+            }
+        }
         let mut room = usize::from(limits.instructions);
         let too_far = program.clauses.iter().position(|clause| {
             let len = clause.condition.len() + clause.body.len();

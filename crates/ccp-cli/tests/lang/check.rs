@@ -103,6 +103,16 @@ fn what_does_not_fit_a_target_is_said() {
             "{seen}"
         );
     }
+    let controls: String = (0..20).map(|n| format!("\n(c{n} 1)")).collect();
+    let sum: String = (0..20).map(|n| format!(" c{n}")).collect();
+    folder.write(
+        "controls.ccp",
+        format!("(def (Report (x 0)){controls})(when true (:= Report.x (+{sum})) (report))"),
+    );
+    let seen = folder.ccp(&["check", "controls.ccp", "--target", "tcp"]);
+    assert_eq!(seen.code, 1, "{seen}");
+    // The nineteenth.
+    assert!(seen.err.contains("controls.ccp:20:2\n"), "{seen}");
     // Registers of a flow in the kernel: what only the generator of its code can tell.
     let locals: String = (0..200)
         .map(|n| format!("(:= l{n} Cwnd) (:= Report.x l{n})\n"))
