@@ -26,7 +26,7 @@ extern "C" {
 
 #define CCPDP_OK 0
 #define CCPDP_INVALID -1 /* a pointer is NULL, a name unknown, a number out of range */
-#define CCPDP_REFUSED -2 /* a message that was not obeyed; everything is as it was before */
+#define CCPDP_REFUSED -2 /* a message that was not obeyed, and changed nothing; others in the same datagram may have been obeyed */
 #define CCPDP_LIMIT -3   /* as many flows as the configuration allows */
 #define CCPDP_BUG -4     /* an error in the library */
 
@@ -92,7 +92,7 @@ ccpdp_datapath *ccpdp_datapath_new(const ccpdp_config *config);
 void ccpdp_datapath_free(ccpdp_datapath *datapath);
 
 typedef struct ccpdp_received {
-	size_t messages;  /* obeyed */
+	size_t messages;  /* obeyed; 0 if one was refused */
 	uint32_t touched; /* flows that have something new: 0 none, 1 that one, 2 any may have */
 	uint32_t sock_id; /* that one */
 } ccpdp_received;

@@ -23,6 +23,8 @@ static u32 fails_of_8, reports;
 static struct ccp_datapath dp;
 static struct ccp_connection *conn[FLOWS];
 static int reenters;
+/* A segment. */
+static u32 least = MSS;
 
 static u32 below(u32 end)
 {
@@ -32,7 +34,7 @@ static u32 below(u32 end)
 
 static void set_cwnd(struct ccp_connection *c, u32 cwnd)
 {
-	CHECK(cwnd >= MSS);
+	CHECK(cwnd >= least);
 	if (ccp_get_impl(c))
 		*(u32 *)ccp_get_impl(c) = cwnd;
 }
@@ -171,7 +173,8 @@ static int invoke(u32 i)
 	conn[i]->prims.bytes_in_flight = windows[i];
 	conn[i]->prims.snd_cwnd = below(4) ? windows[i] : 0;
 	result = ccp_invoke(conn[i]);
-	CHECK(result <= 0 && result >= LIBCCP_FALLBACK_TIMED_OUT);
+	/* -95 would be a panic. */
+	CHECK(result <= 0 && result >= LIBCCP_FALLBACK_TIMED_OUT && result != LIBCCP_PRIV_IS_NULL);
 	return result;
 }
 
@@ -258,7 +261,39 @@ static void say_anything(void)
 		change(sids[below(FLOWS)], 1 + below(5));
 	}
 	if (len >= 4)
-		tell(below(8) ? len : (int)below(65536));
+		CHECK(tell(below(8) ? len : (int)below(65536)) != LIBCCP_PRIV_IS_NULL);
+}
+
+/* A transport that measures anything, with segments of any size. */
+static void absurd(void)
+{
+	static const u32 sizes[] = {0, 1, 0x7fffffff, 0xffffffff};
+	struct ccp_datapath_info info;
+	struct ccp_connection *c;
+	u32 i, turn, at;
+	u8 *prims;
+
+	memset(&info, 0xff, sizeof info);
+	for (i = 0; i < 16; i++) {
+		info.mss = sizes[i / 4], info.init_cwnd = sizes[i % 4];
+		least = info.mss ? info.mss : 1;
+		current = 0;
+		c = ccp_connection_start(&dp, NULL, &info);
+		CHECK(c);
+		prims = (u8 *)&c->prims;
+		for (turn = 0; turn < 500; turn++) {
+			for (at = 0; at < sizeof c->prims; at++)
+				prims[at] = (u8)(turn % 3 ? below(256) : below(2) * 255);
+			memset(&c->prims.was_timeout, (int)below(2), 1);
+			CHECK(ccp_invoke(c) != LIBCCP_PRIV_IS_NULL);
+			clock_us += (u64)below(1000000) << below(8);
+			/* Natively, then by a program. */
+			if (turn == 250)
+				CHECK(change(sids[0], 1) == LIBCCP_OK);
+		}
+		ccp_connection_free(&dp, c->index);
+	}
+	least = MSS;
 }
 
 int main(int argc, char **argv)
@@ -284,6 +319,7 @@ int main(int argc, char **argv)
 	CHECK(ccp_invoke(&table[5]) == LIBCCP_PRIV_IS_NULL);
 	CHECK(ccp_connection_lookup(&dp, 6) == NULL);
 	CHECK(install(1) == LIBCCP_OK);
+	absurd();
 	for (i = 0; i < FLOWS; i++)
 		start(i);
 
