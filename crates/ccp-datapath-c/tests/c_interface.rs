@@ -138,6 +138,23 @@ fn both_interfaces_hold_what_they_promise() {
         .arg(&both));
 }
 
+#[test]
+fn nothing_is_allocated_at_an_acknowledgement() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("quiet");
+    run(cc("-std=gnu99")
+        .arg("-I")
+        .arg(here("include/libccp"))
+        .arg(here("tests/c/quiet.c"))
+        .arg(library())
+        .arg("-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=posix_memalign")
+        .args(LIBRARIES)
+        .arg("-o")
+        .arg(&program));
+    let said = run(&mut Command::new(program));
+    assert_eq!(said.stdout, b"quiet: passed\n");
+}
+
 /// Where the sources of the C library are that the crate `libccp` brings along.
 fn libccp() -> PathBuf {
     let output = run(Command::new(env!("CARGO"))
