@@ -171,9 +171,11 @@ impl<'s> Reader<'s, '_> {
                     Some(Form::Operator(_) | Form::Assign) => Some(item.text.to_owned()),
                     _ => None,
                 });
-                let near = match self.errors.many() || infix.is_some() {
-                    true => None,
-                    false => near::nearest(word, SPELLINGS.iter().copied()),
+                let near = match word {
+                    _ if self.errors.many() || infix.is_some() => None,
+                    "=>" => Some(">=".to_owned()),
+                    "=<" => Some("<=".to_owned()),
+                    _ => near::nearest(word, SPELLINGS.iter().copied()),
                 };
                 let alone = next.is_none() && kind == Word::Name && near.is_none();
                 let word = short(word);
