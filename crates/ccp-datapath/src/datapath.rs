@@ -1,7 +1,7 @@
 //! The datapath as a whole: what the daemon says, and the way to it.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use ccp_program::{Limits, RegisterTable};
@@ -17,7 +17,7 @@ use crate::measure::{Measurements, Primitive, Writable, events};
 use crate::programs::{Installed, Programs};
 use crate::sink::{Refused, Sink};
 use crate::stats::{Counters, Stats, count};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 use crate::table::Table;
 
 mod receive;

@@ -1,9 +1,9 @@
 //! What every connection looks at, at every acknowledgement: is the daemon there, and is it the one
 //! that knows the flow?
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
 use ccp_types::{Micros, Timestamp};
+
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// The state of the way to the daemon. Written seldom, read by all threads without a lock.
 #[derive(Debug)]
@@ -60,8 +60,10 @@ impl Link {
 
     /// Every flow is to be announced again.
     pub(crate) fn announce_all(&self) {
-        let next = self.epoch().wrapping_add(1).max(1);
-        self.epoch.store(next, Ordering::Relaxed);
+        let next = |epoch: u32| Some(epoch.wrapping_add(1).max(1));
+        let order = Ordering::Relaxed;
+        // It never refuses.
+        let _ = self.epoch.fetch_update(order, order, next);
     }
 
     pub(crate) fn unanswered(&self) -> Micros {

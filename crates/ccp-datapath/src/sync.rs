@@ -1,7 +1,7 @@
-//! What threads share is built from these: the standard library's, or a model checker's
-//! (`tests/threads.rs`).
+//! What threads share is built from these: the standard library's; or, in `tests/threads`, those of a
+//! scheduler that tries many orders.
 
-pub(crate) use std::sync::atomic::{AtomicU32, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 pub(crate) use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Nothing panics while it holds a lock, and if it did, what is behind it is whole.

@@ -5,12 +5,10 @@
 //! back are taken again in order, and not before many others were.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 
 use ccp_types::SockId;
 
-use crate::sync::lock;
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering, lock};
 
 /// So many bits of a number are the place.
 const PLACE_BITS: u32 = 22;
