@@ -7,8 +7,7 @@
 //!   although [`ccp_invoke`] returns `LIBCCP_PROG_IS_NULL` or `LIBCCP_FALLBACK_TIMED_OUT`.
 //! * Flows come back: READY and announcements are repeated until they are answered.
 //! * Every message is verified as a whole, and a refused one changes nothing.
-//! * `max_programs` programs have room, not one less; programs have up to 256 clauses and 4,096
-//!   instructions.
+//! * `max_programs` programs have room, not one less; programs of more than 255 instructions are refused.
 //! * Flows are known to the daemon by a number of their own, not by their index: the number of a flow that
 //!   has ended is not soon given to another.
 //! * The table of connections need not be zeroed.

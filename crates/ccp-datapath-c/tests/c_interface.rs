@@ -286,3 +286,52 @@ fn what_is_installed_is_found_by_pkg_config_and_cmake() {
     run(Command::new("cmake").arg("--build").arg(&build));
     run(&mut Command::new(build.join("compat")));
 }
+
+#[test]
+fn libccp_falls_into_ten_traps_and_this_library_into_none() {
+    let (library, theirs) = (library(), libccp());
+    let dir = tempfile::tempdir().unwrap();
+    let source = here("tests/c/traps.c");
+    let [ours, original] = ["ours", "libccp"].map(|name| dir.path().join(name));
+    run(cc("-std=gnu99")
+        .args(SANITIZED)
+        .arg("-I")
+        .arg(here("include/libccp"))
+        .args([&source, &library])
+        .args(LIBRARIES)
+        .arg("-o")
+        .arg(&ours));
+    let sources = ["ccp.c", "ccp_priv.c", "machine.c", "serialize.c"];
+    run(Command::new("cc")
+        .args(["-g", "-O1", "-std=gnu99", "-w"])
+        .args(SANITIZED)
+        .arg("-I")
+        .arg(&theirs)
+        .arg(&source)
+        .args(sources.map(|source| theirs.join(source)))
+        .arg("-o")
+        .arg(&original));
+    for trap in 1..=10 {
+        run(Command::new(&ours).arg(trap.to_string()));
+        let theirs = Command::new(&original)
+            .arg(trap.to_string())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&theirs.stdout).into_owned()
+            + &String::from_utf8_lossy(&theirs.stderr);
+        let how = said
+            .lines()
+            .find(|l| l.contains("ERROR") || l.contains("trap"));
+        println!(
+            "trap {trap}: libccp: {}: {}",
+            theirs.status,
+            how.unwrap_or("the alarm")
+        );
+        assert!(
+            !theirs.status.success(),
+            "libccp is sound in trap {trap} by now"
+        );
+        assert_ne!(theirs.status.code(), Some(2), "{said}");
+    }
+}

@@ -4,7 +4,7 @@
  *
  * What is better here: flows are steered from their first acknowledgement on (by CUBIC where no program is) and never left with the window
  * that they have; announcements are repeated until they are answered; a restarted agent gets every living flow; a message is verified as a
- * whole, and a refused one changes nothing; any number of programs' clauses; the table need not be zeroed.
+ * whole, and a refused one changes nothing; the table need not be zeroed.
  *
  * One thread at a time per datapath. For more, and for measurements of one's own, see ccpdp.h.
  */
