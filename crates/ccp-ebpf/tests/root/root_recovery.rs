@@ -243,32 +243,35 @@ fn root_marks_are_counted_right() {
     }
     let mut daemon = Daemon::running(Attached::new(), &compile(RENO), &[]);
     let name = daemon.datapath.name().to_owned();
-    let (mut marked, mut last) = (0, String::new());
-    // The machine may be busy, and a link that is late makes the kernel probe: the best of three for the rate and for
-    // sending nothing twice, each of them for the counts.
+    let mut last = String::new();
+    // The machine may be busy, and a link that is late makes the kernel probe: the best of three beside the kernel's for
+    // the rate and for sending nothing twice, each of them for the counts.
     for _ in 0..3 {
+        let kernel = run(&lab, "reno", 6_000_000, || daemon.step());
+        let before = lab.link.counters(Direction::AToB).marked_ce;
         daemon.seen.measures.clear();
         let report = run(&lab, &name, 6_000_000, || daemon.step());
         daemon.until("close", |d| d.seen.closes().count() == 1);
-        let before = std::mem::replace(&mut marked, lab.link.counters(Direction::AToB).marked_ce);
-        assert!(marked > before);
+        let marked = lab.link.counters(Direction::AToB).marked_ce - before;
+        assert!(marked > 0);
         let sum = |i: usize| daemon.seen.reports().map(|r| r.fields[i]).sum::<u64>();
         // The receiver repeats ECE until it sees CWR: what is acknowledged in between counts too,
         // as the kernel counts it.
-        let kernel = u64::from(report.last.delivered_ce_packets);
+        let counted = u64::from(report.last.delivered_ce_packets);
         let (ce, ece) = (sum(3), sum(4));
         assert!(
-            ce.abs_diff(kernel) <= kernel / 10 + 2,
-            "{ce} of {kernel}, {marked} marked"
+            ce.abs_diff(counted) <= counted / 10 + 2,
+            "{ce} of {counted}, {marked} marked"
         );
         assert!(ece > 0 && ece <= ce + 10, "{ece} {ce}");
         assert!(
             daemon.seen.reports().any(|r| r.fields[5] == 2),
             "CWR was seen"
         );
-        let (rate, resent) = (report.goodput_bps(), report.last.retransmits);
-        last = format!("{:.2} Mbit/s, {resent} retransmissions", rate / 1e6);
-        if rate > 14e6 && resent == 0 {
+        let [kernel, ours] =
+            [&kernel, &report].map(|r| (r.goodput_bps() / 1e6, r.last.retransmits));
+        last = format!("Mbit/s and retransmissions: kernel {kernel:?}, ours {ours:?}");
+        if ours.0 > 0.85 * kernel.0 && ours.1 <= kernel.1 {
             return;
         }
         eprintln!("again: {last}");
