@@ -322,7 +322,7 @@ fn libccp_falls_into_ten_traps_and_this_library_into_none() {
             + &String::from_utf8_lossy(&theirs.stderr);
         let how = said
             .lines()
-            .find(|l| l.contains("ERROR") || l.contains("trap"));
+            .find(|l| l.contains("rror: ") || l.contains("ERROR") || l.contains("trap"));
         println!(
             "trap {trap}: libccp: {}: {}",
             theirs.status,
