@@ -77,7 +77,7 @@ impl Default for Config {
 pub enum Native {
     /// RFC 5681.
     Reno,
-    /// RFC 9438.
+    /// RFC 9438, with the end of the first slow start of RFC 9406.
     Cubic,
     /// The embedder's own, made anew each time that a flow becomes native.
     Own(Arc<dyn Fn() -> Box<dyn NativeLaw> + Send + Sync>),

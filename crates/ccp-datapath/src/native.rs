@@ -1,6 +1,7 @@
 //! What steers a flow that no program steers.
 
 use ccp_types::law::cubic::{Acked, Cubic, Reduction, Shape};
+use ccp_types::law::hystart::{HyStart, Phase};
 use ccp_types::law::reno;
 use ccp_types::{Bytes, Micros, Timestamp};
 
@@ -34,6 +35,8 @@ pub struct NativeAck {
     pub mss: u32,
     /// Smoothed round-trip time; 0 before the first measurement.
     pub srtt: Micros,
+    /// The round-trip time that this acknowledgement measures, if it does.
+    pub rtt: Option<Micros>,
 }
 
 /// Where a transport that tells its state of recovery (`Flow.recovery_state`) stands.
@@ -63,6 +66,7 @@ pub(crate) fn new(native: &Native) -> Box<dyn NativeLaw> {
         Native::Cubic => Box::new(Window::new(Law::Cubic {
             cubic: Cubic::new(Shape::default()),
             last: Timestamp::default(),
+            start: Some(Start::default()),
         })),
         Native::Own(make) => make(),
     }
@@ -84,9 +88,43 @@ struct Window {
     slow: bool,
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is boxed as a whole, and CUBIC is the default"
+)]
 enum Law {
-    Reno { carry: u64 },
-    Cubic { cubic: Cubic, last: Timestamp },
+    Reno {
+        carry: u64,
+    },
+    Cubic {
+        cubic: Cubic,
+        last: Timestamp,
+        /// The first slow start, while it lasts.
+        start: Option<Start>,
+    },
+}
+
+/// The first slow start, and where its rounds end. Source: RFC 9406.
+#[derive(Default)]
+struct Start {
+    hystart: HyStart,
+    /// What was outstanding when the round began and is not acknowledged yet.
+    left: Bytes,
+}
+
+impl Start {
+    fn on_ack(&mut self, ack: &NativeAck) -> Phase {
+        let delivered = ack.acked + ack.misordered;
+        let new_round = self.left == Bytes::ZERO;
+        if new_round {
+            self.left = match ack.in_flight {
+                Bytes::ZERO => ack.cwnd,
+                flight => flight + delivered,
+            };
+        }
+        self.left = self.left - delivered;
+        self.hystart.on_ack(ack.rtt, new_round)
+    }
 }
 
 impl Window {
@@ -115,7 +153,8 @@ impl Window {
                 *carry = 0;
                 reno::ssthresh_after_loss(used, ack.mss)
             }
-            Law::Cubic { cubic, .. } => {
+            Law::Cubic { cubic, start, .. } => {
+                *start = None;
                 let reduction = Reduction {
                     used,
                     cwnd: ack.cwnd,
@@ -134,7 +173,7 @@ impl Window {
     fn avoid(&mut self, ack: &NativeAck, cwnd: Bytes, acked: Bytes) -> Bytes {
         match &mut self.law {
             Law::Reno { carry } => reno::congestion_avoidance(cwnd, ack.mss, acked, carry),
-            Law::Cubic { cubic, last } => {
+            Law::Cubic { cubic, last, .. } => {
                 // No more than a round-trip time: what is beyond was spent idle.
                 cubic.advance(ack.now.since(*last).min(ack.srtt));
                 *last = ack.now;
@@ -155,6 +194,9 @@ impl NativeLaw for Window {
         if found {
             let two = Bytes::from_packets(reno::MIN_SSTHRESH_SEGMENTS, mss);
             self.ssthresh = cwnd.max(two);
+            if let Law::Cubic { start, .. } = &mut self.law {
+                *start = None;
+            }
         }
     }
 
@@ -177,6 +219,17 @@ impl NativeLaw for Window {
         };
         if !recovers {
             self.slow = false;
+        }
+        if let Law::Cubic { cubic, start, .. } = &mut self.law
+            && let Some(first) = start
+            && ack.acked + ack.misordered > Bytes::ZERO
+            && first.on_ack(ack) == Phase::Over
+        {
+            *start = None;
+            if !begins {
+                self.ssthresh = ack.cwnd;
+                cubic.on_slow_start_end(ack.cwnd, false);
+            }
         }
         let segment = Bytes(u64::from(ack.mss));
         if ack.timeout {
@@ -205,6 +258,12 @@ impl NativeLaw for Window {
                 *last = ack.now;
             }
             return ack.cwnd;
+        }
+        if let Law::Cubic {
+            start: Some(first), ..
+        } = &self.law
+        {
+            acked = first.hystart.growth(acked);
         }
         let (cwnd, rest) = reno::slow_start(ack.cwnd, self.ssthresh.max(ack.cwnd), acked);
         if rest == Bytes::ZERO {

@@ -349,6 +349,10 @@ impl Connection {
             cwnd: self.cwnd,
             mss: self.mss,
             srtt: self.srtt,
+            rtt: match m(Primitive::RTT_SAMPLE_US) {
+                0 | u64::MAX => None,
+                sample => Some(Micros(sample)),
+            },
         };
         self.rest.has_history |= acked > Bytes::ZERO;
         if let Some(law) = &mut self.rest.native {

@@ -21,6 +21,7 @@ fn ack(cwnd: Bytes) -> NativeAck {
         cwnd,
         mss: MSS,
         srtt: Micros(20_000),
+        rtt: None,
     }
 }
 
@@ -155,4 +156,43 @@ fn a_timeout_while_the_transport_recovers_is_not_another_reduction() {
     assert_eq!(law.on_ack(&now), cwnd);
     now.acked = Bytes(29_000);
     assert_eq!(law.on_ack(&now), Bytes(32_000));
+}
+
+/// Rounds of a slow start with these round-trip times, in ms; the window after each, in segments.
+fn rounds(native: &Native, times: &[u64]) -> Vec<u64> {
+    let mut law = new(native);
+    let mut cwnd = Bytes(16 * u64::from(MSS));
+    law.start(cwnd, MSS, false);
+    let mut windows = Vec::new();
+    for rtt in times {
+        let flight = cwnd;
+        for _ in 0..flight.0 / u64::from(MSS) {
+            let mut now = ack(cwnd);
+            now.acked = Bytes(u64::from(MSS));
+            now.rtt = Some(Micros(rtt * 1_000));
+            now.in_flight = flight - now.acked;
+            cwnd = law.on_ack(&now);
+        }
+        windows.push(cwnd.0 / u64::from(MSS));
+    }
+    windows
+}
+
+#[test]
+fn the_first_slow_start_ends_when_the_path_fills() {
+    let steady = rounds(&Native::Cubic, &[20; 4]);
+    assert_eq!(steady, [32, 64, 128, 256]);
+    let fills = rounds(&Native::Cubic, &[20, 20, 40, 40, 40, 40, 40, 40, 40]);
+    assert_eq!(&fills[..2], [32, 64]);
+    // Conservative for five rounds, at a quarter; then congestion avoidance.
+    assert!((84..=90).contains(&fills[2]), "{fills:?}");
+    let rounds_of = |pair: &[u64]| pair[1] as f64 / pair[0] as f64;
+    for pair in fills[2..6].windows(2) {
+        assert!((1.2..1.35).contains(&rounds_of(pair)), "{fills:?}");
+    }
+    for pair in fills[7..].windows(2) {
+        assert!(rounds_of(pair) < 1.1, "{fills:?}");
+    }
+    // It does not look at round-trip times.
+    assert_eq!(rounds(&Native::Reno, &[20, 20, 40]), [32, 64, 128]);
 }

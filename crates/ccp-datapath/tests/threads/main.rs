@@ -10,7 +10,7 @@ use std::env;
 #[allow(dead_code, unused_imports, reason = "its own tests are elsewhere")]
 #[path = "../../src/link.rs"]
 mod link;
-#[allow(dead_code, reason = "only what threads share is tried")]
+#[allow(dead_code, unused_imports, reason = "its own tests are elsewhere")]
 #[path = "../../src/mail.rs"]
 mod mail;
 #[allow(dead_code, unused_imports, reason = "its own tests are elsewhere")]
