@@ -73,6 +73,7 @@ fn plain_create() -> (Create, theirs::create::Msg) {
         dst_port: 65_535,
         cong_alg: None,
         details: None,
+        path: None,
     };
     let theirs = theirs::create::Msg {
         sid: 15,

@@ -72,6 +72,7 @@ impl Datapath {
                 dst_port: sock_id.0,
                 cong_alg: None,
                 details: None,
+                path: None,
             };
             let report = MeasureBuf {
                 sock_id,

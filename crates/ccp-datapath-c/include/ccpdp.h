@@ -158,6 +158,9 @@ typedef struct ccpdp_flow_spec {
 	uint32_t mss;      /* largest segment, bytes, at least 1 */
 	uint64_t init_cwnd_bytes; /* 0: ten segments */
 	const char *requested; /* the algorithm that it asks for, or NULL */
+	bool multipath;        /* it is one way of a connection that has several: */
+	uint32_t connection;   /* which, by a number that all its flows and no others have */
+	uint32_t path;         /* and which of its ways */
 } ccpdp_flow_spec;
 
 #define CCPDP_NATIVE 0   /* the native law: no program was chosen (yet) */

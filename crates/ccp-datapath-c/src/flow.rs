@@ -4,7 +4,7 @@ use std::ffi::{c_char, c_int};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ccp_datapath::{Connection, Decision, FlowSpec, Measurements, Mode, OpenError, Writable};
-use ccp_types::{Bytes, Timestamp};
+use ccp_types::{Bytes, PathId, Timestamp};
 
 use crate::datapath::{CDatapath, text};
 use crate::error::{INVALID, guarded, note};
@@ -41,6 +41,12 @@ pub struct CFlowSpec {
     pub init_cwnd_bytes: u64,
     /// The algorithm that it asks for, or null.
     pub requested: *const c_char,
+    /// Whether it is one way of a connection that has several.
+    pub multipath: bool,
+    /// Then: the connection, and which of its ways.
+    pub connection: u32,
+    /// Which of its ways.
+    pub path: u32,
 }
 
 /// `ccpdp_decision`.
@@ -130,6 +136,10 @@ pub unsafe extern "C" fn ccpdp_flow_open(
         }
         // SAFETY: the caller's.
         flow.requested = unsafe { text(spec.requested) }.map(Into::into);
+        flow.path = spec.multipath.then_some(PathId {
+            connection: spec.connection,
+            path: spec.path,
+        });
         match datapath.0.open(Timestamp(now_us), flow, &mut sink) {
             Ok(flow) => Box::into_raw(Box::new(CFlow(flow))),
             Err(why @ OpenError::TooMany { .. }) => {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ccp_program::{Limits, RegisterTable};
-use ccp_types::{Bytes, Micros};
+use ccp_types::{Bytes, Micros, PathId};
 
 use crate::native::NativeLaw;
 
@@ -106,6 +106,9 @@ pub struct FlowSpec {
     pub init_cwnd: Bytes,
     /// The algorithm that it asks for, at most 63 bytes without NUL; others are passed over.
     pub requested: Option<Box<str>>,
+    /// The connection of several ways that it is one of, for multipath transports: the daemon may then
+    /// steer them together. `None`: it stands for itself.
+    pub path: Option<PathId>,
 }
 
 impl FlowSpec {
@@ -119,6 +122,7 @@ impl FlowSpec {
             mss,
             init_cwnd: Bytes::from_packets(10, mss),
             requested: None,
+            path: None,
         }
     }
 }

@@ -40,6 +40,16 @@ pub struct FlowState {
     pub min_rtt: Micros,
 }
 
+/// One way of a connection that has several (multipath): each way is a flow of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PathId {
+    /// The connection, as the datapath chose to call it: all its flows have the same number, and no
+    /// other flow of the datapath has it.
+    pub connection: u32,
+    /// Which of its ways, as the transport counts.
+    pub path: u32,
+}
+
 /// One flow as its datapath announced it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -60,6 +70,8 @@ pub struct FlowInfo {
     pub origin: Origin,
     /// Its window, rate and round-trip times now.
     pub state: FlowState,
+    /// The connection of several ways that it is one of, if it is.
+    pub path: Option<PathId>,
 }
 
 impl FlowInfo {
@@ -84,6 +96,7 @@ impl FlowInfo {
                 cwnd: init_cwnd,
                 ..FlowState::default()
             },
+            path: None,
         }
     }
 }

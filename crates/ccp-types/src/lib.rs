@@ -11,6 +11,6 @@ pub mod law;
 mod time;
 mod units;
 
-pub use flow::{FlowInfo, FlowState, Origin, SockId};
+pub use flow::{FlowInfo, FlowState, Origin, PathId, SockId};
 pub use time::Timestamp;
 pub use units::{Bytes, Micros, Rate};

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::{BufMut, BytesMut};
-use ccp_types::{Bytes, FlowInfo, FlowState, Micros, Origin, Rate, SockId};
+use ccp_types::{Bytes, FlowInfo, FlowState, Micros, Origin, PathId, Rate, SockId};
 
 use crate::read::Reader;
 use crate::write;
@@ -48,6 +48,9 @@ pub struct Create {
     pub cong_alg: Option<String>,
     /// From our datapaths only.
     pub details: Option<CreateDetails>,
+    /// The connection of several ways that it is one of. Behind the details, 8 bytes: `u32 connection,
+    /// u32 path`; not sent without them.
+    pub path: Option<PathId>,
 }
 
 /// What our datapaths put behind libccp's CREATE.
@@ -94,6 +97,7 @@ impl Create {
                 generation,
                 state: flow.state,
             }),
+            path: flow.path,
         }
     }
 
@@ -147,6 +151,7 @@ impl Create {
         if let Some(details) = &self.details {
             flow.origin = details.origin;
             flow.state = details.state;
+            flow.path = self.path;
         }
         Ok(flow)
     }
@@ -164,7 +169,7 @@ impl Create {
     }
 
     pub(crate) fn read(sock_id: SockId, r: &mut Reader<'_>) -> Result<Self, DecodeError> {
-        Ok(Self {
+        let mut create = Self {
             sock_id,
             init_cwnd: r.u32("init_cwnd")?,
             mss: r.u32("mss")?,
@@ -173,12 +178,24 @@ impl Create {
             dst_ip: r.u32("dst_ip")?,
             dst_port: r.u32("dst_port")?,
             cong_alg: cong_alg(r)?,
-            details: (r.left() >= CreateDetails::WIRE_LEN)
-                .then(|| CreateDetails::read(r))
-                .transpose()?,
-        })
+            details: None,
+            path: None,
+        };
+        if r.left() >= CreateDetails::WIRE_LEN {
+            create.details = Some(CreateDetails::read(r)?);
+            if r.left() >= PATH_LEN {
+                create.path = Some(PathId {
+                    connection: r.u32("connection")?,
+                    path: r.u32("path")?,
+                });
+            }
+        }
+        Ok(create)
     }
 }
+
+/// What `PathId` takes.
+const PATH_LEN: usize = 8;
 
 impl Encode for Create {
     fn encode(&self, dst: &mut BytesMut) -> Result<(), EncodeError> {
@@ -194,7 +211,15 @@ impl Encode for Create {
                 dst.put_u32_le(number);
             }
             put_cong_alg(dst, self.cong_alg.as_deref())?;
-            self.details.as_ref().map_or(Ok(()), |d| d.write(dst))
+            let Some(details) = &self.details else {
+                return Ok(());
+            };
+            details.write(dst)?;
+            if let Some(path) = self.path {
+                dst.put_u32_le(path.connection);
+                dst.put_u32_le(path.path);
+            }
+            Ok(())
         })
     }
 }

@@ -121,6 +121,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             "seed-create-libccp",
             bytes(&Create {
                 details: None,
+                path: None,
                 ..create.clone()
             }),
         ),

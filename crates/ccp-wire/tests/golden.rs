@@ -78,6 +78,7 @@ fn create() {
         dst_port: 443,
         cong_alg: Some("reno".to_owned()),
         details: None,
+        path: None,
     };
     let base = "90380000 a8050000 0a000001 92100000 0a000002 bb010000 72656e6f";
     let padding = "00".repeat(60);

@@ -5,7 +5,7 @@ use ccp_program::libccp::{Bytecode, Class, Expression, Instruction, Opcode, Regi
 use ccp_program::{
     BinaryOp, Clause, Inst, Limits, Operand, Reg, RegisterDef, RegisterTable, Type, Unit,
 };
-use ccp_types::{Bytes, FlowState, Micros, Origin, Rate, SockId};
+use ccp_types::{Bytes, FlowState, Micros, Origin, PathId, Rate, SockId};
 use ccp_wire::{
     Capabilities, ChangeProg, ChangeProgExt, Codec, Create, CreateDetails, Encode, Features, Field,
     FieldExt, FieldTarget, Frame, HEADER_LEN, Heartbeat, Hello, Install, InstallExt, MeasureBuf,
@@ -50,9 +50,9 @@ fn create() -> impl Strategy<Value = Create> {
         sock_id(),
         any::<[u32; 6]>(),
         option::of("[a-zA-Z0-9_é-]{1,31}"),
-        option::of(details),
+        option::of((details, option::of(any::<(u32, u32)>()))),
     )
-        .prop_map(|(sock_id, n, cong_alg, details)| Create {
+        .prop_map(|(sock_id, n, cong_alg, more)| Create {
             sock_id,
             init_cwnd: n[0],
             mss: n[1],
@@ -61,7 +61,10 @@ fn create() -> impl Strategy<Value = Create> {
             dst_ip: n[4],
             dst_port: n[5],
             cong_alg,
-            details,
+            details: more.map(|(details, _)| details),
+            path: more
+                .and_then(|(_, path)| path)
+                .map(|(connection, path)| PathId { connection, path }),
         })
 }
 
@@ -334,7 +337,10 @@ fn assert_truncations(bytes: &[u8]) {
         let (frame, _) = Frame::split(&cut).unwrap();
         match frame.message() {
             Err(_) => {}
-            Ok(Message::Create(m)) => assert!(len >= 96 && m.details.is_none()),
+            Ok(Message::Create(m)) => {
+                assert!(len >= 96 && m.path.is_none());
+                assert!(len >= 160 || m.details.is_none());
+            }
             Ok(Message::Measure(m)) => assert!(m.trailer.is_none() || m.totals.is_none()),
             Ok(Message::Ready(m)) => assert!(m.capabilities.is_none()),
             Ok(other) => panic!("{len} of {} bytes: {other:?}", bytes.len()),

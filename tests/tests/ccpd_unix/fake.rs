@@ -95,6 +95,7 @@ impl Fake {
             dst_port: u32::from(to.to_be()),
             cong_alg: None,
             details: None,
+            path: None,
         });
     }
 

@@ -88,6 +88,7 @@ impl Connection {
             .as_deref()
             .filter(|name| !name.is_empty() && name.len() < CONG_ALG_LEN)
             .map(str::to_owned);
+        info.path = spec.path;
         info.origin = self.rest.origin;
         info.state = FlowState {
             cwnd: self.cwnd,

@@ -1,6 +1,6 @@
 use std::net::{IpAddr, SocketAddr};
 
-use ccp_types::{Bytes, FlowInfo, FlowState, Micros, Origin, Rate, SockId};
+use ccp_types::{Bytes, FlowInfo, FlowState, Micros, Origin, PathId, Rate, SockId};
 
 use super::{Create, CreateDetails, PortOrder};
 use crate::{DecodeError, Encode, EncodeError, Frame, Kind, Message};
@@ -16,6 +16,7 @@ fn plain() -> Create {
         dst_port: 0,
         cong_alg: None,
         details: None,
+        path: None,
     }
 }
 
@@ -204,9 +205,34 @@ fn incomplete_details_count_as_none_and_more_than_known_is_passed_over() {
         ..plain()
     };
     let mut bytes = full.to_frame().unwrap().to_vec();
-    bytes.extend([0xee; 11]);
-    bytes[2] += 11;
+    bytes.extend([0xee; 7]);
+    bytes[2] += 7;
     assert_eq!(read(&bytes).unwrap(), full);
+
+    let path = PathId {
+        connection: 7,
+        path: 2,
+    };
+    let one_of_two = Create {
+        path: Some(path),
+        ..full
+    };
+    let mut bytes = one_of_two.to_frame().unwrap().to_vec();
+    assert_eq!(bytes[bytes.len() - 8..], [7, 0, 0, 0, 2, 0, 0, 0]);
+    bytes.extend([0xee; 3]);
+    bytes[2] += 3;
+    assert_eq!(read(&bytes).unwrap(), one_of_two);
+    let mut flow = one_of_two.clone();
+    flow.mss = 1448;
+    let flow = flow.to_flow_info(PortOrder::Network).unwrap();
+    assert_eq!(flow.path, Some(path));
+    assert_eq!(Create::from_flow_info(&flow, 5).path, Some(path));
+    // libccp's CREATE has no room for it.
+    let plain_path = Create {
+        path: Some(path),
+        ..plain()
+    };
+    assert_eq!(plain_path.to_frame().unwrap(), plain().to_frame().unwrap());
 }
 
 #[test]
