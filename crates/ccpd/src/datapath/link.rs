@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 use super::log_limit::LogLimit;
 use crate::flow_task::{FlowCell, FlowTask};
 use crate::inbox::Turn;
+use crate::orders::Order;
 use crate::outlet::{Outlet, Sent};
 use crate::shared::Shared;
 
@@ -34,6 +35,33 @@ pub(super) struct Link {
     /// For logs: which datapath this is.
     name: String,
     log: LogLimit,
+}
+
+/// Does for `links`, all those of one task, what that task is ordered to do.
+pub(super) fn obey<'l>(order: Order, links: impl IntoIterator<Item = &'l mut Link>) {
+    // Who gave the order and did not wait for the answer does not get one.
+    match order {
+        Order::Ping(done) => {
+            let _ = done.send(());
+        }
+        Order::Plan(plan, done) => {
+            for link in links {
+                link.set_plan(&plan);
+            }
+            let _ = done.send(());
+        }
+        Order::Assign {
+            flow,
+            algorithm,
+            done,
+        } => {
+            let mut assigned = links
+                .into_iter()
+                .map(|link| link.assign(flow, algorithm.as_ref()));
+            let assigned = assigned.find(|a| *a != Err(AssignError::NoSuchFlow));
+            let _ = done.send(assigned.unwrap_or(Err(AssignError::NoSuchFlow)));
+        }
+    }
 }
 
 /// Something that needs programs to be there.
@@ -101,17 +129,13 @@ impl Link {
     }
 
     /// The rules are others from now on.
-    pub(super) fn set_plan(&mut self, plan: &Arc<Plan>) {
+    fn set_plan(&mut self, plan: &Arc<Plan>) {
         self.session.set_plan(Arc::clone(plan));
         self.drain();
     }
 
     /// A flow is to run `algorithm`; without one, what its datapath has of its own.
-    pub(super) fn assign(
-        &mut self,
-        flow: FlowId,
-        algorithm: Option<&Algorithm>,
-    ) -> Result<(), AssignError> {
+    fn assign(&mut self, flow: FlowId, algorithm: Option<&Algorithm>) -> Result<(), AssignError> {
         let assigned = self.session.assign(flow, algorithm);
         self.drain();
         assigned

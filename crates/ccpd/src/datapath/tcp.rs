@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, error, info, warn};
 
-use super::link::Link;
+use super::link::{self, Link};
 use super::polls::Polls;
 use crate::config::{Namespaces, TcpConfig, TcpName};
 use crate::orders::Order;
@@ -167,7 +167,7 @@ impl TcpPath {
                 ready = self.ring.readable_mut() => ready?.clear_ready(),
                 due = self.polls.due() => due?,
                 () = ready(()), if more => {}
-                Some(order) = self.orders.recv() => self.obey(order),
+                Some(order) = self.orders.recv() => link::obey(order, [&mut self.link]),
                 _ = beat.tick() => {}
                 _ = look.tick() => {
                     self.end_missing();
@@ -185,26 +185,6 @@ impl TcpPath {
             // Others get their turn, however much there is to read.
             if more {
                 give_way().await;
-            }
-        }
-    }
-
-    fn obey(&mut self, order: Order) {
-        // Who gave the order and did not wait for the answer does not get one.
-        match order {
-            Order::Ping(done) => {
-                let _ = done.send(());
-            }
-            Order::Plan(plan, done) => {
-                self.link.set_plan(&plan);
-                let _ = done.send(());
-            }
-            Order::Assign {
-                flow,
-                algorithm,
-                done,
-            } => {
-                let _ = done.send(self.link.assign(flow, algorithm.as_ref()));
             }
         }
     }

@@ -13,14 +13,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ccp_core::{AssignError, Micros, SessionOptions};
+use ccp_core::{Micros, SessionOptions};
 use ccp_wire::{Encode as _, Features, Heartbeat, Kind, frames};
 use tokio::net::UnixDatagram;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use super::link::Link;
+use super::link::{self, Link};
 use super::log_limit::LogLimit;
 use crate::config::UnixConfig;
 use crate::orders::Order;
@@ -138,28 +138,7 @@ impl UnixDatapath {
     }
 
     fn obey(&mut self, order: Order) {
-        // Who gave the order and did not wait for the answer does not get one.
-        match order {
-            Order::Ping(done) => {
-                let _ = done.send(());
-            }
-            Order::Plan(plan, done) => {
-                for known in self.peers.values_mut() {
-                    known.link.set_plan(&plan);
-                }
-                let _ = done.send(());
-            }
-            Order::Assign {
-                flow,
-                algorithm,
-                done,
-            } => {
-                let links = self.peers.values_mut().map(|known| &mut known.link);
-                let mut assigned = links.map(|link| link.assign(flow, algorithm.as_ref()));
-                let assigned = assigned.find(|a| *a != Err(AssignError::NoSuchFlow));
-                let _ = done.send(assigned.unwrap_or(Err(AssignError::NoSuchFlow)));
-            }
-        }
+        link::obey(order, self.peers.values_mut().map(|known| &mut known.link));
         // Programs may wait for a datapath to take them.
         self.attention.store(true, Ordering::Relaxed);
     }
