@@ -41,6 +41,7 @@ mod flow_task;
 mod inbox;
 mod orders;
 mod outlet;
+mod refusals;
 mod shared;
 mod socket_file;
 mod turns;

@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::orders::Orders;
+use crate::refusals::Refusals;
 
 /// A flow's task may take so long to end. Longer takes only an algorithm that does not come back.
 const FLOWS_END_WITHIN: Duration = Duration::from_secs(2);
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     /// Which flows there are.
     pub(crate) board: Arc<Board>,
     pub(crate) clock: Clock,
+    /// What was refused to datapaths on sockets.
+    pub(crate) refusals: Refusals,
     /// Cancelled when the daemon stops.
     pub(crate) stop: CancellationToken,
     /// The flows' tasks.
@@ -40,6 +43,7 @@ impl Shared {
             ids: FlowIds::new(),
             board: Arc::default(),
             clock: Clock::new(),
+            refusals: Refusals::default(),
             stop,
             flows: TaskTracker::new(),
         }

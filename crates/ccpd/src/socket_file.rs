@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, Mode, fchmod, flock};
 use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
@@ -169,6 +170,12 @@ impl SocketFile {
         fchmod(&socket, Mode::from_raw_mode(mode))
             .map_err(io::Error::from)
             .map_err(failed("set the mode of"))?;
+        if kind == SocketType::DGRAM {
+            // Before it has a name, so that no datagram comes without its sender's credentials.
+            set_socket_passcred(&socket, true)
+                .map_err(io::Error::from)
+                .map_err(failed("ask for senders' credentials on"))?;
+        }
         let address = SocketAddrUnix::new(path)
             .map_err(io::Error::from)
             .map_err(failed("use the path"))?;

@@ -3,6 +3,7 @@
 
 mod fake;
 mod kinds;
+mod users;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

@@ -1,20 +1,22 @@
 //! libccp datapaths on a Unix datagram socket.
 //!
 //! The socket is bound at a configured path. Every datapath binds a path of its own, by which it is
-//! known and answered; several use one socket at once. One that does not read costs its own flows
+//! answered; it is known by that path and by its user, whom the kernel tells with each datagram. Several
+//! use one socket at once. One that does not read costs its own flows
 //! their updates and nobody else anything; one that has gone is noticed when it can't be answered, or
 //! within [`PROBE_EVERY`].
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ccp_core::{Micros, SessionOptions};
 use ccp_wire::{Encode as _, Features, Heartbeat, Kind, frames};
+use nix::sys::socket::UnixAddr;
+use rustix::net::sockopt::set_socket_passcred;
 use tokio::net::UnixDatagram;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
@@ -23,16 +25,20 @@ use tracing::{info, warn};
 use super::link::{self, Link};
 use super::log_limit::LogLimit;
 use crate::config::UnixConfig;
+use crate::error::in_full;
 use crate::orders::Order;
+use crate::refusals::Refusal;
 use crate::shared::Shared;
 use crate::socket_file::{Directories, SocketError, SocketFile};
 use crate::turns::give_way;
 use peer::Peer;
+use receive::{Datagram, Receiver};
+use reply::Target;
 
 mod peer;
+mod receive;
+mod reply;
 
-/// The longest datagram that is read: a frame's length is 16 bits.
-const LONGEST: usize = 1 << 16;
 /// After so many datagrams in a row, or so long, others get their turn.
 const BATCH: usize = 64;
 const SLICE: Duration = Duration::from_millis(2);
@@ -83,6 +89,13 @@ impl UnixDatapath {
         shared: &Arc<Shared>,
     ) -> Result<Self, SocketError> {
         let (file, socket) = SocketFile::datagram(&config.path, config.mode, directories)?;
+        let cannot = |source: io::Error| SocketError::Io {
+            what: "ask for senders' credentials on",
+            path: config.path.clone(),
+            source,
+        };
+        // Again where the socket was made elsewhere.
+        set_socket_passcred(&socket, true).map_err(|error| cannot(error.into()))?;
         let socket = UnixDatagram::from_std(socket.into()).map_err(|source| SocketError::Io {
             what: "read from",
             path: config.path.clone(),
@@ -108,7 +121,7 @@ impl UnixDatapath {
         info!(path = %self.name, "listening for libccp datapaths");
         let stop = self.shared.stop.clone();
         let socket = Arc::clone(&self.socket);
-        let mut buffer = vec![0; LONGEST].into_boxed_slice();
+        let mut receiver = Receiver::new();
         let mut probe = interval(PROBE_EVERY);
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut retry = interval(RETRY_EVERY);
@@ -121,7 +134,7 @@ impl UnixDatapath {
                 () = stop.cancelled() => return Ok(()),
                 ready = socket.readable() => {
                     ready?;
-                    if self.read(&mut buffer)? {
+                    if self.read(&mut receiver)? {
                         // Others get their turn, however much there is to read.
                         give_way().await;
                     }
@@ -144,15 +157,12 @@ impl UnixDatapath {
     }
 
     /// Reads for a while. Returns whether there may be more.
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<bool> {
+    fn read(&mut self, receiver: &mut Receiver) -> io::Result<bool> {
         let socket = Arc::clone(&self.socket);
         let until = Instant::now() + SLICE;
         for _ in 0..BATCH {
-            match socket.try_recv_from(buffer) {
-                Ok((len, from)) => {
-                    let bytes = buffer.get(..len).unwrap_or_default();
-                    self.on_datagram(from.as_pathname(), bytes);
-                }
+            match receiver.read(&socket) {
+                Ok(datagram) => self.on_datagram(&datagram),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -164,29 +174,50 @@ impl UnixDatapath {
         Ok(true)
     }
 
-    fn on_datagram(&mut self, from: Option<&Path>, bytes: &[u8]) {
-        let Some(from) = from else {
-            self.refuse("a sender has no path: it could not be answered");
+    fn on_datagram(&mut self, datagram: &Datagram<'_>) {
+        let from = datagram.from.as_ref().and_then(UnixAddr::path);
+        let (Some(from), Some(uid)) = (from, datagram.uid) else {
+            let why =
+                "a sender has no path, or sends along what is not taken: it could not be answered";
+            self.refuse(Refusal::Unanswerable, why);
             return;
         };
+        let bytes = datagram.bytes;
         if let Some(known) = self.peers.get_mut(from.as_os_str()) {
-            if begins_with_ready(bytes) {
-                known.peer.probe();
+            if known.peer.uid() == uid {
+                if begins_with_ready(bytes) {
+                    known.peer.probe();
+                }
+                known.link.on_bytes(bytes);
+                if known.link.is_backed_up() {
+                    self.attention.store(true, Ordering::Relaxed);
+                }
+                return;
             }
-            known.link.on_bytes(bytes);
-            if known.link.is_backed_up() {
-                self.attention.store(true, Ordering::Relaxed);
+            // Another user at the same path: either it is theirs by now, or they only say so.
+            if let Err(error) = Target::open(from, uid) {
+                let why = format!(
+                    "{} is the datapath of user {}, not of user {uid}: {}",
+                    from.display(),
+                    known.peer.uid(),
+                    in_full(&error)
+                );
+                self.refuse(Refusal::OtherUser, &why);
+                return;
             }
-            return;
+            known.link.disconnect();
+            self.peers.remove(from.as_os_str());
         }
         if self.peers.len() >= MOST_PEERS {
-            self.refuse("there are as many datapaths as are served");
+            let why = "there are as many datapaths as are served";
+            self.refuse(Refusal::Datapaths, why);
             return;
         }
-        let peer = match Peer::new(from, &self.socket, &self.attention) {
+        let peer = match Peer::new(from, uid, &self.socket, &self.attention) {
             Ok(peer) => Arc::new(peer),
             Err(error) => {
-                self.refuse(&format!("{} can't be answered: {error}", from.display()));
+                let why = format!("{} is not answered: {}", from.display(), in_full(&error));
+                self.refuse(Refusal::Unanswerable, &why);
                 return;
             }
         };
@@ -251,7 +282,8 @@ impl UnixDatapath {
         backed_up
     }
 
-    fn refuse(&mut self, why: &str) {
+    fn refuse(&mut self, refusal: Refusal, why: &str) {
+        self.shared.refusals.count(refusal);
         if let Some(line) = self.log.line(Instant::now()) {
             warn!(path = %self.name, why, swallowed = line.swallowed, "a datagram was dropped");
         }

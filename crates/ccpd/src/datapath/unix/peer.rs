@@ -1,8 +1,8 @@
 //! The way to one datapath on a Unix datagram socket.
 
 use std::io;
-use std::os::fd::AsFd as _;
-use std::path::Path;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,22 +12,24 @@ use bytes::BytesMut;
 use ccp_core::{Command, ProgramTable};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, sendto,
-    socket_with,
+    AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, sendto, socket_with,
 };
+use thiserror::Error;
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tracing::{debug, warn};
 
+use super::reply::{Target, Untrusted};
 use crate::outlet::{Outlet, Sent};
 
 /// How long one waits for a datapath that takes nothing if the system can't tell when it does.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// One datapath.
+/// One datapath: a path, and the user who sends from there.
 #[derive(Debug)]
 pub(super) struct Peer {
-    address: SocketAddrUnix,
+    path: PathBuf,
+    uid: u32,
     way: Way,
     frame: Mutex<BytesMut>,
     gone: AtomicBool,
@@ -42,32 +44,58 @@ enum Way {
     /// in it.
     Own(UnixDatagram),
     /// The daemon's: the datapath listens to the path that it sends to, and to nothing else.
-    Common(Arc<UnixDatagram>),
+    Common(Arc<UnixDatagram>, Mutex<Target>),
+}
+
+/// Why there is no way to a datapath.
+#[derive(Debug, Error)]
+pub(super) enum NoWay {
+    #[error(transparent)]
+    Untrusted(#[from] Untrusted),
+    #[error("it can't be connected to")]
+    Unreachable(#[source] io::Error),
+}
+
+/// A socket to reach somebody with.
+fn new_socket() -> Result<OwnedFd, Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
 }
 
 impl Peer {
-    /// The way to the datapath that is bound at `path`; `common` is the daemon's socket.
+    /// The way to the datapath of the user `uid` that is bound at `path`; `common` is the daemon's
+    /// socket.
+    ///
+    /// # Errors
+    /// If the path can't be trusted to be the sender's, or nobody listens there.
     pub(super) fn new(
         path: &Path,
+        uid: u32,
         common: &Arc<UnixDatagram>,
         attention: &Arc<AtomicBool>,
-    ) -> io::Result<Self> {
-        let address = SocketAddrUnix::new(path)?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let own = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
-        let way = match connect(&own, &address) {
-            Ok(()) => Way::Own(UnixDatagram::from_std(own.into())?),
+    ) -> Result<Self, NoWay> {
+        let unreachable = |error: Errno| NoWay::Unreachable(error.into());
+        let target = Target::open(path, uid)?;
+        let own = new_socket().map_err(unreachable)?;
+        let way = match connect(&own, target.address()) {
+            Ok(()) => Way::Own(UnixDatagram::from_std(own.into()).map_err(NoWay::Unreachable)?),
             // It is connected to our path itself.
-            Err(Errno::PERM) => Way::Common(Arc::clone(common)),
-            Err(error) => return Err(error.into()),
+            Err(Errno::PERM) => Way::Common(Arc::clone(common), Mutex::new(target)),
+            Err(error) => return Err(unreachable(error)),
         };
         Ok(Self {
-            address,
+            path: path.to_owned(),
+            uid,
             way,
             frame: Mutex::new(BytesMut::new()),
             gone: AtomicBool::new(false),
             attention: Arc::clone(attention),
         })
+    }
+
+    /// The user who sends from its path.
+    pub(super) const fn uid(&self) -> u32 {
+        self.uid
     }
 
     /// Whether it can't be answered any more.
@@ -83,21 +111,30 @@ impl Peer {
     /// Looks whether it is still there, and turns to who is bound at its path now: a datapath that has
     /// started again may have come before the end of the one before was noticed.
     pub(super) fn probe(&self) {
-        let found = match &self.way {
-            Way::Own(own) => connect(own.as_fd(), &self.address),
-            Way::Common(_) => {
-                let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-                match socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None) {
-                    Ok(probe) => connect(&probe, &self.address),
-                    Err(_) => return,
+        if self.turn_to_present().is_err() {
+            self.lose();
+        }
+    }
+
+    /// Turns to who is bound at its path now, if that is still the same user's.
+    fn turn_to_present(&self) -> Result<(), NoWay> {
+        let unreachable = |error: Errno| NoWay::Unreachable(error.into());
+        let target = Target::open(&self.path, self.uid)?;
+        match &self.way {
+            Way::Own(own) => connect(own.as_fd(), target.address()).map_err(unreachable),
+            Way::Common(_, known) => {
+                let Ok(probe) = new_socket() else {
+                    return Ok(());
+                };
+                match connect(&probe, target.address()) {
+                    // The latter: it listens to our path only, and is there.
+                    Ok(()) | Err(Errno::PERM) => {
+                        *known.lock().unwrap_or_else(PoisonError::into_inner) = target;
+                        Ok(())
+                    }
+                    Err(error) => Err(unreachable(error)),
                 }
             }
-        };
-        match found {
-            Ok(()) => {}
-            // It listens to our path only, and is there.
-            Err(Errno::PERM) if matches!(self.way, Way::Common(_)) => {}
-            Err(_) => self.lose(),
         }
     }
 
@@ -114,14 +151,14 @@ impl Peer {
             Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM | Errno::INTR) => Sent::Full,
             Err(Errno::MSGSIZE) => {
                 warn!(
-                    path = ?self.address,
+                    path = %self.path.display(),
                     len = frame.len(),
                     "a message is longer than the datapath's socket takes"
                 );
                 Sent::Done
             }
             Err(error) => {
-                debug!(path = ?self.address, %error, "a datapath can't be answered");
+                debug!(path = %self.path.display(), %error, "a datapath can't be answered");
                 self.lose();
                 Sent::Done
             }
@@ -134,16 +171,17 @@ impl Peer {
     fn try_send(&self, frame: &[u8]) -> Result<(), Errno> {
         let own = match &self.way {
             Way::Own(own) => own,
-            Way::Common(common) => {
+            Way::Common(common, target) => {
                 let (fd, flags) = (common.as_fd(), SendFlags::DONTWAIT);
-                return sendto(fd, frame, flags, &self.address).map(|_| ());
+                let target = target.lock().unwrap_or_else(PoisonError::into_inner);
+                return sendto(fd, frame, flags, target.address()).map(|_| ());
             }
         };
         let send_now = || send(own.as_fd(), frame, SendFlags::DONTWAIT).map(|_| ());
         match send_now() {
             Err(Errno::CONNREFUSED | Errno::NOTCONN | Errno::CONNRESET) => {
                 // Another one may have been bound at the path since: the datapath, started again.
-                connect(own.as_fd(), &self.address)?;
+                self.turn_to_present().map_err(|_| Errno::CONNREFUSED)?;
                 send_now()
             }
             Err(Errno::AGAIN) => {
@@ -167,7 +205,7 @@ impl Outlet for Peer {
             Ok(true) => self.transmit(&frame),
             Ok(false) => Sent::Done,
             Err(error) => {
-                warn!(path = ?self.address, %error, "a command can't be put in words");
+                warn!(path = %self.path.display(), %error, "a command can't be put in words");
                 Sent::Done
             }
         }
