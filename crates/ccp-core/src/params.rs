@@ -171,12 +171,10 @@ impl Params {
     /// If that can't be read. Whether the keys exist and the values are allowed, the algorithm's code
     /// says.
     pub fn overridden(&self, overrides: &[(String, String)]) -> Result<Self, ParamError> {
-        let overridden = |key: &&Key| !overrides.iter().any(|(k, _)| k == key.name.get_ref());
+        let overridden = |(key, _): &(&str, &str)| !overrides.iter().any(|(k, _)| k == key);
         let mut lines = vec![format!("kind = {}", quoted(self.kind()))];
-        for key in self.keys.iter().filter(overridden) {
-            let value = self.source.text().get(key.value.clone());
-            let value = value.unwrap_or_default();
-            lines.push(format!("{} = {value}", quoted(key.name.get_ref())));
+        for (key, value) in self.entries().filter(overridden) {
+            lines.push(format!("{} = {value}", quoted(key)));
         }
         let mut told = Vec::new();
         for (key, value) in overrides {
@@ -221,6 +219,14 @@ impl Params {
     #[must_use]
     pub fn kind(&self) -> &str {
         self.kind.get_ref()
+    }
+
+    /// Every key but `kind`, with its value as it is written.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.keys.iter().map(|key| {
+            let value = self.source.text().get(key.value.clone());
+            (key.name.get_ref().as_str(), value.unwrap_or_default())
+        })
     }
 
     /// Adds the text of the file that the value of `key` names. Files are opened by who reads the

@@ -17,6 +17,7 @@ pub struct CompiledProgram(Arc<Inner>);
 struct Inner {
     name: String,
     program: Program,
+    source: Option<Box<str>>,
 }
 
 /// A program does not compile.
@@ -62,7 +63,7 @@ impl CompiledProgram {
         table: &RegisterTable,
     ) -> Result<Self, CompileError> {
         match ccp_lang::compile(source, table) {
-            Ok(compiled) => Ok(Self::from_ir(name, compiled.program)),
+            Ok(compiled) => Ok(Self::made(name, compiled.program, Some(source))),
             Err(diagnostics) => Err(CompileError {
                 name: name.to_owned(),
                 text: diagnostics.render(source, name),
@@ -73,9 +74,14 @@ impl CompiledProgram {
     /// A program that comes as intermediate form.
     #[must_use]
     pub fn from_ir(name: &str, program: Program) -> Self {
+        Self::made(name, program, None)
+    }
+
+    fn made(name: &str, program: Program, source: Option<&str>) -> Self {
         Self(Arc::new(Inner {
             name: name.to_owned(),
             program,
+            source: source.map(Into::into),
         }))
     }
 
@@ -87,13 +93,19 @@ impl CompiledProgram {
             own_recovery: true,
             ..self.0.program.clone()
         };
-        Self::from_ir(&self.0.name, program)
+        Self::made(&self.0.name, program, self.source())
     }
 
     /// Its name, for logs and listings.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The text that it was compiled from; `None` if it came as intermediate form.
+    #[must_use]
+    pub fn source(&self) -> Option<&str> {
+        self.0.source.as_deref()
     }
 
     /// Its intermediate form.

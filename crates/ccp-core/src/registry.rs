@@ -23,17 +23,28 @@ struct Inner {
     kind: String,
     alg: Arc<dyn CongAlg>,
     programs: Vec<CompiledProgram>,
+    parameters: Vec<(String, String)>,
 }
 
 impl Algorithm {
     /// `alg`, of the kind `kind`, under the name `name`.
     #[must_use]
     pub fn new(name: &str, kind: &str, alg: Arc<dyn CongAlg>) -> Self {
+        Self::with_parameters(name, kind, alg, Vec::new())
+    }
+
+    fn with_parameters(
+        name: &str,
+        kind: &str,
+        alg: Arc<dyn CongAlg>,
+        parameters: Vec<(String, String)>,
+    ) -> Self {
         Self(Arc::new(Inner {
             name: name.to_owned(),
             kind: kind.to_owned(),
             programs: alg.programs(),
             alg,
+            parameters,
         }))
     }
 
@@ -59,6 +70,12 @@ impl Algorithm {
     #[must_use]
     pub fn programs(&self) -> &[CompiledProgram] {
         &self.0.programs
+    }
+
+    /// The parameters that it was made from, as they were written; the others have their defaults.
+    #[must_use]
+    pub fn parameters(&self) -> &[(String, String)] {
+        &self.0.parameters
     }
 
     /// Whether `self` and `other` are one and the same: made together, not only alike.
@@ -179,7 +196,14 @@ impl Registry {
                 .into());
         };
         let made = catch_unwind(AssertUnwindSafe(|| {
-            Ok(Algorithm::new(params.name(), kind, make(params)?))
+            let parameters = params.entries().map(|(k, v)| (k.to_owned(), v.to_owned()));
+            let parameters = parameters.collect();
+            Ok(Algorithm::with_parameters(
+                params.name(),
+                kind,
+                make(params)?,
+                parameters,
+            ))
         }));
         made.unwrap_or_else(|panic| {
             Err(BuildError::Panicked {

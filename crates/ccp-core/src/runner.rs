@@ -59,6 +59,7 @@ pub struct FlowRunner {
     /// `known` is what the datapath says, not what was set.
     observed: bool,
     now: Timestamp,
+    opened_at: Timestamp,
     wake_at: Option<Timestamp>,
     pending: FlowUpdate,
     /// The datapath is yet to be told that nobody steers the flow.
@@ -132,6 +133,7 @@ impl FlowRunner {
             known: info.state,
             observed: false,
             now,
+            opened_at: now,
             wake_at: None,
             pending: FlowUpdate {
                 flow: id,
@@ -425,6 +427,12 @@ impl FlowRunner {
         self.id
     }
 
+    /// The name of its datapath.
+    #[must_use]
+    pub const fn datapath(&self) -> &Arc<str> {
+        &self.datapath
+    }
+
     /// The programs of its datapath, which also know how to encode commands for it.
     #[must_use]
     pub const fn programs(&self) -> &Arc<ProgramTable> {
@@ -435,6 +443,24 @@ impl FlowRunner {
     #[must_use]
     pub fn algorithm(&self) -> Option<&Algorithm> {
         self.steering.as_ref().map(|s| &s.algorithm)
+    }
+
+    /// What the flow was last given, whatever became of it; `None`: to be left to its datapath.
+    #[must_use]
+    pub const fn assigned(&self) -> Option<&Algorithm> {
+        self.assigned.as_ref()
+    }
+
+    /// The flow as it was last announced.
+    #[must_use]
+    pub const fn info(&self) -> &FlowInfo {
+        &self.info
+    }
+
+    /// Which announcement of the flow is in force; 0 where its datapath does not count.
+    #[must_use]
+    pub const fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// Gives the flow to a new `Flow` of `algorithm`; if that fails, to the default.
@@ -620,6 +646,7 @@ impl FlowRunner {
             mss: self.info.mss,
             state,
             counts: self.counts,
+            opened_at: self.opened_at,
         }
     }
 }

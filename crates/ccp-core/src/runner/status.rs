@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use ccp_types::{FlowState, SockId};
+use ccp_types::{FlowState, SockId, Timestamp};
 
 use crate::alg::FlowId;
 use crate::program::CompiledProgram;
@@ -82,6 +82,8 @@ pub struct FlowStatus {
     pub state: FlowState,
     /// What was counted.
     pub counts: Counts,
+    /// When it came under control.
+    pub opened_at: Timestamp,
 }
 
 impl Deref for FlowStatus {
