@@ -67,6 +67,7 @@ mod tests {
             name: name.to_owned(),
             kind: "cubic".to_owned(),
             programs: vec!["cubic".to_owned()],
+            parameters: Vec::new(),
             default,
             rules: rules.to_vec(),
         };

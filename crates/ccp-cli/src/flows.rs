@@ -103,6 +103,11 @@ mod tests {
             reports_missed: 0,
             updates: 3,
             state: FlowMode::Running,
+            faults: 0,
+            sent_bytes: None,
+            delivered_bytes: None,
+            lost_bytes: None,
+            age_us: 1_000_000,
         }
     }
 

@@ -11,8 +11,9 @@ use tokio::time::timeout;
 
 use crate::frame::{FrameError, Receiver, Sender, split};
 use crate::protocol::{
-    AlgorithmStatus, ClientHello, Explanation, FlowStatus, MAGIC, PROTOCOL_VERSION, Refusal,
-    Reloaded, Request, Response, ServerHello,
+    AlgorithmStatus, ClientHello, Event, Explanation, FlowDetail, FlowStatus, MAGIC,
+    PROTOCOL_VERSION, ProgramDetail, ProgramStatus, Refusal, Reloaded, Request, Response,
+    Selection, ServerHello, Watch,
 };
 
 /// A daemon that does not answer for so long is taken for stopped or hung.
@@ -25,6 +26,26 @@ pub struct Client {
     sender: Sender<UnixStream>,
     release: String,
     path: PathBuf,
+    /// The daemon tells what happens: that has to end before it answers anything else.
+    watching: bool,
+}
+
+/// Flows that were asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selected {
+    /// The flows, in the order that was asked for.
+    pub flows: Vec<FlowStatus>,
+    /// How many flows fit what was asked for, also if not so many were wanted.
+    pub matching: u64,
+}
+
+/// What has happened since it was last asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Happened {
+    /// So many events before these were lost, because they were not taken in time.
+    pub lost: u64,
+    /// In the order in which they happened to each flow.
+    pub events: Vec<Event>,
 }
 
 /// The daemon could not be asked, or did not answer as it should.
@@ -138,6 +159,7 @@ impl Client {
             sender,
             release: hello.release,
             path: path.to_owned(),
+            watching: false,
         })
     }
 
@@ -152,21 +174,81 @@ impl Client {
     /// # Errors
     /// If the connection fails, the daemon refuses, or does not answer for [`PATIENCE`].
     pub async fn flows(&mut self) -> Result<Vec<FlowStatus>, ClientError> {
-        self.send(&Request::Flows).await?;
-        let mut all = Vec::new();
+        let mut all = self.select(&Selection::default()).await?.flows;
+        all.sort_by(|a, b| (&a.datapath, a.sock_id).cmp(&(&b.datapath, b.sock_id)));
+        Ok(all)
+    }
+
+    /// The flows that fit `selection`, in its order.
+    ///
+    /// # Errors
+    /// As [`flows`](Self::flows).
+    pub async fn select(&mut self, selection: &Selection) -> Result<Selected, ClientError> {
+        let mut selected = Selected::default();
+        let mut response = self.ask(&Request::Flows(selection.clone())).await?;
         loop {
-            match self.receive().await? {
-                Response::Flows { flows, last } => {
-                    all.extend(flows);
+            match response {
+                Response::Flows {
+                    flows,
+                    matching,
+                    last,
+                } => {
+                    selected.flows.extend(flows);
+                    selected.matching = matching;
                     if last {
-                        break;
+                        return Ok(selected);
+                    }
+                }
+                other => return Err(self.unexpected(other)),
+            }
+            response = self.receive().await?;
+        }
+    }
+
+    /// Everything that is known of the flow called `flow` ([`FlowStatus::flow`]).
+    ///
+    /// # Errors
+    /// If there is no such flow. Also as [`flows`](Self::flows).
+    pub async fn show(&mut self, flow: u64) -> Result<FlowDetail, ClientError> {
+        match self.ask(&Request::Show { flow }).await? {
+            Response::Flow(detail) => Ok(*detail),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// From now on the daemon tells what happens to flows: [`next`](Self::next) gives it. Any other
+    /// question ends that.
+    ///
+    /// # Errors
+    /// If the connection fails.
+    pub async fn watch(&mut self, watch: &Watch) -> Result<(), ClientError> {
+        self.send(&Request::Watch(watch.clone())).await?;
+        self.stop_watching().await?;
+        self.watching = true;
+        Ok(())
+    }
+
+    /// What happened since the last call; waits until something has. Safe to cancel: nothing is lost.
+    /// Who calls it too seldom loses events, and is told how many. Without [`watch`](Self::watch) there
+    /// is nothing to wait for.
+    ///
+    /// # Errors
+    /// As [`flows`](Self::flows).
+    pub async fn next(&mut self) -> Result<Happened, ClientError> {
+        loop {
+            if !self.watching {
+                std::future::pending::<()>().await;
+            }
+            match self.receive().await? {
+                Response::Events { lost, events, last } => {
+                    self.watching = !last;
+                    if lost > 0 || !events.is_empty() {
+                        return Ok(Happened { lost, events });
                     }
                 }
                 other => return Err(self.unexpected(other)),
             }
         }
-        all.sort_by(|a, b| (&a.datapath, a.sock_id).cmp(&(&b.datapath, b.sock_id)));
-        Ok(all)
     }
 
     /// The algorithms that flows may get, in the order of the configuration.
@@ -174,8 +256,7 @@ impl Client {
     /// # Errors
     /// As [`flows`](Self::flows).
     pub async fn algorithms(&mut self) -> Result<Vec<AlgorithmStatus>, ClientError> {
-        self.send(&Request::Algorithms).await?;
-        match self.receive().await? {
+        match self.ask(&Request::Algorithms).await? {
             Response::Algorithms(algorithms) => Ok(algorithms),
             other => Err(self.unexpected(other)),
         }
@@ -199,8 +280,7 @@ impl Client {
             dst,
             requested: requested.map(str::to_owned),
         };
-        self.send(&request).await?;
-        match self.receive().await? {
+        match self.ask(&request).await? {
             Response::Explained(explanation) => Ok(explanation),
             other => Err(self.unexpected(other)),
         }
@@ -211,8 +291,7 @@ impl Client {
     /// # Errors
     /// If something is wrong with the file: then nothing has changed. Also as [`flows`](Self::flows).
     pub async fn reload(&mut self) -> Result<Reloaded, ClientError> {
-        self.send(&Request::Reload).await?;
-        match self.receive().await? {
+        match self.ask(&Request::Reload).await? {
             Response::Reloaded(reloaded) => Ok(reloaded),
             other => Err(self.unexpected(other)),
         }
@@ -235,11 +314,71 @@ impl Client {
             algorithm: algorithm.to_owned(),
             parameters: parameters.to_vec(),
         };
-        self.send(&request).await?;
-        match self.receive().await? {
+        match self.ask(&request).await? {
             Response::Done => Ok(()),
             other => Err(self.unexpected(other)),
         }
+    }
+
+    /// The programs that the datapaths run, by datapath and number.
+    ///
+    /// # Errors
+    /// As [`flows`](Self::flows).
+    pub async fn programs(&mut self) -> Result<Vec<ProgramStatus>, ClientError> {
+        match self.ask(&Request::Programs).await? {
+            Response::Programs(programs) => Ok(programs),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// The program of the name or number `program`, with its text; `datapath` says of which datapath,
+    /// where several have different ones.
+    ///
+    /// # Errors
+    /// If there is none, or several. Also as [`flows`](Self::flows).
+    pub async fn program(
+        &mut self,
+        program: &str,
+        datapath: Option<&str>,
+    ) -> Result<ProgramDetail, ClientError> {
+        let request = Request::Program {
+            program: program.to_owned(),
+            datapath: datapath.map(str::to_owned),
+        };
+        match self.ask(&request).await? {
+            Response::Program(program) => Ok(*program),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// What the daemon logs, as in `RUST_LOG`; with `filter`, from now on that.
+    ///
+    /// # Errors
+    /// If `filter` is none, or the daemon's log is not its own. Also as [`flows`](Self::flows).
+    pub async fn log_filter(&mut self, filter: Option<&str>) -> Result<String, ClientError> {
+        let filter = filter.map(str::to_owned);
+        match self.ask(&Request::LogFilter { filter }).await? {
+            Response::LogFilter(filter) => Ok(filter),
+            other => Err(self.unexpected(other)),
+        }
+    }
+
+    /// Sends `request` and gives the first response to it.
+    async fn ask(&mut self, request: &Request) -> Result<Response, ClientError> {
+        self.send(request).await?;
+        self.stop_watching().await?;
+        self.receive().await
+    }
+
+    /// Passes over what is still told, after a request that ends it.
+    async fn stop_watching(&mut self) -> Result<(), ClientError> {
+        while self.watching {
+            match self.receive().await? {
+                Response::Events { last, .. } => self.watching = !last,
+                other => return Err(self.unexpected(other)),
+            }
+        }
+        Ok(())
     }
 
     async fn send(&mut self, request: &Request) -> Result<(), ClientError> {

@@ -9,6 +9,10 @@
 //!    the client's version it says which it speaks and closes. These two frames never change.
 //! 2. The client sends a [`Request`]; the daemon answers with one [`Response`] or, where a list may be
 //!    long, with several, the last of which says so. Then the next request.
+//! 3. After [`Request::Watch`] the daemon tells what happens, with [`Response::Events`], until the client
+//!    sends its next request, which is answered after the last of them. At least once per second
+//!    comes one, if need be without events, so that a daemon that hangs can be told from a quiet one.
+//!    What waits for a client is bounded: one that does not read loses events and is told how many.
 //!
 //! Asking is for everybody whom the socket's file mode lets in; changing ([`Request::is_change`]) is
 //! for root and for the user that the daemon runs as.
@@ -32,11 +36,13 @@ mod client;
 mod frame;
 mod protocol;
 
-pub use client::{Client, ClientError, PATIENCE};
+pub use client::{Client, ClientError, Happened, PATIENCE, Selected};
 pub use frame::{FrameError, MAX_FRAME, Receiver, Sender, split};
 pub use protocol::{
-    AlgorithmStatus, ClientHello, Explanation, FLOWS_PER_RESPONSE, FlowMode, FlowStatus, MAGIC,
-    PROTOCOL_VERSION, Refusal, Reloaded, Request, Response, ServerHello,
+    AlgorithmStatus, ClientHello, Event, Explanation, FLOWS_PER_RESPONSE, FlowDetail, FlowMode,
+    FlowOrder, FlowOrigin, FlowStatus, LastReport, MAGIC, MOST_WATCHED, PROTOCOL_VERSION,
+    ProgramDetail, ProgramStatus, Refusal, Reloaded, Request, Response, Selection, ServerHello,
+    Watch, What, Why,
 };
 
 /// Where the daemon listens unless its configuration says otherwise.

@@ -1,19 +1,30 @@
 //! What is said: requests, responses and what they are made of.
 
-use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+mod algorithm;
+mod event;
+mod flow;
+pub(crate) mod pairs;
+
+pub use algorithm::{AlgorithmStatus, Explanation, ProgramDetail, ProgramStatus, Reloaded};
+pub use event::{Event, What, Why};
+pub use flow::{FlowDetail, FlowMode, FlowOrder, FlowOrigin, FlowStatus, LastReport};
+
 /// The version of the protocol in this crate. It changes whenever a message changes.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// The first bytes of both hellos, so that a stranger's connection is noticed at once.
 pub const MAGIC: [u8; 4] = *b"ccpd";
 
 /// At most so many flows are in one [`Response::Flows`].
 pub const FLOWS_PER_RESPONSE: usize = 256;
+
+/// At most so many flows can be named in one [`Request::Watch`].
+pub const MOST_WATCHED: usize = 1024;
 
 /// The first frame of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,7 +80,7 @@ impl ServerHello {
 #[non_exhaustive]
 pub enum Request {
     /// Which flows there are. Answered by [`Response::Flows`], as often as it takes.
-    Flows,
+    Flows(Selection),
     /// Which algorithms there are. Answered by [`Response::Algorithms`].
     Algorithms,
     /// What the rules give a flow, and why. Answered by [`Response::Explained`].
@@ -95,6 +106,29 @@ pub enum Request {
         /// for a text.
         parameters: Vec<(String, String)>,
     },
+    /// Everything that is known of one flow. Answered by [`Response::Flow`].
+    Show {
+        /// Which flow: [`FlowStatus::flow`].
+        flow: u64,
+    },
+    /// What happens to flows from now on. Answered by [`Response::Events`] again and again, until the
+    /// client sends its next request or hangs up.
+    Watch(Watch),
+    /// Which programs the datapaths run. Answered by [`Response::Programs`].
+    Programs,
+    /// One program with its text. Answered by [`Response::Program`].
+    Program {
+        /// Its name, or its number.
+        program: String,
+        /// The datapath that runs it: needed where several run another one under the same name or
+        /// number.
+        datapath: Option<String>,
+    },
+    /// What is logged. Answered by [`Response::LogFilter`].
+    LogFilter {
+        /// What is to be logged from now on, as in `RUST_LOG`; `None` leaves it as it is.
+        filter: Option<String>,
+    },
 }
 
 impl Request {
@@ -102,8 +136,33 @@ impl Request {
     /// as.
     #[must_use]
     pub const fn is_change(&self) -> bool {
-        matches!(self, Self::Reload | Self::Set { .. })
+        matches!(
+            self,
+            Self::Reload | Self::Set { .. } | Self::LogFilter { filter: Some(_) }
+        )
     }
+}
+
+/// Which flows are asked for. The default is all of them, in no particular order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// Words that all have to occur in what is known of a flow: its datapath, algorithm, state or
+    /// addresses. Upper and lower case are the same.
+    pub words: Vec<String>,
+    /// What comes first.
+    pub order: Option<FlowOrder>,
+    /// At most so many flows; `None` for all.
+    pub limit: Option<u32>,
+}
+
+/// What is to be told while it happens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watch {
+    /// Of these flows ([`FlowStatus::flow`]), at most [`MOST_WATCHED`]; empty: of all, also those to
+    /// come.
+    pub flows: Vec<u64>,
+    /// Also every report.
+    pub reports: bool,
 }
 
 /// What the daemon answers.
@@ -114,6 +173,8 @@ pub enum Response {
     Flows {
         /// At most [`FLOWS_PER_RESPONSE`] of them.
         flows: Vec<FlowStatus>,
+        /// How many flows the selection fits, whatever its limit.
+        matching: u64,
         /// Whether this was the last response to the request.
         last: bool,
     },
@@ -127,44 +188,23 @@ pub enum Response {
     Done,
     /// The request is not done.
     Refused(Refusal),
-}
-
-/// One algorithm that flows may get.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AlgorithmStatus {
-    /// Its name: that of its table in the configuration.
-    pub name: String,
-    /// Its kind: the code.
-    pub kind: String,
-    /// The names of its programs.
-    pub programs: Vec<String>,
-    /// Whether flows get it that no rule matches.
-    pub default: bool,
-    /// The rules that name it, from 1, in the order of the configuration.
-    pub rules: Vec<u32>,
-}
-
-/// What the rules give a flow, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Explanation {
-    /// The rules before the one that fits, in order: the algorithm that they name, and the first key
-    /// that the flow does not fit.
-    pub passed: Vec<(String, String)>,
-    /// The rule that fits, from 1; `None`: none does, it gets the default.
-    pub rule: Option<u32>,
-    /// The algorithm's name.
-    pub algorithm: String,
-}
-
-/// What reading the configuration again changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reloaded {
-    /// The algorithms that are new or have other parameters.
-    pub changed: Vec<String>,
-    /// How many algorithms there are now.
-    pub algorithms: u32,
-    /// How many rules there are now.
-    pub rules: u32,
+    /// One flow.
+    Flow(Box<FlowDetail>),
+    /// What has happened.
+    Events {
+        /// So many events before these were lost, because the client did not take them in time.
+        lost: u64,
+        /// In the order in which they happened to each flow.
+        events: Vec<Event>,
+        /// Whether this was the last response to the request.
+        last: bool,
+    },
+    /// The programs, by datapath and number.
+    Programs(Vec<ProgramStatus>),
+    /// One program.
+    Program(Box<ProgramDetail>),
+    /// What is logged now, as in `RUST_LOG`.
+    LogFilter(String),
 }
 
 /// Why a request was not done.
@@ -189,63 +229,4 @@ pub enum Refusal {
         /// Why: one or more lines.
         String,
     ),
-}
-
-/// Who decides on a flow's window at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FlowMode {
-    /// The datapath's own algorithm, because no program has been installed yet.
-    Native,
-    /// The algorithm's program.
-    Running,
-    /// The datapath's own algorithm, because something failed.
-    Fallback,
-}
-
-impl fmt::Display for FlowMode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Native => "native",
-            Self::Running => "running",
-            Self::Fallback => "fallback",
-        })
-    }
-}
-
-/// One flow as the daemon sees it. As JSON, addresses are texts: `192.0.2.1:443`, `[2001:db8::1]:443`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FlowStatus {
-    /// Its name within this run of the daemon, which no other flow has or had.
-    pub flow: u64,
-    /// The name of its datapath: for kernel TCP the name that sockets ask for, for a Unix datapath
-    /// the path of the daemon's socket.
-    pub datapath: String,
-    /// Its name within its datapath.
-    pub sock_id: u32,
-    /// The name of the table in the configuration whose algorithm it has.
-    pub algorithm: String,
-    /// The program of the algorithm that it runs, if one was installed.
-    pub program: Option<String>,
-    /// The local end.
-    pub src: SocketAddr,
-    /// The remote end.
-    pub dst: SocketAddr,
-    /// The congestion window in bytes, as far as the daemon knows it.
-    pub cwnd_bytes: u64,
-    /// The pacing rate in bytes per second: what the flow is paced at, whoever set it, where the
-    /// datapath tells (kernel TCP); else what the algorithm set last, 0 if nothing.
-    pub rate_bytes_per_s: u64,
-    /// The smoothed round-trip time in microseconds; 0 if none is known.
-    pub rtt_us: u64,
-    /// The largest segment it sends, in bytes.
-    pub mss_bytes: u32,
-    /// How many reports its algorithm got.
-    pub reports: u64,
-    /// How many reports never reached it, because they came faster than it took them.
-    pub reports_missed: u64,
-    /// How many updates were sent to its datapath.
-    pub updates: u64,
-    /// Who decides on its window.
-    pub state: FlowMode,
 }

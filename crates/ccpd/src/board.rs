@@ -34,14 +34,9 @@ impl Board {
         self.lock().len()
     }
 
-    /// How all flows are.
-    pub(crate) async fn flows(&self) -> Vec<ccp_control::FlowStatus> {
-        let cells: Vec<_> = self.lock().values().cloned().collect();
-        let mut all = Vec::with_capacity(cells.len());
-        for cell in cells {
-            all.push(cell.status().await);
-        }
-        all
+    /// All flows, in no particular order.
+    pub(crate) fn all(&self) -> Vec<Arc<FlowCell>> {
+        self.lock().values().cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<FlowId, Arc<FlowCell>>> {

@@ -9,6 +9,7 @@ use crate::config::{Config, ConfigError, DatapathConfig};
 use crate::daemon::Handle;
 use crate::datapath::tcp;
 use crate::error::StartError;
+use crate::log::LogFilter;
 
 /// Puts a daemon together: a configuration, and kinds of algorithms besides those that come with it.
 #[derive(Debug)]
@@ -18,6 +19,7 @@ pub struct Builder {
     file: Option<PathBuf>,
     registry: Registry,
     twice: Option<DuplicateKind>,
+    log: Option<LogFilter>,
 }
 
 impl Builder {
@@ -29,6 +31,7 @@ impl Builder {
             file: None,
             registry,
             twice,
+            log: None,
         }
     }
 
@@ -66,6 +69,13 @@ impl Builder {
         self
     }
 
+    /// Lets who may change the daemon change what it logs, with `filter`.
+    #[must_use]
+    pub fn log_filter(mut self, filter: LogFilter) -> Self {
+        self.log = Some(filter);
+        self
+    }
+
     /// Checks everything that can be checked without touching the system: that every algorithm is
     /// made and its programs compile.
     ///
@@ -86,7 +96,7 @@ impl Builder {
     /// Outside a Tokio runtime.
     pub async fn spawn(self) -> Result<Handle, StartError> {
         let made = self.make()?;
-        Handle::start(self.registry, self.file, made).await
+        Handle::start(self.registry, self.file, made, self.log).await
     }
 
     /// Removes what a killed daemon left in the kernel for this configuration: its flows go to the

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ccp_core::{
-    Algorithm, AssignError, BuildError, FlowId, FlowInfo, ParamError, Params, Plan, Policy,
-    Registry, Rule,
+    Algorithm, AssignError, BuildError, FlowId, FlowInfo, FlowRunner, ParamError, Params, Plan,
+    Policy, Registry, Rule,
 };
 use thiserror::Error;
 use tokio::sync::Mutex;
@@ -193,6 +193,8 @@ pub struct AlgorithmInfo {
     pub kind: String,
     /// Its programs' names.
     pub programs: Vec<String>,
+    /// The parameters that the configuration gives it, as they are written there.
+    pub parameters: Vec<(String, String)>,
     /// Whether flows get it that no rule matches.
     pub default: bool,
     /// The rules that name it, from 0.
@@ -365,6 +367,7 @@ impl Changer {
                 .iter()
                 .map(|program| program.name().to_owned())
                 .collect(),
+            parameters: algorithm.parameters().to_vec(),
             default: policy.default_algorithm().same(algorithm),
             rules: (0..)
                 .zip(policy.rules())
@@ -372,6 +375,11 @@ impl Changer {
                 .collect(),
         };
         current.algorithms.iter().map(info).collect()
+    }
+
+    /// The algorithms themselves.
+    pub(crate) async fn made(&self) -> Vec<Algorithm> {
+        self.0.made.lock().await.algorithms.clone()
     }
 
     /// What the rules give the flow `flow` of the datapath called `datapath`, and why.
@@ -392,6 +400,24 @@ impl Changer {
             rule: choice.rule,
             algorithm: choice.algorithm.name().to_owned(),
         }
+    }
+
+    /// What the rules give the flow of `runner`, and why; and whether what it has was given by hand.
+    pub(crate) fn judge(&self, runner: &FlowRunner) -> (Explanation, bool) {
+        let (info, status) = (runner.info(), runner.status());
+        let explanation = self.explain(info, &status.datapath);
+        let plan = self.0.shared.plan();
+        let policy = plan.policy();
+        let chosen = policy.choose(info, &status.datapath).algorithm;
+        let expected = [chosen, policy.default_algorithm()]
+            .into_iter()
+            .find(|algorithm| runner.programs().fits(algorithm));
+        let as_expected = match (expected, runner.assigned()) {
+            (Some(expected), Some(assigned)) => expected.same(assigned),
+            (None, None) => true,
+            _ => false,
+        };
+        (explanation, !as_expected)
     }
 
     /// The configuration file.

@@ -1,6 +1,6 @@
 //! The only clock of the daemon.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ccp_core::Timestamp;
 
@@ -9,18 +9,30 @@ use ccp_core::Timestamp;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     start: Instant,
+    /// What the system's clock showed then, in microseconds since 1970 (UTC).
+    started_at_us: u64,
 }
 
 impl Clock {
     pub(crate) fn new() -> Self {
         Self {
             start: Instant::now(),
+            started_at_us: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .ok()
+                .and_then(|since| u64::try_from(since.as_micros()).ok())
+                .unwrap_or(0),
         }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         let micros = self.start.elapsed().as_micros();
         Timestamp(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    /// `time` in microseconds since 1970 (UTC), as if nobody had set the system's clock since the start.
+    pub(crate) const fn wall_us(&self, time: Timestamp) -> u64 {
+        self.started_at_us.saturating_add(time.0)
     }
 
     /// When it will be `time`; `None` if that is out of reach.

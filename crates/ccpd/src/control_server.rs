@@ -7,21 +7,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ccp_control::{
-    AlgorithmStatus, ClientHello, Explanation, FLOWS_PER_RESPONSE, FrameError, MAGIC,
-    PROTOCOL_VERSION, Receiver, Refusal, Reloaded, Request, Response, Sender, ServerHello, split,
+    AlgorithmStatus, ClientHello, Explanation, FrameError, MAGIC, PROTOCOL_VERSION, Receiver,
+    Refusal, Reloaded, Request, Response, Sender, ServerHello, split,
 };
 use ccp_core::{Bytes, FlowId, FlowInfo, SockId};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::board::Board;
 use crate::change::{AlgorithmInfo, Changer};
 use crate::error::in_full;
+use crate::log::LogFilter;
+use crate::shared::Shared;
 use crate::socket_file::{Directories, SocketError, SocketFile};
+
+mod flows;
+mod programs;
+mod watch;
 
 /// So many clients are served at once.
 const MOST_CLIENTS: usize = 32;
@@ -43,11 +47,11 @@ pub(crate) struct ControlServer {
 
 #[derive(Debug)]
 struct Clients {
-    board: Arc<Board>,
+    shared: Arc<Shared>,
     changer: Changer,
+    log: Option<LogFilter>,
     served: Semaphore,
     refused: Semaphore,
-    stop: CancellationToken,
 }
 
 impl ControlServer {
@@ -55,9 +59,9 @@ impl ControlServer {
     pub(crate) fn bind(
         (path, mode): (&Path, u32),
         directories: &mut Directories,
-        board: Arc<Board>,
+        shared: Arc<Shared>,
         changer: Changer,
-        stop: CancellationToken,
+        log: Option<LogFilter>,
     ) -> Result<Self, SocketError> {
         let (file, socket) = SocketFile::listen(path, mode, directories)?;
         let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
@@ -70,11 +74,11 @@ impl ControlServer {
             listener,
             _file: file,
             clients: Arc::new(Clients {
-                board,
+                shared,
                 changer,
+                log,
                 served: Semaphore::new(MOST_CLIENTS),
                 refused: Semaphore::new(MOST_REFUSED),
-                stop,
             }),
         })
     }
@@ -84,7 +88,7 @@ impl ControlServer {
         let tasks = TaskTracker::new();
         loop {
             let accepted = tokio::select! {
-                () = self.clients.stop.cancelled() => break,
+                () = self.clients.shared.stop.cancelled() => break,
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
@@ -105,7 +109,7 @@ impl ControlServer {
 
 impl Clients {
     async fn take(&self, stream: UnixStream) {
-        let stopped = self.stop.cancelled();
+        let stopped = self.shared.stop.cancelled();
         // Who can't be told from others may not change anything.
         let may_change = stream.peer_cred().is_ok_and(|peer| may_change(peer.uid()));
         let serve = async {
@@ -138,19 +142,38 @@ impl Clients {
         if !greet(receiver, sender).await? {
             return Ok(());
         }
+        // What ended a watch.
+        let mut next = None;
         loop {
-            let request: Request = match receiver.receive().await {
-                Err(FrameError::Closed) => return Ok(()),
-                other => other?,
+            let request: Request = match next.take() {
+                Some(request) => request,
+                None => match receiver.receive().await {
+                    Err(FrameError::Closed) => return Ok(()),
+                    other => other?,
+                },
             };
             let response = match request {
                 request if request.is_change() && !may_change => {
                     Response::Refused(Refusal::NotAllowed)
                 }
-                Request::Flows => {
-                    self.flows(sender).await?;
+                Request::Flows(selection) => {
+                    self.flows(&selection, sender).await?;
                     continue;
                 }
+                Request::Watch(watch) => {
+                    match self.watch(&watch, receiver, sender).await {
+                        Err(FrameError::Closed) => return Ok(()),
+                        Err(error) => return Err(error),
+                        Ok(request) => next = request,
+                    }
+                    continue;
+                }
+                Request::Show { flow } => self.show(FlowId(flow)).await,
+                Request::Programs => self.programs().await,
+                Request::Program { program, datapath } => {
+                    self.program(&program, datapath.as_deref()).await
+                }
+                Request::LogFilter { filter } => self.log_filter(filter.as_deref()),
                 Request::Algorithms => self.algorithms().await,
                 Request::Explain {
                     datapath,
@@ -160,15 +183,7 @@ impl Clients {
                 } => {
                     let mut flow = FlowInfo::new(SockId(0), src, dst, 1, Bytes(1));
                     flow.requested = requested;
-                    let explained = self.changer.explain(&flow, &datapath);
-                    let passed = explained.passed.into_iter();
-                    Response::Explained(Explanation {
-                        passed: passed
-                            .map(|rule| (rule.algorithm, rule.misfit.to_owned()))
-                            .collect(),
-                        rule: explained.rule.map(|rule| count(rule + 1)),
-                        algorithm: explained.algorithm,
-                    })
+                    Response::Explained(explanation(self.changer.explain(&flow, &datapath)))
                 }
                 Request::Reload => self.reload().await,
                 Request::Set {
@@ -195,6 +210,7 @@ impl Clients {
             name: info.name,
             kind: info.kind,
             programs: info.programs,
+            parameters: info.parameters,
             default: info.default,
             rules: info.rules.into_iter().map(|rule| count(rule + 1)).collect(),
         };
@@ -218,18 +234,28 @@ impl Clients {
         }
     }
 
-    async fn flows(&self, sender: &mut Sender<UnixStream>) -> Result<(), FrameError> {
-        let mut all = self.board.flows().await;
-        loop {
-            let rest = all.split_off(all.len().min(FLOWS_PER_RESPONSE));
-            let last = rest.is_empty();
-            let response = Response::Flows { flows: all, last };
-            within(sender.send(&response)).await?;
-            if last {
-                return Ok(());
-            }
-            all = rest;
+    fn log_filter(&self, filter: Option<&str>) -> Response {
+        let Some(log) = &self.log else {
+            let why =
+                "the log of this daemon is not its own: the program that it is part of writes it";
+            return Response::Refused(Refusal::Failed(why.to_owned()));
+        };
+        let set = filter.map_or(Ok(()), |filter| log.set(filter));
+        match set.and_then(|()| log.current()) {
+            Ok(filter) => Response::LogFilter(filter),
+            Err(error) => refused(&error),
         }
+    }
+}
+
+fn explanation(explained: crate::change::Explanation) -> Explanation {
+    let passed = explained.passed.into_iter();
+    Explanation {
+        passed: passed
+            .map(|rule| (rule.algorithm, rule.misfit.to_owned()))
+            .collect(),
+        rule: explained.rule.map(|rule| count(rule + 1)),
+        algorithm: explained.algorithm,
     }
 }
 

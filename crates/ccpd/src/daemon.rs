@@ -16,6 +16,7 @@ use crate::control_server::ControlServer;
 use crate::datapath::tcp::{self, TcpError, TcpPath};
 use crate::datapath::unix::UnixDatapath;
 use crate::error::{RunError, StartError};
+use crate::log::LogFilter;
 use crate::shared::Shared;
 use crate::socket_file::Directories;
 use crate::turns::Nudge;
@@ -54,6 +55,7 @@ impl Handle {
         registry: Registry,
         file: Option<PathBuf>,
         made: Made,
+        log: Option<LogFilter>,
     ) -> Result<Self, StartError> {
         let config = made.config().clone();
         let stop = CancellationToken::new();
@@ -71,9 +73,9 @@ impl Handle {
         let control = ControlServer::bind(
             (&config.control, config.control_mode),
             &mut directories,
-            shared.board.clone(),
+            Arc::clone(&shared),
             changer.clone(),
-            stop.clone(),
+            log,
         )?;
         // All that can fail comes before anything runs: what is there already is dropped again, the
         // kernel's names last, because they are given back by hand.

@@ -5,23 +5,26 @@
 //! the newest value of each register is what is sent in the end.
 
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
-use std::time::Duration;
 
+use ccp_control::FlowMode;
 use ccp_core::{
-    Algorithm, Command, Event, FlowId, FlowRunner, FlowStatus, Opened, Rate, RawReport,
+    Algorithm, Command, CompiledProgram, Event, FlowId, FlowRunner, Opened, Rate, RawReport,
     RunnerNotice, RunnerOutput, SockId, Timestamp,
 };
 use tracing::{error, trace, warn};
 
-use crate::inbox::{Inbox, Next, Turn};
+use crate::inbox::{Head, Inbox, Next, Turn};
 use crate::outlet::{Outlet, Sent};
 use crate::shared::Shared;
 use crate::turns::give_way;
 
+mod show;
+mod tell;
+
+pub(crate) use show::{Shown, instructions};
+
 /// After so many reports in a row, others get their turn.
 const BATCH: usize = 32;
-/// A listing waits so long for a flow whose algorithm is at work, then shows what it last knew.
-const LISTING_PATIENCE: Duration = Duration::from_millis(20);
 
 /// What a flow's task shares with those who bring it reports and ask how it is.
 #[derive(Debug)]
@@ -31,9 +34,18 @@ pub(crate) struct FlowCell {
     /// What waits for the task.
     pub(crate) inbox: Inbox,
     /// Held while the algorithm is at work. Empty until the task has begun.
-    runner: Mutex<Option<FlowRunner>>,
+    steered: Mutex<Option<Steered>>,
     /// What was last shown.
     shown: Mutex<ccp_control::FlowStatus>,
+}
+
+/// A flow under its algorithm.
+#[derive(Debug)]
+struct Steered {
+    runner: FlowRunner,
+    /// The report that came last, and its values.
+    last: Option<Head>,
+    fields: Vec<u64>,
 }
 
 impl FlowCell {
@@ -42,8 +54,8 @@ impl FlowCell {
             id: opened.flow,
             outlet,
             inbox: Inbox::default(),
-            runner: Mutex::new(None),
-            shown: Mutex::new(first_status(opened)),
+            steered: Mutex::new(None),
+            shown: Mutex::new(show::first_status(opened)),
         })
     }
 
@@ -51,51 +63,21 @@ impl FlowCell {
         self.id
     }
 
-    /// How the flow is. An algorithm that is at work for long does not hold up the listing.
-    pub(crate) async fn status(&self) -> ccp_control::FlowStatus {
-        let deadline = tokio::time::Instant::now() + LISTING_PATIENCE;
-        loop {
-            if let Some(status) = self.status_now() {
-                let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-                shown.clone_from(&status);
-                return status;
-            }
-            if tokio::time::Instant::now() >= deadline {
-                let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-                let mut shown = shown.clone();
-                self.look(&mut shown);
-                return shown;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
-
-    fn status_now(&self) -> Option<ccp_control::FlowStatus> {
-        let runner = match self.runner.try_lock() {
-            Ok(runner) => runner,
+    /// The datapath, and the program that the flow runs there; nothing while its algorithm is at work.
+    pub(crate) fn runs(&self) -> Option<(Arc<str>, u32, CompiledProgram)> {
+        let steered = match self.steered.try_lock() {
+            Ok(steered) => steered,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return None,
         };
-        let mut status = shown(&runner.as_ref()?.status());
-        drop(runner);
-        self.look(&mut status);
-        Some(status)
+        let runner = &steered.as_ref()?.runner;
+        let (uid, program) = runner.program()?;
+        Some((Arc::clone(runner.datapath()), uid, program.clone()))
     }
 
-    /// What is so counts, not what was asked for: where the datapath lets one look.
-    fn look(&self, status: &mut ccp_control::FlowStatus) {
-        if let Some(observed) = self.outlet.observe(SockId(status.sock_id)) {
-            status.cwnd_bytes = observed.state.cwnd.0;
-            status.rate_bytes_per_s = observed.state.rate.0;
-            status.rtt_us = observed.state.srtt.0;
-            status.mss_bytes = observed.mss;
-            status.state = observed.mode;
-        }
-    }
-
-    fn with_runner<T>(&self, work: impl FnOnce(&mut FlowRunner) -> T) -> Option<T> {
-        let mut runner = self.runner.lock().unwrap_or_else(PoisonError::into_inner);
-        runner.as_mut().map(work)
+    fn with_steered<T>(&self, work: impl FnOnce(&mut Steered) -> T) -> Option<T> {
+        let mut steered = self.steered.lock().unwrap_or_else(PoisonError::into_inner);
+        steered.as_mut().map(work)
     }
 }
 
@@ -160,17 +142,23 @@ impl FlowTask {
             shared: &shared,
             id: cell.id,
         };
-        let runner = FlowRunner::new(shared.clock.now(), opened, default);
-        *cell.runner.lock().unwrap_or_else(PoisonError::into_inner) = Some(runner);
+        let (origin, rule) = (opened.announced.info.origin, opened.rule);
+        let steered = Steered {
+            runner: FlowRunner::new(shared.clock.now(), opened, default),
+            last: None,
+            fields: Vec::new(),
+        };
+        *cell.steered.lock().unwrap_or_else(PoisonError::into_inner) = Some(steered);
         let mut work = Work {
             cell: &cell,
             sock_id,
             rate_set: false,
             mss,
+            seen: None,
             shared: &shared,
             held: None,
-            fields: Vec::new(),
         };
+        work.tell_opened(origin, rule);
         loop {
             let wake_at = match work.step() {
                 Step::Ended => break,
@@ -227,54 +215,69 @@ struct Work<'a> {
     rate_set: bool,
     /// The largest segment that the algorithm knows of, in bytes.
     mss: u32,
+    /// Who steers the flow and how often its programs have faulted, as last seen.
+    seen: Option<(FlowMode, u32)>,
     shared: &'a Shared,
     /// A command that the datapath has not taken yet. Nothing else is sent before it.
     held: Option<Command>,
-    fields: Vec<u64>,
 }
 
 impl Work<'_> {
     fn step(&mut self) -> Step {
         let cell = self.cell;
-        cell.with_runner(|runner| self.step_with(runner))
+        cell.with_steered(|steered| self.step_with(steered))
             .unwrap_or(Step::Ended)
     }
 
-    fn step_with(&mut self, runner: &mut FlowRunner) -> Step {
+    fn step_with(&mut self, steered: &mut Steered) -> Step {
+        let Steered {
+            runner,
+            last,
+            fields,
+        } = steered;
         self.observe(runner);
         runner.on_timer(self.shared.clock.now());
         let mut left = BATCH;
         while left > 0 {
             left -= 1;
-            let Some(next) = self.cell.inbox.next(&mut self.fields) else {
+            let Some(next) = self.cell.inbox.next(fields) else {
                 break;
             };
             let now = self.shared.clock.now();
             match next {
                 Next::Report(head) => {
-                    let report = head.with(&self.fields);
+                    *last = Some(head);
+                    let report = head.with(fields);
                     log_report(runner, &report, self.cell.id());
-                    runner.on_report(now, &report);
+                    self.report(runner, now, &report);
                 }
-                Next::Missed(count) => runner.missed(now, count),
+                Next::Missed(count) => {
+                    runner.missed(now, count);
+                    self.tell_missed(now, count);
+                }
                 Next::FromGroup(updates) => runner.from_group(now, updates),
                 Next::Turn(turn) => {
                     // It is about a time that is over.
                     self.held = None;
                     match turn {
-                        Turn::Suspended => runner.on_suspend(),
+                        Turn::Suspended => {
+                            runner.on_suspend();
+                            self.tell_suspended(now);
+                        }
                         Turn::Resumed(announced) => {
                             self.mss = announced.info.mss;
+                            self.tell_resumed(runner, now, &announced);
                             runner.on_resume(now, &announced);
                         }
                     }
                 }
-                Next::Assigned(assigned) => runner.assign(now, *assigned),
+                Next::Assigned(assigned) => self.assign(runner, now, *assigned),
                 Next::Stopped => return Step::Ended,
                 Next::Closed => {
                     runner.close(now);
                     self.held = None;
                     self.send(runner);
+                    self.tell_closed(runner, now);
                     return Step::Ended;
                 }
             }
@@ -296,6 +299,11 @@ impl Work<'_> {
             observed.state.rate = Rate::ZERO;
         }
         runner.observe(observed.state);
+        let seen = Some((observed.mode, observed.faults));
+        if seen != self.seen {
+            self.tell_seen(runner, &observed);
+            self.seen = seen;
+        }
         let mss = observed.mss;
         if mss != 0 && mss != self.mss {
             self.mss = mss;
@@ -322,7 +330,10 @@ impl Work<'_> {
                         );
                     }
                 }
-                Some(RunnerOutput::Notice(notice)) => self.log(&notice),
+                Some(RunnerOutput::Notice(notice)) => {
+                    self.log(&notice);
+                    self.tell_notice(notice);
+                }
                 // What a later version of the core may want is not known here.
                 Some(_) => {}
             }
@@ -372,55 +383,4 @@ impl Work<'_> {
             other => warn!(flow, notice = ?other, "about a flow"),
         }
     }
-}
-
-/// What is shown of a flow whose task has not begun.
-fn first_status(opened: &Opened) -> ccp_control::FlowStatus {
-    let info = &opened.announced.info;
-    ccp_control::FlowStatus {
-        flow: opened.flow.0,
-        datapath: opened.datapath.to_string(),
-        sock_id: info.sock_id.0,
-        algorithm: name_of(opened.algorithm.as_ref()),
-        program: None,
-        src: info.src,
-        dst: info.dst,
-        cwnd_bytes: info.state.cwnd.0,
-        rate_bytes_per_s: info.state.rate.0,
-        rtt_us: info.state.srtt.0,
-        mss_bytes: info.mss,
-        reports: 0,
-        reports_missed: 0,
-        updates: 0,
-        state: ccp_control::FlowMode::Native,
-    }
-}
-
-fn shown(status: &FlowStatus) -> ccp_control::FlowStatus {
-    ccp_control::FlowStatus {
-        flow: status.id.0,
-        datapath: status.datapath.to_string(),
-        sock_id: status.sock_id.0,
-        algorithm: name_of(status.algorithm.as_ref()),
-        program: status.program.as_ref().map(|p| p.name().to_owned()),
-        src: status.src,
-        dst: status.dst,
-        cwnd_bytes: status.state.cwnd.0,
-        rate_bytes_per_s: status.state.rate.0,
-        rtt_us: status.state.srtt.0,
-        mss_bytes: status.mss,
-        reports: status.counts.reports,
-        reports_missed: status.counts.missed,
-        updates: status.counts.updates,
-        state: match status.mode {
-            ccp_core::FlowMode::Native => ccp_control::FlowMode::Native,
-            ccp_core::FlowMode::Running => ccp_control::FlowMode::Running,
-            ccp_core::FlowMode::Fallback => ccp_control::FlowMode::Fallback,
-        },
-    }
-}
-
-/// The algorithm's name; `native` for a flow that only its datapath steers.
-fn name_of(algorithm: Option<&Algorithm>) -> String {
-    algorithm.map_or("native", Algorithm::name).to_owned()
 }

@@ -9,7 +9,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ccp_core::{Announced, Assigned, Delivery, Updates};
 use tokio::sync::Notify;
 
-use ring::{Head, Ring};
+use ring::Ring;
+
+pub(crate) use ring::Head;
 
 mod ring;
 

@@ -11,13 +11,15 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use ccpd::{Builder, Ccpd, Changer, Liveness, StartError, Stopper, in_full};
+use ccpd::{Builder, Ccpd, Changer, Liveness, LogFilter, StartError, Stopper, in_full};
 use clap::Parser;
 use service::Service;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// A clean stop that takes longer does not come to an end.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
@@ -61,7 +63,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     if cli.check {
         return Ok(builder.check()?);
     }
-    log_to_standard_error();
+    builder = builder.log_filter(log_to_standard_error());
     if cli.cleanup {
         for name in builder.clean_up()? {
             info!(datapath = %name, "removed what was left");
@@ -156,12 +158,17 @@ async fn reload(changer: &Changer) {
     }
 }
 
-/// Human-readable lines; `RUST_LOG` says which, by default those of weight `info` and more.
-fn log_to_standard_error() {
+/// Human-readable lines; `RUST_LOG` says which, by default those of weight `info` and more. Gives what
+/// changes that under way.
+fn log_to_standard_error() -> LogFilter {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let (layer, filter) = LogFilter::layer(filter);
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(io::stderr().is_terminal());
+    tracing_subscriber::registry()
+        .with(layer)
+        .with(lines)
         .init();
+    filter
 }

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ccp_core::{Algorithm, AssignError, FlowId, Plan};
+use ccp_core::{Algorithm, AssignError, FlowId, Plan, ProgramTable};
+use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -23,6 +24,18 @@ pub(crate) enum Order {
     },
     /// To say that it is there.
     Ping(oneshot::Sender<()>),
+    /// To say which programs run there.
+    Programs(oneshot::Sender<Vec<Runs>>),
+}
+
+/// What a datapath, or one peer of it, runs.
+#[derive(Debug)]
+pub(crate) struct Runs {
+    /// The datapath, as in the configuration.
+    pub(crate) datapath: String,
+    pub(crate) programs: Arc<ProgramTable>,
+    /// How many invocations of each had no effect, by number, where the datapath tells.
+    pub(crate) faults: Option<Vec<(u32, u64)>>,
 }
 
 /// The ways to the tasks of all datapaths.
@@ -30,7 +43,8 @@ pub(crate) enum Order {
 pub(crate) struct Orders(Mutex<Vec<mpsc::Sender<Order>>>);
 
 /// A datapath's task does not obey.
-#[derive(Debug)]
+#[derive(Debug, Error)]
+#[error("a datapath does not answer")]
 pub(crate) struct NoAnswer;
 
 impl Orders {
@@ -69,6 +83,15 @@ impl Orders {
             }
         }
         Ok(Err(AssignError::NoSuchFlow))
+    }
+
+    /// Which programs run, everywhere.
+    pub(crate) async fn programs(&self) -> Result<Vec<Runs>, NoAnswer> {
+        let mut all = Vec::new();
+        for datapath in self.all() {
+            all.extend(ask(&datapath, Order::Programs).await?.unwrap_or_default());
+        }
+        Ok(all)
     }
 
     /// Whether every datapath's task does what it is told.

@@ -24,6 +24,12 @@ pub(crate) trait Outlet: Debug + Send + Sync + 'static {
     fn observe(&self, _sock_id: SockId) -> Option<Observed> {
         None
     }
+
+    /// How many invocations of each program had no effect, by the program's number, where the datapath
+    /// tells.
+    fn faults(&self) -> Option<Vec<(u32, u64)>> {
+        None
+    }
 }
 
 /// How a flow really is.
@@ -32,6 +38,13 @@ pub(crate) struct Observed {
     pub(crate) state: FlowState,
     pub(crate) mss: u32,
     pub(crate) mode: FlowMode,
+    /// Payload in bytes since the flow was taken.
+    pub(crate) sent: u64,
+    pub(crate) delivered: u64,
+    pub(crate) lost: u64,
+    pub(crate) timeouts: u32,
+    /// Invocations of its programs without effect.
+    pub(crate) faults: u32,
 }
 
 /// What became of a command.

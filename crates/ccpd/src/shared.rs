@@ -9,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::board::Board;
 use crate::clock::Clock;
+use crate::feed::Feed;
 use crate::orders::Orders;
 use crate::refusals::Refusals;
 
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) ids: FlowIds,
     /// Which flows there are.
     pub(crate) board: Arc<Board>,
+    /// What happens to them.
+    pub(crate) feed: Arc<Feed>,
     pub(crate) clock: Clock,
     /// What was refused to datapaths on sockets.
     pub(crate) refusals: Refusals,
@@ -42,6 +45,7 @@ impl Shared {
             orders: Orders::default(),
             ids: FlowIds::new(),
             board: Arc::default(),
+            feed: Arc::default(),
             clock: Clock::new(),
             refusals: Refusals::default(),
             stop,

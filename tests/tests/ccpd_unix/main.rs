@@ -152,6 +152,11 @@ async fn a_flow_is_steered_and_listed() {
         reports_missed: 0,
         updates: 4,
         state: FlowMode::Running,
+        faults: 0,
+        sent_bytes: None,
+        delivered_bytes: None,
+        lost_bytes: None,
+        age_us: flows[0].age_us,
     };
     assert_eq!(flows, [expected]);
 

@@ -5,7 +5,8 @@ use tokio::net::UnixListener;
 use super::{Client, ClientError};
 use crate::frame::{FrameError, Receiver, Sender, split};
 use crate::protocol::{
-    ClientHello, FlowMode, FlowStatus, PROTOCOL_VERSION, Refusal, Request, Response, ServerHello,
+    ClientHello, FlowMode, FlowStatus, PROTOCOL_VERSION, Refusal, Request, Response, Selection,
+    ServerHello,
 };
 
 type Ends = (
@@ -30,6 +31,11 @@ fn flow(datapath: &str, sock_id: u32) -> FlowStatus {
         reports_missed: 0,
         updates: 2,
         state: FlowMode::Running,
+        faults: 0,
+        sent_bytes: None,
+        delivered_bytes: None,
+        lost_bytes: Some(2896),
+        age_us: 1_000_000,
     }
 }
 
@@ -57,10 +63,16 @@ async fn daemon<F: Future<Output = ()> + Send + 'static>(
 #[tokio::test]
 async fn a_long_list_comes_in_pieces_and_leaves_in_order() {
     let (_dir, path) = daemon(PROTOCOL_VERSION, |(mut receiver, mut sender)| async move {
-        assert_eq!(receiver.receive::<Request>().await.unwrap(), Request::Flows);
+        let asked: Request = receiver.receive().await.unwrap();
+        assert_eq!(asked, Request::Flows(Selection::default()));
         for (ids, last) in [([7, 3], false), ([1, 2], true)] {
             let flows = ids.into_iter().map(|id| flow("ccp", id)).collect();
-            sender.send(&Response::Flows { flows, last }).await.unwrap();
+            let response = Response::Flows {
+                flows,
+                matching: 4,
+                last,
+            };
+            sender.send(&response).await.unwrap();
         }
     })
     .await;
@@ -100,7 +112,7 @@ async fn another_version_is_refused_by_name() {
     let error = Client::connect(&path).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "ccpd 0.1.0 speaks version 3 of the control protocol, this command version 2: use the \
+        "ccpd 0.1.0 speaks version 4 of the control protocol, this command version 3: use the \
          `ccp` that came with that ccpd"
     );
 }
@@ -177,8 +189,17 @@ fn a_full_response_fits_a_frame_with_room() {
     longest.program = Some("p".repeat(256));
     longest.cwnd_bytes = u64::MAX;
     longest.reports = u64::MAX;
+    longest.faults = u64::MAX;
+    longest.sent_bytes = Some(u64::MAX);
+    longest.delivered_bytes = Some(u64::MAX);
+    longest.age_us = u64::MAX;
     let flows = vec![longest; crate::FLOWS_PER_RESPONSE];
-    let bytes = postcard::to_stdvec(&Response::Flows { flows, last: true }).unwrap();
+    let bytes = postcard::to_stdvec(&Response::Flows {
+        flows,
+        matching: u64::MAX,
+        last: true,
+    })
+    .unwrap();
     assert!(bytes.len() < crate::MAX_FRAME, "{}", bytes.len());
 }
 
@@ -186,6 +207,7 @@ fn a_full_response_fits_a_frame_with_room() {
 fn every_truncation_of_a_message_is_an_error() {
     let message = Response::Flows {
         flows: vec![flow("ccp", 1)],
+        matching: 1,
         last: true,
     };
     let bytes = postcard::to_stdvec(&message).unwrap();

@@ -28,11 +28,10 @@ fn start() -> Running {
     algs::register(&mut registry).unwrap();
     let made = Made::new(&registry, crate::Config::default(), None).unwrap();
     let shared = Arc::new(Shared::new(made.plan().unwrap(), stop.clone()));
-    let board = Arc::clone(&shared.board);
-    let changer = Changer::new(registry, None, made, shared);
+    let changer = Changer::new(registry, None, made, Arc::clone(&shared));
     let mut directories = Directories::default();
     let socket = (path.as_path(), 0o600);
-    let server = ControlServer::bind(socket, &mut directories, board, changer, stop.clone());
+    let server = ControlServer::bind(socket, &mut directories, shared, changer, None);
     let server = server.unwrap();
     Running {
         _dir: dir,
@@ -97,7 +96,7 @@ async fn one_client_too_many_is_told_so() {
 async fn what_is_no_request_ends_its_own_connection_only() {
     let running = start();
     let mut hello = vec![5, 0, 0, 0];
-    hello.extend(b"ccpd\x02");
+    hello.extend(b"ccpd\x03");
     let mut unknown_request = hello.clone();
     unknown_request.extend([1, 0, 0, 0, 99]);
     let inputs: [&[u8]; 4] = [
@@ -124,7 +123,7 @@ async fn another_version_hears_which_it_should_be() {
     stranger.write_all(b"\x05\0\0\0ccpd\x63").await.unwrap();
     let mut answer = Vec::new();
     stranger.read_to_end(&mut answer).await.unwrap();
-    assert_eq!(&answer[4..9], b"ccpd\x02");
+    assert_eq!(&answer[4..9], b"ccpd\x03");
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 use super::log_limit::LogLimit;
 use crate::flow_task::{FlowCell, FlowTask};
 use crate::inbox::Turn;
-use crate::orders::Order;
+use crate::orders::{Order, Runs};
 use crate::outlet::{Outlet, Sent};
 use crate::shared::Shared;
 
@@ -32,6 +32,8 @@ pub(super) struct Link {
     /// What waits until that is done: the programs that are needed for it are among it.
     waiting: Vec<Waiting>,
     shared: Arc<Shared>,
+    /// What the configuration calls it.
+    datapath: String,
     /// For logs: which datapath this is.
     name: String,
     log: LogLimit,
@@ -43,6 +45,9 @@ pub(super) fn obey<'l>(order: Order, links: impl IntoIterator<Item = &'l mut Lin
     match order {
         Order::Ping(done) => {
             let _ = done.send(());
+        }
+        Order::Programs(done) => {
+            let _ = done.send(links.into_iter().map(|link| link.runs()).collect());
         }
         Order::Plan(plan, done) => {
             for link in links {
@@ -90,6 +95,7 @@ impl Link {
             unsent: VecDeque::new(),
             waiting: Vec::new(),
             shared: Arc::clone(shared),
+            datapath: datapath.to_owned(),
             name,
             log: LogLimit::new(Instant::now()),
         }
@@ -139,6 +145,15 @@ impl Link {
         let assigned = self.session.assign(flow, algorithm);
         self.drain();
         assigned
+    }
+
+    /// Which programs run there.
+    fn runs(&self) -> Runs {
+        Runs {
+            datapath: self.datapath.clone(),
+            programs: self.session.programs(),
+            faults: self.outlet.faults(),
+        }
     }
 
     /// The session, for what its transport knows by itself. Call [`Self::drain`] afterwards.

@@ -550,7 +550,17 @@ impl Outlet for Kernel {
                 ccp_ebpf::Mode::Running => ccp_control::FlowMode::Running,
                 ccp_ebpf::Mode::Fallback => ccp_control::FlowMode::Fallback,
             },
+            sent: flow.bytes_sent,
+            delivered: flow.bytes_delivered,
+            lost: flow.bytes_lost,
+            timeouts: flow.timeouts,
+            faults: flow.faults,
         })
+    }
+
+    fn faults(&self) -> Option<Vec<(u32, u64)>> {
+        let tcp = self.tcp.read().unwrap_or_else(PoisonError::into_inner);
+        tcp.as_ref()?.faults().ok()
     }
 }
 

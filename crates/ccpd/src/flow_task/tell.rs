@@ -1,0 +1,190 @@
+//! A flow's task tells what happens to the flow, if anybody listens.
+
+use ccp_control::{FlowMode, Why};
+use ccp_core::{Announced, Assigned, FlowRunner, Origin, RawReport, RunnerNotice, Timestamp};
+
+use super::Work;
+use super::show::{self, name_of};
+use crate::change::NATIVE;
+use crate::feed::{Reported, Topic, What};
+use crate::outlet::Observed;
+
+/// A longer text, of an algorithm's panic, is cut.
+const LONGEST_TEXT: usize = 1024;
+
+impl Work<'_> {
+    fn tell_change(&self, at: Timestamp, what: impl FnOnce() -> What) {
+        let feed = &self.shared.feed;
+        if feed.wants(Topic::Changes) {
+            feed.tell(Topic::Changes, at, self.cell.id, what());
+        }
+    }
+
+    pub(super) fn tell_opened(&self, origin: Origin, rule: Option<usize>) {
+        if !self.shared.feed.wants(Topic::Changes) {
+            return;
+        }
+        let now = self.shared.clock.now();
+        let status = self.cell.with_steered(|s| self.status(&s.runner, now));
+        if let Some(status) = status {
+            self.tell_change(now, || What::Opened {
+                status,
+                origin: show::origin(origin),
+                rule,
+            });
+        }
+    }
+
+    pub(super) fn tell_closed(&self, runner: &FlowRunner, now: Timestamp) {
+        self.tell_change(now, || What::Closed {
+            status: self.status(runner, now),
+        });
+    }
+
+    fn status(&self, runner: &FlowRunner, now: Timestamp) -> Box<ccp_control::FlowStatus> {
+        let mut status = show::status(runner, now);
+        if let Some(observed) = self.cell.outlet.observe(self.sock_id) {
+            show::see(&mut status, &observed);
+        }
+        Box::new(status)
+    }
+
+    pub(super) fn tell_suspended(&self, now: Timestamp) {
+        self.tell_change(now, || What::FellBack {
+            why: Why::DaemonAway,
+        });
+    }
+
+    /// Before `runner` hears of it: it still knows the program that faulted.
+    pub(super) fn tell_resumed(&self, runner: &FlowRunner, now: Timestamp, announced: &Announced) {
+        // Where one can look, it has been seen.
+        let again = announced.generation != runner.generation();
+        if again && announced.faults > 0 && self.seen.is_none() {
+            self.tell_change(now, || faults(runner, announced.faults.into()));
+        }
+        if announced.info.origin == Origin::Resumed {
+            self.tell_change(now, || What::Returned {
+                cwnd_bytes: announced.info.state.cwnd.0,
+            });
+        }
+    }
+
+    /// The datapath shows that the flow is steered by somebody else than before, or has faulted.
+    #[cold]
+    pub(super) fn tell_seen(&self, runner: &FlowRunner, observed: &Observed) {
+        let Some((mode, before)) = self.seen else {
+            return;
+        };
+        let now = self.shared.clock.now();
+        let count = u64::from(observed.faults.saturating_sub(before));
+        if count > 0 {
+            self.tell_change(now, || faults(runner, count));
+        }
+        if observed.mode == FlowMode::Fallback && mode != FlowMode::Fallback {
+            self.tell_change(now, || What::FellBack { why: Why::Datapath });
+        }
+    }
+
+    pub(super) fn assign(&self, runner: &mut FlowRunner, now: Timestamp, assigned: Assigned) {
+        if !self.shared.feed.wants(Topic::Changes) {
+            return runner.assign(now, assigned);
+        }
+        let from = runner.algorithm().cloned();
+        runner.assign(now, assigned);
+        let to = runner.algorithm();
+        let as_before = match (&from, to) {
+            (Some(from), Some(to)) => from.same(to),
+            (None, None) => true,
+            _ => false,
+        };
+        if !as_before {
+            self.tell_change(now, || What::AlgorithmChanged {
+                from: name_of(from.as_ref()),
+                to: name_of(to),
+                why: Why::Assigned,
+            });
+        }
+    }
+
+    pub(super) fn tell_notice(&self, notice: RunnerNotice) {
+        let at = self.shared.clock.now();
+        let changed = |from: String, now: Option<String>, why| What::AlgorithmChanged {
+            from,
+            to: now.unwrap_or_else(|| NATIVE.to_owned()),
+            why,
+        };
+        match notice {
+            RunnerNotice::Panicked {
+                algorithm,
+                message,
+                now,
+            } => {
+                self.tell_change(at, || What::Panicked {
+                    algorithm: algorithm.clone(),
+                    message: message.chars().take(LONGEST_TEXT).collect(),
+                });
+                self.tell_change(at, || changed(algorithm, now, Why::Panicked));
+            }
+            RunnerNotice::TakenOver { algorithm, now } => {
+                self.tell_change(at, || changed(algorithm, now, Why::TakenOver));
+            }
+            RunnerNotice::Refused { algorithm, error } => {
+                self.tell_change(at, || What::UpdateRefused {
+                    algorithm,
+                    why: error.to_string(),
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Hands a report to the algorithm, and tells it with what followed.
+    pub(super) fn report(&self, runner: &mut FlowRunner, now: Timestamp, report: &RawReport<'_>) {
+        if self.shared.feed.wants(Topic::Reports) {
+            self.report_and_tell(runner, now, report);
+        } else {
+            runner.on_report(now, report);
+        }
+    }
+
+    #[cold]
+    fn report_and_tell(&self, runner: &mut FlowRunner, now: Timestamp, report: &RawReport<'_>) {
+        let program = runner.program().map(|(_, program)| program.clone());
+        let algorithm = name_of(runner.algorithm());
+        let before = runner.status().counts.reports;
+        runner.on_report(now, report);
+        let status = runner.status();
+        // What was not for the algorithm is counted, not told.
+        let (Some(program), true) = (program, status.counts.reports > before) else {
+            return;
+        };
+        let reported = Reported {
+            algorithm,
+            program,
+            merged: report.merged,
+            cwnd_bytes: status.state.cwnd.0,
+            rate_bytes_per_s: status.state.rate.0,
+            values: report.fields.to_vec(),
+        };
+        let what = What::Report(Box::new(reported));
+        let feed = &self.shared.feed;
+        feed.tell(Topic::Reports, now, self.cell.id, what);
+    }
+
+    pub(super) fn tell_missed(&self, now: Timestamp, count: u64) {
+        let feed = &self.shared.feed;
+        if feed.wants(Topic::Reports) {
+            let what = What::ReportsMissed { count };
+            feed.tell(Topic::Reports, now, self.cell.id, what);
+        }
+    }
+}
+
+fn faults(runner: &FlowRunner, count: u64) -> What {
+    What::ProgramFaults {
+        program: runner
+            .program()
+            .map(|(_, program)| program.name().to_owned()),
+        count,
+    }
+}
