@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
@@ -18,10 +19,11 @@ use crate::codegen::{self, Entry, Env, Kind};
 use crate::error::{AttachError, InstallError};
 use crate::host::{HostInfo, Signature, check_host};
 use crate::layout::{CONFIG_STOPPING, Config, MAX_NAMES, ProgramMeta, Slot};
-use crate::leave::{Left, initial_namespace, leave};
+use crate::leave::{Left, leave};
 use crate::mailbox::{Mailbox, NATIVE};
 use crate::mapped::MappedArray;
 use crate::maps::{Held, Maps};
+use crate::namespaces::initial_namespace;
 use crate::options::{Namespaces, Options};
 use crate::pins::Pins;
 use crate::programs::{Programs, Start};
@@ -29,6 +31,7 @@ use crate::registers::register_table;
 use crate::ring::Ring;
 use crate::skel::glue::{CcpMaps, CcpSkelBuilder, OpenCcpSkel};
 use crate::stats::{Counters, FlowSnapshot};
+use crate::take::{Take, TakeError, Taker, Taking, release_pinned};
 use crate::{layout, link};
 
 /// `TCP_CONG_NEEDS_ECN`: the kernel negotiates ECN for sockets that use the name.
@@ -54,6 +57,7 @@ pub struct TcpDatapath {
     mailbox: Mailbox,
     programs: Mutex<Programs>,
     ring: Option<Ring>,
+    taker: Mutex<Option<Taker>>,
     adopted: bool,
     /// Names of a daemon before that this one does not register; sockets may still use them.
     retired: Vec<String>,
@@ -219,6 +223,77 @@ impl TcpDatapath {
         bump(epoch)
     }
 
+    /// Takes flows that do not ask for the name: those that `take` says, from now on, instead of
+    /// those that were said before. `None` takes none; flows that were taken stay.
+    ///
+    /// To be called once after [`attach`](Self::attach), when programs are installed, even with
+    /// `None`: a killed daemon's choice is in force until then. Takes milliseconds, and with
+    /// [`Take::living`] as long as it takes to look at every socket.
+    ///
+    /// A taken flow is one like any other. When it is handed back ([`detach`](Self::detach), or beyond a
+    /// limit), it gets the algorithm that it had. While the heartbeat is old, none are taken.
+    ///
+    /// # Errors
+    /// If the kernel refuses, or there are no control groups; what was in force still is. A control
+    /// group that is not there is no error: see [`Taking::missing`].
+    pub fn take(&self, take: Option<&Take>) -> Result<Taking, TakeError> {
+        let mut taker = self.taker.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = take.map(|take| Taker::new(take, &self.options, &self.pins));
+        let new = new.transpose()?;
+        let before = taker.take();
+        if let Some(before) = before {
+            before.release();
+        }
+        // Of a daemon that was killed.
+        let mut old = self.pins.takes();
+        if let Some(new) = &new {
+            old.retain(|pin| new.pins().all(|ours| ours != pin));
+        }
+        if let Err(error) = release_all(&old) {
+            tracing::warn!(%error, "cannot end what an earlier daemon took flows by");
+        }
+        let Some(new) = new else {
+            return Ok(Taking::default());
+        };
+        let new = taker.insert(new);
+        let mut taking = Taking {
+            missing: new.missing(),
+            cgroups: new.attached(),
+            ..Taking::default()
+        };
+        self.take_living(new, &mut taking)?;
+        Ok(taking)
+    }
+
+    /// Looks whether control groups whose flows are to be taken have come, or come back, since they were
+    /// last looked for. To be called now and then; costs a system call for each.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn look_for_cgroups(&self) -> Result<Taking, TakeError> {
+        let mut taker = self.taker.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(taker) = &mut *taker else {
+            return Ok(Taking::default());
+        };
+        let mut taking = Taking {
+            cgroups: taker.look(&self.pins)?,
+            missing: taker.missing(),
+            ..Taking::default()
+        };
+        if !taking.cgroups.is_empty() {
+            self.take_living(taker, &mut taking)?;
+        }
+        Ok(taking)
+    }
+
+    fn take_living(&self, taker: &Taker, taking: &mut Taking) -> Result<(), TakeError> {
+        let taken = || self.counters().map_or(0, |c| c.taken_living);
+        let before = taken();
+        taking.unreached = taker.take_living()?;
+        taking.living = taken().saturating_sub(before);
+        Ok(())
+    }
+
     /// The glue's counters.
     ///
     /// # Errors
@@ -274,10 +349,15 @@ impl TcpDatapath {
             slots,
             programs,
             retired,
+            taker,
             ..
         } = self;
         drop((options, programs));
         stop(&config);
+        if let Some(taker) = taker.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            taker.release();
+        }
+        let released = release_all(&pins.takes());
         let mut names = retired;
         let mut unregistered = Ok(());
         for (name, link) in links {
@@ -285,11 +365,12 @@ impl TcpDatapath {
             unregistered = unregistered.and(done);
             names.push(name);
         }
-        let left = go(&names, &config, &slots);
+        let left = go(&names, &pins, &config, &slots);
         drop(maps);
         let removed = pins.remove();
         let left = left?;
         unregistered?;
+        released?;
         removed?;
         Ok(left)
     }
@@ -316,6 +397,7 @@ pub fn clean_up(options: &Options) -> Result<Option<Left>, AttachError> {
     if let Some((config, _)) = &arrays {
         stop(config);
     }
+    release_all(&pins.takes()).map_err(system("end what takes flows"))?;
     let mut names = pins.names();
     for name in &names {
         let pin = pins.link_of(name);
@@ -325,8 +407,8 @@ pub fn clean_up(options: &Options) -> Result<Option<Left>, AttachError> {
         names.push(options.name.clone());
     }
     let left = match &arrays {
-        Some((config, slots)) => go(&names, config, slots),
-        None => leave(&names),
+        Some((config, slots)) => go(&names, &pins, config, slots),
+        None => leave(&names, &pins.map("taken")),
     }
     .map_err(system("move flows to the system's CUBIC"))?;
     pins.remove().map_err(system("remove the pins"))?;
@@ -342,13 +424,24 @@ fn stop(config: &MappedArray<Config>) {
     }
 }
 
+/// Ends what takes flows, where it is pinned. The first failure is told, after all.
+fn release_all(takes: &[PathBuf]) -> io::Result<()> {
+    let mut released = Ok(());
+    for pin in takes {
+        let one = release_pinned(pin);
+        released = released.and(one);
+    }
+    released
+}
+
 /// Moves the flows, and waits a little for those that move themselves.
 fn go(
     names: &[String],
+    pins: &Pins,
     config: &MappedArray<Config>,
     slots: &MappedArray<Slot>,
 ) -> io::Result<Left> {
-    let mut left = leave(names)?;
+    let mut left = leave(names, &pins.map("taken"))?;
     let until = Instant::now() + LEAVE_WAIT;
     let live = || {
         let used = config.copy(0).map_or(0, |c| c.next_slot.min(c.max_flows));
@@ -394,6 +487,7 @@ impl Parts {
             mailbox: self.mailbox,
             programs: Mutex::new(self.programs),
             ring: Some(self.ring),
+            taker: Mutex::new(None),
             adopted: self.adopted,
         }
     }
@@ -426,6 +520,7 @@ fn attach(options: &Options, host: &HostInfo, pins: &Pins) -> Result<Parts, Atta
         }
         pin!(
             flows,
+            taken,
             ring,
             mailbox,
             answers,
@@ -535,6 +630,7 @@ fn prepare(
         }
         reuse!(
             flows,
+            taken,
             ring,
             mailbox,
             answers,
@@ -599,6 +695,7 @@ fn operations<'m, 'o>(
 fn check_sizes(maps: &Maps, pins: &Pins) -> Result<(), AttachError> {
     let expected = [
         ("flows", &maps.flows, size_of::<layout::Flow>()),
+        ("taken", &maps.taken, size_of::<layout::Taken>()),
         ("mailbox", &maps.mailbox, size_of::<layout::MailboxSlot>()),
         ("slots", &maps.slots, size_of::<Slot>()),
         ("config", &maps.config, size_of::<Config>()),

@@ -161,7 +161,7 @@ impl AttachError {
     }
 }
 
-fn with_log(log: &str) -> String {
+pub(crate) fn with_log(log: &str) -> String {
     if log.is_empty() {
         String::new()
     } else {

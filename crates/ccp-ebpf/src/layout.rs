@@ -5,7 +5,7 @@
 use std::mem::{align_of, offset_of, size_of};
 
 /// Version of the layout of pinned map values; part of the pin path.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Most primitives a flow's storage holds.
 pub const MAX_PRIMITIVES: usize = 40;
@@ -71,6 +71,14 @@ pub const FIELDS: usize = FIELD_CONTROL + MAX_CONTROL;
 
 /// Frame type of MEASURE.
 pub const MSG_MEASURE: u16 = 1;
+
+/// Of a flow that was taken without having asked (`struct ccp_taken`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    /// The algorithm that it had, padded with zeros.
+    pub before: [u8; 16],
+}
 
 /// Per-socket state (`struct ccp_flow`). The contract of generated programs stands in `intf.h`.
 #[repr(C)]

@@ -1,22 +1,17 @@
 //! Leaving the host as it was: sockets and defaults that use our name, in every network namespace
-//! that can be reached, go back to the system's CUBIC.
+//! that can be reached, go back to the system's CUBIC, and flows that were taken to what they had.
 
-use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
-use std::thread;
+use std::path::Path;
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use libbpf_rs::{Iter, Link};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::bpf_log::listening;
 use crate::maps::other;
+use crate::namespaces::{in_namespace, namespaces};
 use crate::skel::leave::LeaveSkelBuilder;
 
 const DEFAULT: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
@@ -26,8 +21,11 @@ const NATIVE: &str = "cubic";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Left {
-    /// Sockets (listening ones included) switched to the system's CUBIC.
+    /// Sockets (listening ones included) switched to the system's CUBIC, or to what they had.
     pub moved: u32,
+    /// How many of them had been [taken](crate::TcpDatapath::take), and got back the algorithm that
+    /// they had before. Others may have got it by themselves, with an acknowledgement.
+    pub given_back: u32,
     /// Sockets that refused; they run native CUBIC inside what is left of us until they close.
     pub refused: u32,
     /// Network namespaces whose default was our name: now `cubic`, or, where that is not allowed
@@ -44,15 +42,16 @@ pub struct Left {
 const MOST_NAMES: usize = 16;
 
 /// Moves every socket that uses one of `names`, and resets every default, in all namespaces found.
-pub(crate) fn leave(names: &[String]) -> io::Result<Left> {
+/// Where `taken` is pinned, that is what flows had before they were taken.
+pub(crate) fn leave(names: &[String], taken: &Path) -> io::Result<Left> {
     let mut left = Left::default();
     for names in names.chunks(MOST_NAMES) {
-        leave_some(names, &mut left)?;
+        leave_some(names, taken, &mut left)?;
     }
     Ok(left)
 }
 
-fn leave_some(names: &[String], left: &mut Left) -> io::Result<()> {
+fn leave_some(names: &[String], taken: &Path, left: &mut Left) -> io::Result<()> {
     let mut object = MaybeUninit::uninit();
     let (skel, log) = listening(|| {
         let mut open = LeaveSkelBuilder::default().open(&mut object)?;
@@ -62,6 +61,9 @@ fn leave_some(names: &[String], left: &mut Left) -> io::Result<()> {
                     *to = from;
                 }
             }
+        }
+        if taken.exists() {
+            open.maps.taken.reuse_pinned_map(taken)?;
         }
         open.load()
     });
@@ -89,6 +91,7 @@ fn leave_some(names: &[String], left: &mut Left) -> io::Result<()> {
     }
     if let Some(data) = skel.maps.bss_data.as_deref() {
         left.moved += data.moved;
+        left.given_back += data.given_back;
         left.refused += data.refused;
     }
     Ok(())
@@ -109,75 +112,4 @@ fn leave_here(link: &Link, names: &[String], defaults: &[&str]) -> io::Result<bo
     let mut sink = [0; 64];
     while iter.read(&mut sink)? > 0 {}
     Ok(reset)
-}
-
-/// Runs `work` on a thread of its own in the network namespace at `path`.
-fn in_namespace<T: Send>(
-    path: &PathBuf,
-    work: impl FnOnce() -> io::Result<T> + Send,
-) -> io::Result<T> {
-    let namespace = File::open(path)?;
-    // Entering the namespace one is in takes a right (CAP_SYS_ADMIN) that a daemon need not have.
-    let here = fs::metadata("/proc/thread-self/ns/net")
-        .map(|m| m.ino())
-        .ok();
-    let elsewhere = here != Some(namespace.metadata()?.ino());
-    thread::scope(|scope| {
-        let thread = thread::Builder::new()
-            .name("ccp-netns".into())
-            .spawn_scoped(scope, || {
-                if elsewhere {
-                    let network = Some(LinkNameSpaceType::Network);
-                    move_into_link_name_space(namespace.as_fd(), network)?;
-                }
-                work()
-            })?;
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("the thread in the namespace panicked")))
-    })
-}
-
-/// Every network namespace that can be found, by inode: ours, those of processes, and those that
-/// `ip netns` keeps.
-fn namespaces() -> BTreeMap<u64, PathBuf> {
-    let mut found = BTreeMap::new();
-    let mut add = |path: PathBuf| {
-        if let Ok(meta) = fs::metadata(&path) {
-            found.entry(meta.ino()).or_insert(path);
-        }
-    };
-    add("/proc/thread-self/ns/net".into());
-    add("/proc/self/ns/net".into());
-    for dir in ["/run/netns", "/var/run/netns"] {
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-            add(entry.path());
-        }
-    }
-    let is_number = |name: &OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        if !is_number(&process.file_name()) {
-            continue;
-        }
-        // Threads may be elsewhere than their process.
-        let tasks = fs::read_dir(process.path().join("task"));
-        for task in tasks.into_iter().flatten().flatten() {
-            add(task.path().join("ns/net"));
-        }
-    }
-    found
-}
-
-/// The inode of the machine's initial network namespace, or, where it cannot be found out, of
-/// this process's.
-pub(crate) fn initial_namespace() -> io::Result<u32> {
-    let inode = |path: &str| fs::metadata(path).map(|m| m.ino());
-    // Threads of the kernel are always in the initial one.
-    let kernel = fs::read_to_string("/proc/2/comm").is_ok_and(|c| c.trim() == "kthreadd");
-    let inode = kernel
-        .then(|| inode("/proc/2/ns/net").ok())
-        .flatten()
-        .or_else(|| inode("/proc/1/ns/net").ok())
-        .map_or_else(|| inode("/proc/self/ns/net"), Ok)?;
-    u32::try_from(inode).map_err(io::Error::other)
 }

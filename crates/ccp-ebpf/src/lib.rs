@@ -11,6 +11,7 @@
 //! what is not; `src/bpf/intf.h` is the contract between the kernel side and this one.
 
 mod bpf_log;
+mod cgroup;
 pub mod codegen;
 mod datapath;
 mod error;
@@ -21,6 +22,7 @@ mod link;
 mod mailbox;
 mod mapped;
 mod maps;
+mod namespaces;
 mod options;
 mod pins;
 mod programs;
@@ -28,7 +30,9 @@ mod registers;
 mod ring;
 mod skel;
 mod stats;
+mod take;
 
+pub use cgroup::{Cgroups, NoCgroups};
 pub use datapath::{TcpDatapath, clean_up};
 pub use error::{AttachError, HostError, InstallError, MailboxError};
 pub use host::{HostInfo, Signature, check_host};
@@ -38,3 +42,4 @@ pub use options::{Name, Namespaces, Options, OptionsError};
 pub use registers::register_table;
 pub use ring::Ring;
 pub use stats::{Counters, FlowSnapshot, Mode};
+pub use take::{Ends, Range, Take, TakeError, Taking};

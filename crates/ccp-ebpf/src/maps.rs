@@ -73,6 +73,7 @@ impl AsFd for Held {
 #[derive(Debug)]
 pub(crate) struct Maps {
     pub(crate) flows: Held,
+    pub(crate) taken: Held,
     pub(crate) ring: Held,
     pub(crate) mailbox: Held,
     pub(crate) answers: Held,
@@ -88,6 +89,7 @@ impl Maps {
     pub(crate) fn by(mut get: impl FnMut(&str) -> io::Result<Held>) -> io::Result<Self> {
         Ok(Self {
             flows: get("flows")?,
+            taken: get("taken")?,
             ring: get("ring")?,
             mailbox: get("mailbox")?,
             answers: get("answers")?,

@@ -4,6 +4,7 @@
 //! <pin_root>/<name>/          locked while a process runs the datapath
 //!     link                    the registration of the name
 //!     link-<another name>     that of a further one
+//!     take-<cgroup>-<n>       what takes the new flows of a control group
 //!     v<layout>/<map>         the maps that live flows share with the daemon
 //! ```
 //! The link stands outside of the version, so that a daemon with another layout can take the
@@ -25,6 +26,8 @@ use crate::layout::LAYOUT_VERSION;
 const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
 /// What the pins of further names begin with; no name has a hyphen.
 const FURTHER: &str = "link-";
+/// What the pins begin with of what takes flows.
+const TAKE: &str = "take-";
 const USUAL_MOUNT: &str = "/sys/fs/bpf";
 
 /// The directory of one datapath, locked by this process.
@@ -128,6 +131,31 @@ impl Pins {
         }
         names.sort_unstable();
         names
+    }
+
+    /// Where to pin one more of what takes the flows of the control group with the number `cgroup`.
+    pub(crate) fn new_take(&self, cgroup: u64) -> PathBuf {
+        let mut n = 0_u32;
+        loop {
+            let path = self.dir.join(format!("{TAKE}{cgroup}-{n}"));
+            if !path.exists() {
+                return path;
+            }
+            n += 1;
+        }
+    }
+
+    /// All that takes flows.
+    pub(crate) fn takes(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        entries
+            .filter(|e| {
+                e.file_name()
+                    .as_encoded_bytes()
+                    .starts_with(TAKE.as_bytes())
+            })
+            .map(|e| e.path())
+            .collect()
     }
 
     /// The maps of our layout.

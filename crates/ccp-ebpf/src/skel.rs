@@ -19,3 +19,7 @@ pub(crate) mod glue {
 pub(crate) mod leave {
     include!(concat!(env!("OUT_DIR"), "/leave.skel.rs"));
 }
+
+pub(crate) mod take {
+    include!(concat!(env!("OUT_DIR"), "/take.skel.rs"));
+}

@@ -85,6 +85,15 @@ counters! {
     native_user_limit,
     /// Flows that fell back since their reports were not handled.
     unanswered,
+    /// Flows taken without having asked as they began ([`TcpDatapath::take`](crate::TcpDatapath::take)).
+    taken_new,
+    /// Flows taken without having asked while they were under way.
+    taken_living,
+    /// Flows that would have been taken, but run another algorithm than the default of their network
+    /// namespace: as they began, and each time living ones are looked through.
+    take_left,
+    /// Flows that were to be taken, but the kernel or a limit refused; they keep what they had.
+    take_refused,
 }
 
 /// Who runs a flow.

@@ -20,13 +20,21 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* Makes the socket really native. Our release is called for it, except from init. */
+/*
+ * Makes the socket really native: gives it back what it had when it was taken, or the system's CUBIC if it asked for us. Our release is called for it, except
+ * from init. In init of a flow that is being taken the kernel refuses: then who takes it sees that it has no slot, and gives it back.
+ */
 static __always_inline long hand_over(struct sock *sk)
 {
-	char cubic[8] = "cubic";
-	long err = bpf_setsockopt(sk, IPPROTO_TCP, TCP_CONGESTION, cubic, 5);
+	struct ccp_taken *t = bpf_sk_storage_get(&taken, sk, NULL, 0);
+	char name[16] = "cubic";
+	long err = -1;
 
+	if (t)
+		err = bpf_setsockopt(sk, IPPROTO_TCP, TCP_CONGESTION, t->before, sizeof(t->before));
 	if (err)
+		err = bpf_setsockopt(sk, IPPROTO_TCP, TCP_CONGESTION, name, sizeof(name));
+	if (err && !t)
 		count(CCP_STAT_HANDOVER_FAILED, 1);
 	return err;
 }
@@ -160,6 +168,7 @@ void BPF_PROG(ccp_release, struct sock *sk)
 		give_shares(f->netns_inum, f->uid);
 		count(CCP_STAT_CLOSED, 1);
 	}
+	bpf_sk_storage_delete(&taken, sk);
 	bpf_sk_storage_delete(&flows, sk);
 }
 

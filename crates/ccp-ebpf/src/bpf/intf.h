@@ -8,7 +8,7 @@
 #ifndef CCP_INTF_H
 #define CCP_INTF_H
 
-#define CCP_LAYOUT_VERSION 4
+#define CCP_LAYOUT_VERSION 5
 
 /* ---- limits (announced as capabilities; the loader refuses programs beyond them) ---- */
 #define CCP_MAX_PRIMITIVES 40
@@ -274,6 +274,11 @@ struct ccp_share {
 	__u32 id; /* inode of the namespace; uid in the initial user namespace */
 };
 
+/* SK_STORAGE: of flows that were taken without having asked, the algorithm that they had, which they get back. */
+struct ccp_taken {
+	char before[16];
+};
+
 /* PERCPU_ARRAY of __u64, indexed by: */
 enum ccp_stat {
 	CCP_STAT_FLOWS = 0,           /* flows that got a slot */
@@ -300,6 +305,10 @@ enum ccp_stat {
 	CCP_STAT_NATIVE_NAMESPACE_LIMIT, /* handed to cubic: its network namespace has its share of the slots */
 	CCP_STAT_NATIVE_USER_LIMIT,      /* handed to cubic: its user has theirs */
 	CCP_STAT_UNANSWERED,          /* running -> fallback: reports not handled */
+	CCP_STAT_TAKEN_NEW,           /* taken without having asked, as they began */
+	CCP_STAT_TAKEN_LIVING,        /* taken without having asked, under way */
+	CCP_STAT_TAKE_LEFT,           /* would have been taken, but run an algorithm of their own choice */
+	CCP_STAT_TAKE_REFUSED,        /* were to be taken, but the kernel or a limit refused */
 	CCP_STATS,
 };
 

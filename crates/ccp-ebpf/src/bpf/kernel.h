@@ -33,6 +33,7 @@ enum {
 	BPF_MAP_TYPE_ARRAY = 2,
 	BPF_MAP_TYPE_PROG_ARRAY = 3,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
+	BPF_MAP_TYPE_LPM_TRIE = 11,
 	BPF_MAP_TYPE_QUEUE = 22,
 	BPF_MAP_TYPE_SK_STORAGE = 24,
 	BPF_MAP_TYPE_RINGBUF = 27,
@@ -40,6 +41,7 @@ enum {
 enum {
 	BPF_NOEXIST = 1,
 	BPF_F_NO_PREALLOC = 1,
+	BPF_F_RDONLY_PROG = 128,
 	BPF_F_MMAPABLE = 1024,
 	BPF_SK_STORAGE_GET_F_CREATE = 1,
 };
@@ -72,6 +74,9 @@ enum tcp_ca_event {
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
+struct tcp_congestion_ops___read;
+struct cgroup;
+
 struct ns_common {
 	unsigned int inum;
 };
@@ -80,6 +85,7 @@ struct netns_ipv4 {
 	int sysctl_tcp_pacing_ss_ratio;
 	int sysctl_tcp_pacing_ca_ratio;
 	u8 sysctl_tcp_slow_start_after_idle;
+	const struct tcp_congestion_ops___read *tcp_congestion_control; /* what new sockets of the namespace get */
 };
 
 struct net {
@@ -114,8 +120,27 @@ typedef struct {
 	u32 val;
 } kuid_t;
 
+struct kernfs_node {
+	u64 id;
+};
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+};
+
+struct sock_cgroup_data {
+	struct cgroup *cgroup; /* where the socket was made; that of the listening socket for what it accepted */
+};
+
 struct sock {
 	struct sock_common __sk_common;
+	struct sock_cgroup_data sk_cgrp_data;
 	kuid_t sk_uid;
 	u32 sk_pacing_status;
 	unsigned long sk_pacing_rate;

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* The maps, and the little helpers around them. The loader sizes the maps whose max_entries is 1 here, and pins all of them. */
+/*
+ * The maps, and the little helpers around them. The loader sizes the maps whose max_entries is 1 here, and pins all of them. With CCP_FEW_MAPS, only those
+ * that other objects than the glue use as well.
+ */
 #ifndef CCP_MAPS_H
 #define CCP_MAPS_H
 
@@ -11,6 +14,15 @@ struct {
 	__type(value, struct ccp_flow);
 } flows SEC(".maps");
 
+/* What flows that were taken had before. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct ccp_taken);
+} taken SEC(".maps");
+
+#ifndef CCP_FEW_MAPS
 /* Frames to the daemon. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -60,6 +72,7 @@ struct {
 	__uint(key_size, 0);
 	__uint(value_size, sizeof(u32));
 } free_slots SEC(".maps");
+#endif
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -76,6 +89,7 @@ struct {
 	__type(value, u64);
 } stats SEC(".maps");
 
+#ifndef CCP_FEW_MAPS
 /* Generated programs, and what a flow needs to start one. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
@@ -90,6 +104,7 @@ struct {
 	__type(key, u32);
 	__type(value, struct ccp_program_meta);
 } program_meta SEC(".maps");
+#endif
 
 static __always_inline void count(u32 what, u64 n)
 {

@@ -175,6 +175,17 @@ fn the_mirror_is_the_glues_layout() {
     );
 }
 
+#[test]
+fn what_flows_had_is_the_glues_layout() {
+    let mut object = MaybeUninit::uninit();
+    let open = CcpSkelBuilder::default().open(&mut object).unwrap();
+    // SAFETY: the object lives as long as `open`.
+    let raw = unsafe { open.open_object().as_libbpf_object().as_ref() };
+    let btf = Btf::from_bpf_object(raw).unwrap().unwrap();
+    let btf = &btf;
+    same!(btf, "ccp_taken", Taken { before });
+}
+
 /// The constants of the header, by name.
 #[test]
 fn the_mirror_has_the_headers_constants() {

@@ -10,3 +10,4 @@ mod root_names;
 mod root_nonsense;
 mod root_recovery;
 mod root_steer;
+mod root_take;
