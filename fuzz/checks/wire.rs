@@ -31,6 +31,29 @@ pub(crate) fn frames(datagram: &[u8]) {
     assert!(rest.is_empty());
 }
 
+/// Reads `datagram` as netlink messages: what they hold lies one behind the other within it, and is read as frames
+/// or refused; what is written again is read as the same.
+pub(crate) fn netlink(datagram: &[u8]) {
+    let mut end = 0;
+    let mut errors = 0;
+    for payload in ccp_wire::netlink_payloads(datagram) {
+        let Ok(payload) = payload else {
+            errors += 1;
+            continue;
+        };
+        let start = payload.as_ptr() as usize - datagram.as_ptr() as usize;
+        assert!(start >= end + ccp_wire::NETLINK_HEADER_LEN);
+        end = start + payload.len();
+        assert!(end <= datagram.len());
+        frames(payload);
+        let mut again = BytesMut::new();
+        ccp_wire::netlink_message(payload, &mut again);
+        let read: Vec<_> = ccp_wire::netlink_payloads(&again).collect();
+        assert_eq!(read, [Ok(payload)]);
+    }
+    assert!(errors <= datagram.len() / ccp_wire::NETLINK_HEADER_LEN + 1);
+}
+
 /// What is read can be written, and is then read as the same and written as the same.
 fn again(message: &Message<'_>) {
     let bytes = message.to_frame().expect("what was read can be written");

@@ -62,6 +62,7 @@ mod install;
 mod install_ext;
 mod measure;
 mod message;
+mod netlink;
 mod read;
 mod ready;
 mod update;
@@ -77,6 +78,10 @@ pub use install::{Install, MAX_LIBCCP_EXPRESSIONS, MAX_LIBCCP_FRAME, MAX_LIBCCP_
 pub use install_ext::{InstallExt, ProgramError, VariableDef};
 pub use measure::{MAX_REPORT_FIELDS, Measure, MeasureBuf, ReportFrame, ReportTrailer, Totals};
 pub use message::{Encode, Message};
+pub use netlink::{
+    NETLINK_GROUP, NETLINK_HEADER_LEN, NetlinkError, NetlinkPayloads, netlink_message,
+    netlink_payloads,
+};
 pub use ready::{
     Capabilities, Features, MAX_ANNOUNCED_REGISTERS, MAX_REGISTER_NAME, Ready, VERSION,
 };

@@ -55,6 +55,16 @@ fn every_stream_of_the_corpus_is_read_or_refused() {
     }
 }
 
+#[test]
+fn every_netlink_datagram_of_the_corpus_is_read_or_refused() {
+    let corpus = corpus("wire_netlink");
+    assert!(corpus.len() >= 4);
+    for (name, bytes) in corpus {
+        println!("{name}");
+        checks::netlink(&bytes);
+    }
+}
+
 /// The seeds are one good frame of each type. `CCP_WRITE_SEEDS=1` writes them anew; otherwise
 /// they must be what is there.
 #[test]
