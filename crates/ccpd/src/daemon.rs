@@ -82,7 +82,7 @@ impl Handle {
         let mut unix = Vec::new();
         for datapath in &config.datapaths {
             if let DatapathConfig::Unix(config) = datapath {
-                let bound = UnixDatapath::bind(config.clone(), &mut directories, &shared)?;
+                let bound = UnixDatapath::bind(config, &mut directories, &shared)?;
                 unix.push((datapath.name(), bound));
             }
         }

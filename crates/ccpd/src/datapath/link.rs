@@ -208,6 +208,11 @@ impl Link {
         true
     }
 
+    /// What logs call it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether commands of the session wait for the datapath to take them.
     pub(super) fn is_backed_up(&self) -> bool {
         !self.unsent.is_empty()

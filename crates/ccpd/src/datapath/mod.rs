@@ -2,6 +2,8 @@
 
 mod link;
 mod log_limit;
+mod peers;
 mod polls;
 pub(crate) mod tcp;
+mod turnstile;
 pub(crate) mod unix;

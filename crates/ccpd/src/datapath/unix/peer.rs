@@ -1,12 +1,11 @@
 //! The way to one datapath on a Unix datagram socket.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::BytesMut;
 use ccp_core::{Command, ProgramTable};
@@ -19,18 +18,18 @@ use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tracing::{debug, warn};
 
+use super::super::peers::Peer;
+use super::super::turnstile::Turnstile;
 use super::reply::{Target, Untrusted};
 use crate::outlet::{Outlet, Sent};
 
-/// How long one waits for a datapath that takes nothing if the system can't tell when it does.
-const PAUSE: Duration = Duration::from_millis(5);
-
 /// One datapath: a path, and the user who sends from there.
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(super) struct UnixPeer {
     path: PathBuf,
     uid: u32,
     way: Way,
+    turnstile: Turnstile,
     frame: Mutex<BytesMut>,
     gone: AtomicBool,
     /// Set when it has gone, for whoever buries it.
@@ -62,7 +61,7 @@ fn new_socket() -> Result<OwnedFd, Errno> {
     socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
 }
 
-impl Peer {
+impl UnixPeer {
     /// The way to the datapath of the user `uid` that is bound at `path`; `common` is the daemon's
     /// socket.
     ///
@@ -87,33 +86,16 @@ impl Peer {
             path: path.to_owned(),
             uid,
             way,
+            turnstile: Turnstile::default(),
             frame: Mutex::new(BytesMut::new()),
             gone: AtomicBool::new(false),
             attention: Arc::clone(attention),
         })
     }
 
-    /// The user who sends from its path.
-    pub(super) const fn uid(&self) -> u32 {
-        self.uid
-    }
-
-    /// Whether it can't be answered any more.
-    pub(super) fn is_gone(&self) -> bool {
-        self.gone.load(Ordering::Relaxed)
-    }
-
     fn lose(&self) {
         self.gone.store(true, Ordering::Relaxed);
         self.attention.store(true, Ordering::Relaxed);
-    }
-
-    /// Looks whether it is still there, and turns to who is bound at its path now: a datapath that has
-    /// started again may have come before the end of the one before was noticed.
-    pub(super) fn probe(&self) {
-        if self.turn_to_present().is_err() {
-            self.lose();
-        }
     }
 
     /// Turns to who is bound at its path now, if that is still the same user's.
@@ -135,13 +117,6 @@ impl Peer {
                     Err(error) => Err(unreachable(error)),
                 }
             }
-        }
-    }
-
-    /// Sends something that is not worth a second try.
-    pub(super) fn tell(&self, frame: &[u8]) {
-        if !self.is_gone() {
-            let _ = self.transmit(frame);
         }
     }
 
@@ -194,7 +169,7 @@ impl Peer {
     }
 }
 
-impl Outlet for Peer {
+impl Outlet for UnixPeer {
     fn send(&self, programs: &ProgramTable, command: &Command) -> Sent {
         if self.is_gone() {
             return Sent::Done;
@@ -202,7 +177,11 @@ impl Outlet for Peer {
         let mut frame = self.frame.lock().unwrap_or_else(PoisonError::into_inner);
         frame.clear();
         match programs.encode(command, &mut frame) {
-            Ok(true) => self.transmit(&frame),
+            Ok(true) => {
+                let sent = self.transmit(&frame);
+                self.turnstile.note(sent);
+                sent
+            }
             Ok(false) => Sent::Done,
             Err(error) => {
                 warn!(path = %self.path.display(), %error, "a command can't be put in words");
@@ -212,11 +191,35 @@ impl Outlet for Peer {
     }
 
     fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(async {
+        Box::pin(self.turnstile.wait(async {
             match &self.way {
-                Way::Own(socket) if socket.writable().await.is_ok() => {}
-                _ => tokio::time::sleep(PAUSE).await,
+                Way::Own(socket) => socket.writable().await,
+                Way::Common(..) => Err(ErrorKind::Unsupported.into()),
             }
-        })
+        }))
+    }
+}
+
+impl Peer for UnixPeer {
+    fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
+    /// It turns to who is bound at its path now: a datapath that has started again may have come before
+    /// the end of the one before was noticed.
+    fn probe(&self) {
+        if self.turn_to_present().is_err() {
+            self.lose();
+        }
+    }
+
+    fn tell(&self, frame: &[u8]) {
+        if !self.is_gone() {
+            let _ = self.transmit(frame);
+        }
     }
 }
