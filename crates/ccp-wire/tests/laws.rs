@@ -454,6 +454,7 @@ proptest! {
     fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..300)) {
         checks::frames(&bytes);
         checks::codec(&bytes);
+        checks::netlink(&bytes);
     }
 
     /// A valid header in front of anything reaches deeper.
