@@ -229,6 +229,7 @@ impl TcpPath {
     /// Says what the kernel counted that somebody should know: each program that faults once, flows
     /// beyond a limit and flows whose reports lie when there are more of them.
     fn tell(&mut self) {
+        self.link.publish();
         let kernel = Arc::clone(&self.kernel);
         let tcp = kernel.tcp.read().unwrap_or_else(PoisonError::into_inner);
         let Some(tcp) = &*tcp else {
@@ -245,6 +246,7 @@ impl TcpPath {
         let Ok(counters) = tcp.counters() else {
             return;
         };
+        self.link.metrics().set_kernel(counters);
         let limits = [
             (counters.native_limit, "max_flows"),
             (counters.native_namespace_limit, "max_flows_per_namespace"),
