@@ -272,11 +272,31 @@ pub(super) fn kernel() -> impl Iterator<Item = Definition> {
                 MetricKind::Counter
             },
             unit: "events",
-            help: format!("In the kernel: {help}").into(),
+            help: format!("In the kernel: {}", without_links(help)).into(),
             label: Some("datapath"),
             values: Vec::new(),
         }
     })
+}
+
+/// The text of a documentation comment as it is read: of its links, what they show.
+pub(super) fn without_links(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some((before, link)) = rest.split_once("[`") {
+        plain.push_str(before);
+        let Some((shown, after)) = link.split_once("`]") else {
+            rest = link;
+            break;
+        };
+        plain.push_str(shown);
+        rest = match after.strip_prefix('(').and_then(|to| to.split_once(')')) {
+            Some((_, after)) => after,
+            None => after,
+        };
+    }
+    plain.push_str(rest);
+    plain
 }
 
 impl Family {

@@ -81,6 +81,12 @@ fn definitions_follow_the_habits_of_prometheus() {
 }
 
 #[test]
+fn links_are_read_as_what_they_show() {
+    let text = "All (see [`A::b`](crate::A::b)), and [`C`].";
+    assert_eq!(definition::without_links(text), "All (see A::b), and C.");
+}
+
+#[test]
 fn each_count_is_where_its_name_is() {
     let metrics = Metrics::new();
     metrics.count(Count::Reports, 3);
