@@ -15,7 +15,6 @@ use crate::protocol::{
     PROTOCOL_VERSION, ProgramDetail, ProgramStatus, Refusal, Reloaded, Request, Response,
     Selection, ServerHello, Watch,
 };
-use crate::stats::Metric;
 
 /// A daemon that does not answer for so long is taken for stopped or hung.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -260,26 +259,6 @@ impl Client {
         match self.ask(&Request::Algorithms).await? {
             Response::Algorithms(algorithms) => Ok(algorithms),
             other => Err(self.unexpected(other)),
-        }
-    }
-
-    /// What the daemon has counted since it was started.
-    ///
-    /// # Errors
-    /// As [`flows`](Self::flows).
-    pub async fn metrics(&mut self) -> Result<Vec<Metric>, ClientError> {
-        self.send(&Request::Metrics).await?;
-        let mut all = Vec::new();
-        loop {
-            match self.receive().await? {
-                Response::Metrics { metrics, last } => {
-                    all.extend(metrics);
-                    if last {
-                        return Ok(all);
-                    }
-                }
-                other => return Err(self.unexpected(other)),
-            }
         }
     }
 

@@ -14,8 +14,6 @@ pub use algorithm::{AlgorithmStatus, Explanation, ProgramDetail, ProgramStatus, 
 pub use event::{Event, What, Why};
 pub use flow::{FlowDetail, FlowMode, FlowOrder, FlowOrigin, FlowStatus, LastReport};
 
-use crate::stats::Metric;
-
 /// The version of the protocol in this crate. It changes whenever a message changes.
 pub const PROTOCOL_VERSION: u16 = 3;
 
@@ -27,9 +25,6 @@ pub const FLOWS_PER_RESPONSE: usize = 256;
 
 /// At most so many flows can be named in one [`Request::Watch`].
 pub const MOST_WATCHED: usize = 1024;
-
-/// At most so many metrics are in one [`Response::Metrics`].
-pub const METRICS_PER_RESPONSE: usize = 32;
 
 /// The first frame of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,8 +129,6 @@ pub enum Request {
         /// What is to be logged from now on, as in `RUST_LOG`; `None` leaves it as it is.
         filter: Option<String>,
     },
-    /// What the daemon has counted. Answered by [`Response::Metrics`], as often as it takes.
-    Metrics,
 }
 
 impl Request {
@@ -173,7 +166,7 @@ pub struct Watch {
 }
 
 /// What the daemon answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Response {
     /// Flows, in no particular order.
@@ -212,13 +205,6 @@ pub enum Response {
     Program(Box<ProgramDetail>),
     /// What is logged now, as in `RUST_LOG`.
     LogFilter(String),
-    /// What the daemon has counted, each metric once and always in the same order.
-    Metrics {
-        /// At most [`METRICS_PER_RESPONSE`] of them.
-        metrics: Vec<Metric>,
-        /// Whether this was the last response to the request.
-        last: bool,
-    },
 }
 
 /// Why a request was not done.

@@ -59,8 +59,8 @@ pub use program::{
 pub use registry::{Algorithm, BuildError, DuplicateKind, Registry};
 pub use report::Report;
 pub use runner::{
-    Counts, FlowMode, FlowRunner, FlowStatus, MIN_SLEEP, MOST_PACKETS, RawReport, RunnerNotice,
-    RunnerOutput, UpdateError,
+    Counts, FlowMode, FlowRunner, FlowStatus, MIN_SLEEP, RawReport, RunnerNotice, RunnerOutput,
+    UpdateError,
 };
 pub use session::{
     Announced, AssignError, Assigned, Delivery, FlowIds, Opened, Output, Plan, Session,

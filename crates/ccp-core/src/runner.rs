@@ -29,10 +29,6 @@ use staging::Staging;
 /// algorithm keeps time from going on.
 pub const MIN_SLEEP: Micros = Micros(100);
 
-/// The largest window in segments; what an algorithm asks for beyond it is lowered to it. Kernel TCP has the
-/// same limit.
-pub const MOST_PACKETS: u64 = 1 << 20;
-
 /// One flow with the algorithm that steers it.
 ///
 /// Give it what happens (`on_…`), then call [`poll`](Self::poll) until there is nothing more; at
@@ -443,18 +439,6 @@ impl FlowRunner {
         &self.programs
     }
 
-    /// What was counted of it.
-    #[must_use]
-    pub const fn counts(&self) -> &Counts {
-        &self.counts
-    }
-
-    /// Who decides on its window.
-    #[must_use]
-    pub const fn mode(&self) -> FlowMode {
-        self.mode
-    }
-
     /// The algorithm that steers the flow; `None` if the datapath does.
     #[must_use]
     pub fn algorithm(&self) -> Option<&Algorithm> {
@@ -571,11 +555,6 @@ impl FlowRunner {
         }
         match Staging::new(self).check(&updates) {
             Ok(staged) => {
-                let says_something = staged.program.is_some() || !staged.fields.is_empty();
-                if says_something && !self.pending.is_empty() {
-                    self.counts.coalesced += 1;
-                }
-                self.counts.bounded += u64::from(staged.bounded);
                 if let Some(program) = staged.program {
                     self.pending.start(program.0);
                     self.running = Some(program);

@@ -12,7 +12,6 @@ use tokio::sync::Mutex;
 use tracing::info;
 
 use crate::config::{Config, ConfigError, Problem, Problems};
-use crate::metrics::Count;
 use crate::orders::NoAnswer;
 use crate::shared::Shared;
 
@@ -253,16 +252,6 @@ impl Changer {
     /// # Errors
     /// If the file is wrong, or changes the control socket or the datapaths.
     pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
-        let reloaded = self.read_again().await;
-        let result = match &reloaded {
-            Ok(_) => Count::ReloadsDone,
-            Err(_) => Count::ReloadsRefused,
-        };
-        self.0.shared.metrics.count(result, 1);
-        reloaded
-    }
-
-    async fn read_again(&self) -> Result<Reloaded, ReloadError> {
         let file = self.0.file.clone().ok_or(ReloadError::NoFile)?;
         let read = tokio::task::spawn_blocking(move || Config::load(&file));
         let config = match read.await {

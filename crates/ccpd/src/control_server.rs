@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ccp_control::{
-    AlgorithmStatus, ClientHello, Explanation, FrameError, MAGIC, METRICS_PER_RESPONSE,
-    PROTOCOL_VERSION, Receiver, Refusal, Reloaded, Request, Response, Sender, ServerHello, split,
+    AlgorithmStatus, ClientHello, Explanation, FrameError, MAGIC, PROTOCOL_VERSION, Receiver,
+    Refusal, Reloaded, Request, Response, Sender, ServerHello, split,
 };
 use ccp_core::{Bytes, FlowId, FlowInfo, SockId};
 use tokio::net::{UnixListener, UnixStream};
@@ -20,9 +20,8 @@ use tracing::{debug, warn};
 use crate::change::{AlgorithmInfo, Changer};
 use crate::error::in_full;
 use crate::log::LogFilter;
-use crate::metrics::Count;
 use crate::shared::Shared;
-use crate::socket_file::{Directories, SocketError, SocketFile};
+use crate::socket_file::{Places, SocketError, SocketFile};
 
 mod flows;
 mod programs;
@@ -59,12 +58,12 @@ impl ControlServer {
     /// Makes the socket at `path`, with this file mode.
     pub(crate) fn bind(
         (path, mode): (&Path, u32),
-        directories: &mut Directories,
+        places: &mut Places,
         shared: Arc<Shared>,
         changer: Changer,
         log: Option<LogFilter>,
     ) -> Result<Self, SocketError> {
-        let (file, socket) = SocketFile::listen(path, mode, directories)?;
+        let (file, socket) = SocketFile::listen(path, mode, places)?;
         let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
             .map_err(|source| SocketError::Io {
                 what: "listen on",
@@ -118,13 +117,11 @@ impl Clients {
             if let Ok(_permit) = self.served.try_acquire() {
                 self.serve(&mut receiver, &mut sender, may_change).await
             } else if let Ok(_permit) = self.refused.try_acquire() {
-                self.shared.metrics.count(Count::RefusedControl, 1);
                 let refusal = Refusal::TooManyClients {
                     limit: MOST_CLIENTS as u32,
                 };
                 refuse(&mut receiver, &mut sender, refusal).await
             } else {
-                self.shared.metrics.count(Count::RefusedControl, 1);
                 Ok(())
             }
         };
@@ -178,10 +175,6 @@ impl Clients {
                 }
                 Request::LogFilter { filter } => self.log_filter(filter.as_deref()),
                 Request::Algorithms => self.algorithms().await,
-                Request::Metrics => {
-                    self.metrics(sender).await?;
-                    continue;
-                }
                 Request::Explain {
                     datapath,
                     src,
@@ -238,20 +231,6 @@ impl Clients {
                 );
                 refused(&error)
             }
-        }
-    }
-
-    async fn metrics(&self, sender: &mut Sender<UnixStream>) -> Result<(), FrameError> {
-        let mut all = self.shared.metrics.gather();
-        loop {
-            let rest = all.split_off(all.len().min(METRICS_PER_RESPONSE));
-            let last = rest.is_empty();
-            let response = Response::Metrics { metrics: all, last };
-            within(sender.send(&response)).await?;
-            if last {
-                return Ok(());
-            }
-            all = rest;
         }
     }
 

@@ -47,11 +47,6 @@ pub struct Counts {
     pub stale: u64,
     /// Updates sent to the datapath.
     pub updates: u64,
-    /// Decisions of the algorithm that became part of an update that was still to be sent.
-    pub coalesced: u64,
-    /// Updates of the algorithm whose window was beyond [`MOST_PACKETS`](super::MOST_PACKETS), and was
-    /// lowered to that.
-    pub bounded: u64,
     /// Updates of the algorithm that could not be, and were dropped.
     pub refused: u64,
     /// Invocations of the flow's programs that had no effect, where its datapath tells.

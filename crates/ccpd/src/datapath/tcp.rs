@@ -139,7 +139,8 @@ impl TcpPath {
         self.kernel.detach().await;
     }
 
-    /// Serves flows until the daemon stops, then hands them to the system's own algorithm.
+    /// Serves flows until the daemon stops, then hands them to the system's own algorithm, or leaves them to the
+    /// next daemon.
     pub(crate) async fn run(mut self) -> io::Result<()> {
         let served = self.serve().await;
         // Nothing is to be written to flows that are being handed over.
@@ -147,7 +148,11 @@ impl TcpPath {
         self.link.stop();
         self.shared.flows_ended().await;
         drop(self.ring);
-        self.kernel.detach().await;
+        if self.shared.leaves.get() {
+            self.kernel.leave();
+        } else {
+            self.kernel.detach().await;
+        }
         served
     }
 
@@ -229,7 +234,6 @@ impl TcpPath {
     /// Says what the kernel counted that somebody should know: each program that faults once, flows
     /// beyond a limit and flows whose reports lie when there are more of them.
     fn tell(&mut self) {
-        self.link.publish();
         let kernel = Arc::clone(&self.kernel);
         let tcp = kernel.tcp.read().unwrap_or_else(PoisonError::into_inner);
         let Some(tcp) = &*tcp else {
@@ -246,7 +250,6 @@ impl TcpPath {
         let Ok(counters) = tcp.counters() else {
             return;
         };
-        self.link.metrics().set_kernel(counters);
         let limits = [
             (counters.native_limit, "max_flows"),
             (counters.native_namespace_limit, "max_flows_per_namespace"),
@@ -431,6 +434,14 @@ impl Kernel {
         let done = tokio::task::spawn_blocking(move || self.detach_now()).await;
         if done.is_err() {
             error!("giving the name back failed; this is an error in ccpd");
+        }
+    }
+
+    /// Lets go of everything and leaves it in the kernel, for the next daemon.
+    fn leave(&self) {
+        let mut tcp = self.tcp.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tcp) = tcp.take() {
+            info!(datapath = %tcp.options().name, "flows are left to the next daemon");
         }
     }
 
