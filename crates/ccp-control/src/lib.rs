@@ -32,17 +32,19 @@
 
 #![forbid(unsafe_code)]
 
+mod attributes;
 mod client;
 mod frame;
 mod protocol;
 
+pub use attributes::{AttributeValue, Attributes};
 pub use client::{Client, ClientError, Happened, PATIENCE, Selected};
 pub use frame::{FrameError, MAX_FRAME, Receiver, Sender, split};
 pub use protocol::{
-    AlgorithmStatus, ClientHello, Event, Explanation, FLOWS_PER_RESPONSE, FlowDetail, FlowMode,
-    FlowOrder, FlowOrigin, FlowStatus, LastReport, MAGIC, MOST_WATCHED, PROTOCOL_VERSION,
-    ProgramDetail, ProgramStatus, Refusal, Reloaded, Request, Response, Selection, ServerHello,
-    Watch, What, Why,
+    AlgorithmStatus, ClientHello, Event, Explanation, FLOWS_PER_RESPONSE, Fit, FlowDetail,
+    FlowMode, FlowOrder, FlowOrigin, FlowStatus, KeyVerdict, LastReport, MAGIC, MOST_WATCHED,
+    PROTOCOL_VERSION, ProgramDetail, ProgramStatus, Refusal, Reloaded, Request, Response,
+    RuleVerdict, Selection, ServerHello, Watch, What, Why,
 };
 
 /// Where the daemon listens unless its configuration says otherwise.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ccp_control::{
-    AlgorithmStatus, ClientHello, Explanation, FrameError, MAGIC, PROTOCOL_VERSION, Receiver,
-    Refusal, Reloaded, Request, Response, Sender, ServerHello, split,
+    AlgorithmStatus, ClientHello, FrameError, MAGIC, PROTOCOL_VERSION, Receiver, Refusal, Reloaded,
+    Request, Response, Sender, ServerHello, split,
 };
 use ccp_core::{Bytes, FlowId, FlowInfo, SockId};
 use tokio::net::{UnixListener, UnixStream};
@@ -25,6 +25,7 @@ use crate::socket_file::{Places, SocketError, SocketFile};
 
 mod flows;
 mod programs;
+pub(crate) mod told;
 mod watch;
 
 /// So many clients are served at once.
@@ -180,10 +181,14 @@ impl Clients {
                     src,
                     dst,
                     requested,
+                    attributes,
                 } => {
                     let mut flow = FlowInfo::new(SockId(0), src, dst, 1, Bytes(1));
                     flow.requested = requested;
-                    Response::Explained(explanation(self.changer.explain(&flow, &datapath)))
+                    flow.attributes = told::read(attributes);
+                    self.changer.as_told(&mut flow, &datapath).await;
+                    let explained = self.changer.explain(&flow, &datapath);
+                    Response::Explained(told::explained(explained))
                 }
                 Request::Reload => self.reload().await,
                 Request::Set {
@@ -245,17 +250,6 @@ impl Clients {
             Ok(filter) => Response::LogFilter(filter),
             Err(error) => refused(&error),
         }
-    }
-}
-
-fn explanation(explained: crate::change::Explanation) -> Explanation {
-    let passed = explained.passed.into_iter();
-    Explanation {
-        passed: passed
-            .map(|rule| (rule.algorithm, rule.misfit.to_owned()))
-            .collect(),
-        rule: explained.rule.map(|rule| count(rule + 1)),
-        algorithm: explained.algorithm,
     }
 }
 

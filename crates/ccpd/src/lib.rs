@@ -49,7 +49,9 @@ mod socket_file;
 mod turns;
 
 pub use builder::Builder;
-pub use change::{AlgorithmInfo, Changer, Explanation, Passed, ReloadError, Reloaded, SetError};
+pub use change::{
+    AlgorithmInfo, Changer, Explanation, ReloadError, Reloaded, RuleVerdict, SetError,
+};
 pub use config::{Config, ConfigError};
 pub use daemon::{Ccpd, Handle, Liveness, Stopper};
 pub use datapath::tcp::TcpError;
