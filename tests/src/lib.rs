@@ -6,12 +6,14 @@
 //! started is gone when it ends, however it ends.
 
 pub mod binaries;
+mod cgroup;
 mod daemon;
 mod flows;
 pub mod host;
 mod kernel_test;
 mod trace;
 
+pub use cgroup::Cgroup;
 pub use daemon::{Daemon, Ended, Setup, unique_name};
 pub use flows::FlowLine;
 pub use kernel_test::KernelTest;

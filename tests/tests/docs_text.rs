@@ -282,6 +282,7 @@ fn keys_are_those_of_the_code() {
     for (table, heading) in [
         ("ccpd", "### `[ccpd]`"),
         ("datapath", "### `[[datapath]]`"),
+        ("take", "### `[datapath.take]`"),
         ("algorithms", "### `[algorithms.NAME]`"),
         ("policy", "### `[policy]`"),
     ] {
@@ -311,6 +312,8 @@ fn keys_are_those_of_the_code() {
     let matches: Vec<&toml::Value> = rules.iter().map(|rule| &rule["match"]).collect();
     assert_eq!(names("ccpd"), keys(&[&sample["ccpd"]]));
     assert_eq!(names("datapath"), keys(&datapaths));
+    let take = &sample["datapath"][0]["take"];
+    assert_eq!(names("take"), keys(&[take, &take["except"]]));
     assert_eq!(names("algorithms"), keys(&algorithms));
     let mut policy = keys(&[&sample["policy"]]);
     policy.extend(keys(&matches));
@@ -331,11 +334,15 @@ fn keys_are_those_of_the_code() {
                 "names",
                 "max_flows_per_namespace",
                 "max_flows_per_user",
+                "take",
             ];
             if !shown.contains(&key.as_str()) {
                 default(key, value, "datapath");
             }
         }
+    }
+    for key in ["living", "chosen_too"] {
+        default(key, &take[key], "take");
     }
     // One of `constant`'s two has to be given: they have none.
     for kind in ["reno", "cubic"] {

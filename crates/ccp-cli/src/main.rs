@@ -13,6 +13,7 @@ mod policy;
 mod reload;
 mod set;
 mod sim;
+mod stats;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,6 +47,8 @@ enum Command {
     Set(set::Args),
     /// Reads the configuration file again and does what it says now. A wrong one changes nothing.
     Reload,
+    /// Shows what the daemon has counted: flows, reports, refusals, faults, memory.
+    Stats(stats::Args),
     /// Simulates flows, links and the control plane in virtual time. Needs no daemon, and no privileges.
     Sim(sim::Args),
     /// Steers real TCP flows in network namespaces of its own and plots what happens. Needs root, or --sim.
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Policy(command) => policy::run(&cli.socket, &command),
         Command::Set(args) => set::run(&cli.socket, &args),
         Command::Reload => reload::run(&cli.socket),
+        Command::Stats(args) => stats::run(&cli.socket, &args),
         Command::Sim(args) => sim::run(&args),
         Command::Demo(args) => demo::run(&args),
     };

@@ -9,13 +9,13 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use crate::Attributes;
 use crate::frame::{FrameError, Receiver, Sender, split};
 use crate::protocol::{
     AlgorithmStatus, ClientHello, Event, Explanation, FlowDetail, FlowStatus, MAGIC,
     PROTOCOL_VERSION, ProgramDetail, ProgramStatus, Refusal, Reloaded, Request, Response,
     Selection, ServerHello, Watch,
 };
+use crate::stats::Metric;
 
 /// A daemon that does not answer for so long is taken for stopped or hung.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -263,8 +263,28 @@ impl Client {
         }
     }
 
+    /// What the daemon has counted since it was started.
+    ///
+    /// # Errors
+    /// As [`flows`](Self::flows).
+    pub async fn metrics(&mut self) -> Result<Vec<Metric>, ClientError> {
+        self.send(&Request::Metrics).await?;
+        let mut all = Vec::new();
+        loop {
+            match self.receive().await? {
+                Response::Metrics { metrics, last } => {
+                    all.extend(metrics);
+                    if last {
+                        return Ok(all);
+                    }
+                }
+                other => return Err(self.unexpected(other)),
+            }
+        }
+    }
+
     /// What the rules give a flow of the datapath called `datapath` between `src`, its local end, and
-    /// `dst`, that asks for the algorithm `requested` and of which its datapath tells `attributes`.
+    /// `dst`, that asks for the algorithm `requested`.
     ///
     /// # Errors
     /// As [`flows`](Self::flows).
@@ -274,14 +294,12 @@ impl Client {
         src: SocketAddr,
         dst: SocketAddr,
         requested: Option<&str>,
-        attributes: Attributes,
     ) -> Result<Explanation, ClientError> {
         let request = Request::Explain {
             datapath: datapath.to_owned(),
             src,
             dst,
             requested: requested.map(str::to_owned),
-            attributes,
         };
         match self.ask(&request).await? {
             Response::Explained(explanation) => Ok(explanation),

@@ -10,14 +10,11 @@ mod event;
 mod flow;
 pub(crate) mod pairs;
 
-pub use algorithm::{
-    AlgorithmStatus, Explanation, Fit, KeyVerdict, ProgramDetail, ProgramStatus, Reloaded,
-    RuleVerdict,
-};
+pub use algorithm::{AlgorithmStatus, Explanation, ProgramDetail, ProgramStatus, Reloaded};
 pub use event::{Event, What, Why};
 pub use flow::{FlowDetail, FlowMode, FlowOrder, FlowOrigin, FlowStatus, LastReport};
 
-use crate::Attributes;
+use crate::stats::Metric;
 
 /// The version of the protocol in this crate. It changes whenever a message changes.
 pub const PROTOCOL_VERSION: u16 = 3;
@@ -30,6 +27,9 @@ pub const FLOWS_PER_RESPONSE: usize = 256;
 
 /// At most so many flows can be named in one [`Request::Watch`].
 pub const MOST_WATCHED: usize = 1024;
+
+/// At most so many metrics are in one [`Response::Metrics`].
+pub const METRICS_PER_RESPONSE: usize = 32;
 
 /// The first frame of the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,8 +98,6 @@ pub enum Request {
         dst: SocketAddr,
         /// The algorithm that it asks for.
         requested: Option<String>,
-        /// What else its datapath tells of it.
-        attributes: Attributes,
     },
     /// Read the configuration file again and do what it says. Answered by [`Response::Reloaded`].
     Reload,
@@ -107,8 +105,7 @@ pub enum Request {
     Set {
         /// Which flow: [`FlowStatus::flow`].
         flow: u64,
-        /// The algorithm's name; `native` leaves the flow to its datapath, `native:NAME` hands it to that
-        /// algorithm of the kernel, and it is no longer under control.
+        /// The algorithm's name; `native` leaves the flow to its datapath.
         algorithm: String,
         /// Other values for its parameters: key and value as in TOML; a value that is none is taken
         /// for a text.
@@ -137,6 +134,8 @@ pub enum Request {
         /// What is to be logged from now on, as in `RUST_LOG`; `None` leaves it as it is.
         filter: Option<String>,
     },
+    /// What the daemon has counted. Answered by [`Response::Metrics`], as often as it takes.
+    Metrics,
 }
 
 impl Request {
@@ -174,7 +173,7 @@ pub struct Watch {
 }
 
 /// What the daemon answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Response {
     /// Flows, in no particular order.
@@ -213,6 +212,13 @@ pub enum Response {
     Program(Box<ProgramDetail>),
     /// What is logged now, as in `RUST_LOG`.
     LogFilter(String),
+    /// What the daemon has counted, each metric once and always in the same order.
+    Metrics {
+        /// At most [`METRICS_PER_RESPONSE`] of them.
+        metrics: Vec<Metric>,
+        /// Whether this was the last response to the request.
+        last: bool,
+    },
 }
 
 /// Why a request was not done.

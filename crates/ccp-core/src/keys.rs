@@ -25,7 +25,6 @@
 //! );
 //! ```
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
@@ -317,37 +316,22 @@ impl<'d> Section<'d> {
         key: &str,
         expected: impl fmt::Display,
     ) -> Option<Found<'d, &'d str>> {
-        let found = self.find(key)?;
-        match found.value {
-            DeValue::String(text) => Some(found.with(text.as_ref())),
-            DeValue::Integer(number) if number.radix() == 10 => {
-                let text = number.as_str();
-                Some(found.with(text))
-            }
-            _ => found.wrong(expected),
-        }
+        self.find(key)?.text_or_integer(expected)
     }
 
-    /// As [`text_or_integer`](Self::text_or_integer), where a number may also be written as TOML writes
-    /// hexadecimal ones: `0x1f`.
-    pub fn text_or_any_integer(
+    /// Texts, or whole numbers as they are written, in a list; or one of them alone.
+    pub fn one_or_more(
         &self,
         key: &str,
         expected: impl fmt::Display,
-    ) -> Option<Found<'d, Cow<'d, str>>> {
+    ) -> Option<Vec<Found<'d, &'d str>>> {
         let found = self.find(key)?;
-        match found.value {
-            DeValue::String(text) => Some(found.with(Cow::Borrowed(text.as_ref()))),
-            DeValue::Integer(number) if number.radix() == 10 => {
-                let text = number.as_str();
-                Some(found.with(Cow::Borrowed(text)))
-            }
-            DeValue::Integer(number) if number.radix() == 16 => {
-                let text = format!("0x{}", number.as_str());
-                Some(found.with(Cow::Owned(text)))
-            }
-            _ => found.wrong(expected),
+        if !matches!(found.value, DeValue::Array(_)) {
+            return found.text_or_integer(expected).map(|one| vec![one]);
         }
+        let items = self.items(key, &expected)?;
+        let item = |item: Found<'d, &'d DeValue<'d>>| item.text_or_integer(&expected);
+        items.into_iter().map(item).collect()
     }
 
     /// A table within this one.
@@ -406,6 +390,14 @@ impl<'d> Section<'d> {
         );
     }
 
+    /// What stands at `key` is wrong for the reason `why`.
+    pub fn refuse(&self, key: &str, why: impl fmt::Display) {
+        let span = self.span_of(key);
+        let written = self.source.written(&span);
+        let text = format!("{} = {written}: {why}", self.name_of(key));
+        self.source.problem(&span, text);
+    }
+
     /// All is read: what was not asked for is unknown.
     pub fn finish(self) {
         let asked = self.asked.borrow();
@@ -423,6 +415,17 @@ impl<'d> Section<'d> {
 }
 
 impl<'d> Found<'d, &'d DeValue<'d>> {
+    fn text_or_integer(self, expected: impl fmt::Display) -> Option<Found<'d, &'d str>> {
+        match self.value {
+            DeValue::String(text) => Some(self.with(text.as_ref())),
+            DeValue::Integer(number) if number.radix() == 10 => {
+                let text = number.as_str();
+                Some(self.with(text))
+            }
+            _ => self.wrong(expected),
+        }
+    }
+
     fn number(self, range: &RangeInclusive<f64>, unit: &str) -> Option<Found<'d, f64>> {
         let number = match self.value {
             DeValue::Float(number) => number.as_str().parse().ok(),

@@ -52,18 +52,15 @@ pub use fields::{
 #[doc(hidden)]
 pub use fields::{FindControls, FindReports};
 pub use params::{ParamError, ParamProblem, Params};
-pub use policy::{
-    CgroupPath, Choice, Fit, Mark, Match, MatchError, Netns, Policy, PortRange, Prefix, Rule,
-    UidRange, Verdict,
-};
+pub use policy::{Choice, Match, MatchError, Policy, PortRange, Prefix, Rule};
 pub use program::{
     CompileError, CompiledProgram, ControlField, FieldValue, NoSuchField, ReportField,
 };
 pub use registry::{Algorithm, BuildError, DuplicateKind, Registry};
 pub use report::Report;
 pub use runner::{
-    Counts, FlowMode, FlowRunner, FlowStatus, MIN_SLEEP, RawReport, RunnerNotice, RunnerOutput,
-    UpdateError,
+    Counts, FlowMode, FlowRunner, FlowStatus, MIN_SLEEP, MOST_PACKETS, RawReport, RunnerNotice,
+    RunnerOutput, UpdateError,
 };
 pub use session::{
     Announced, AssignError, Assigned, Delivery, FlowIds, Opened, Output, Plan, Session,
@@ -73,7 +70,4 @@ pub use source::{Position, SourceText};
 pub use table::{Form, Installed, MAX_LIBCCP_PROGRAMS, ProgramTable, RefusedProgram, Unfit};
 pub use update::{Change, Target, Update, Updates};
 
-pub use ccp_types::{
-    Attribute, AttributeValue, Attributes, Bytes, FlowInfo, FlowState, Micros, Origin, Rate,
-    SockId, Timestamp,
-};
+pub use ccp_types::{Bytes, FlowInfo, FlowState, Micros, Origin, Rate, SockId, Timestamp};

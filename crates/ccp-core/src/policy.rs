@@ -4,10 +4,8 @@ use crate::registry::Algorithm;
 use ccp_types::FlowInfo;
 
 mod matching;
-mod told;
 
-pub use matching::{Fit, Match, MatchError, PortRange, Prefix, Verdict};
-pub use told::{CgroupPath, Mark, Netns, UidRange};
+pub use matching::{Match, MatchError, PortRange, Prefix};
 
 /// A rule: flows that match get the algorithm.
 #[derive(Clone, Debug)]

@@ -29,6 +29,10 @@ use staging::Staging;
 /// algorithm keeps time from going on.
 pub const MIN_SLEEP: Micros = Micros(100);
 
+/// The largest window in segments; what an algorithm asks for beyond it is lowered to it. Kernel TCP has the
+/// same limit.
+pub const MOST_PACKETS: u64 = 1 << 20;
+
 /// One flow with the algorithm that steers it.
 ///
 /// Give it what happens (`on_…`), then call [`poll`](Self::poll) until there is nothing more; at
@@ -439,6 +443,18 @@ impl FlowRunner {
         &self.programs
     }
 
+    /// What was counted of it.
+    #[must_use]
+    pub const fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Who decides on its window.
+    #[must_use]
+    pub const fn mode(&self) -> FlowMode {
+        self.mode
+    }
+
     /// The algorithm that steers the flow; `None` if the datapath does.
     #[must_use]
     pub fn algorithm(&self) -> Option<&Algorithm> {
@@ -555,6 +571,11 @@ impl FlowRunner {
         }
         match Staging::new(self).check(&updates) {
             Ok(staged) => {
+                let says_something = staged.program.is_some() || !staged.fields.is_empty();
+                if says_something && !self.pending.is_empty() {
+                    self.counts.coalesced += 1;
+                }
+                self.counts.bounded += u64::from(staged.bounded);
                 if let Some(program) = staged.program {
                     self.pending.start(program.0);
                     self.running = Some(program);
@@ -645,7 +666,6 @@ impl FlowRunner {
             mode: self.mode,
             mss: self.info.mss,
             state,
-            attributes: self.info.attributes.clone(),
             counts: self.counts,
             opened_at: self.opened_at,
         }

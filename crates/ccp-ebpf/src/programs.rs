@@ -9,6 +9,9 @@ use crate::layout::{MAX_PROGRAMS, MAX_REGISTERS, PROGRAM_OWN_RECOVERY, ProgramMe
 use crate::mailbox::Handles;
 use crate::maps::Maps;
 
+/// The places from 1 to this one are reached by direct jumps (`call_program` in `bpf/ccp.bpf.c`).
+const DIRECT_PROGRAMS: usize = 16;
+
 /// Which places are taken, and how often each was used.
 #[derive(Debug)]
 pub(crate) struct Programs {
@@ -40,11 +43,12 @@ impl Programs {
     /// The handle that a program under the number `uid` gets from [`insert`](Self::insert) if nothing
     /// is installed or removed in between.
     pub(crate) fn next(&self, uid: u32) -> Result<u32, InstallError> {
-        // The place that was used least often: the later a handle comes back, the better. Where all
-        // are taken, that of the program which is replaced.
+        // One that the glue reaches by a direct jump, if there is one left; of these that which was
+        // used least often: the later a handle comes back, the better. Where all are taken, that of
+        // the program which is replaced.
         let place = (1..MAX_PROGRAMS)
             .filter(|i| self.places[*i].is_none())
-            .min_by_key(|i| self.serials[*i])
+            .min_by_key(|i| (*i > DIRECT_PROGRAMS, self.serials[*i]))
             .or_else(|| self.places.iter().position(|p| *p == Some(uid)));
         let Some(place) = place else {
             return Err(InstallError::Full {

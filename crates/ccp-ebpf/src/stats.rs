@@ -27,6 +27,13 @@ macro_rules! counters {
                 counters
             }
 
+            /// Every name in the order of [`iter`](Self::iter), and what it counts.
+            pub fn described() -> impl Iterator<Item = (&'static str, &'static str)> {
+                const ALL: &[(&str, &str)] = &[$((stringify!($name), concat!($($doc),+)),)+];
+                let last = ("slots_in_use", "Slots that flows use now.");
+                ALL.iter().copied().chain([last]).map(|(name, doc)| (name, doc.trim()))
+            }
+
             /// Names and values, in order.
             #[must_use]
             pub fn iter(&self) -> Vec<(&'static str, u64)> {
@@ -57,7 +64,7 @@ counters! {
     announced,
     /// CREATE frames that did not fit the ring; sent again later.
     announce_full,
-    /// Close frames that did not fit the ring: compare with [`TcpDatapath::flows`](crate::TcpDatapath::flows).
+    /// Close frames that did not fit the ring; the flows are found by looking.
     close_full,
     /// Mailbox writes that flows applied.
     updates,

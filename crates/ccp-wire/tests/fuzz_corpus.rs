@@ -132,7 +132,6 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             bytes(&Create {
                 details: None,
                 path: None,
-                attributes: Default::default(),
                 ..create.clone()
             }),
         ),

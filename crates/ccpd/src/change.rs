@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ccp_core::{
-    Algorithm, AssignError, Attributes, BuildError, FlowId, FlowInfo, FlowRunner, ParamError,
-    Params, Plan, Policy, Registry, Rule, Verdict,
+    Algorithm, AssignError, BuildError, FlowId, FlowInfo, FlowRunner, ParamError, Params, Plan,
+    Policy, Registry, Rule,
 };
+use ccp_ebpf::TakeError;
 use thiserror::Error;
 use tokio::sync::Mutex;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::config::{Config, ConfigError, DatapathConfig, Problem, Problems};
-use crate::orders::NoAnswer;
+use crate::metrics::Count;
+use crate::orders::{NoAnswer, Takes, Untaken};
 use crate::shared::Shared;
 
 /// What a flow is given by hand to leave it to its datapath.
@@ -95,6 +97,20 @@ impl Made {
     }
 }
 
+/// The datapaths, but for what can change while the daemon runs.
+fn lasting(config: &Config) -> impl Iterator<Item = DatapathConfig> {
+    config.datapaths.iter().map(DatapathConfig::lasting)
+}
+
+/// Which flows datapaths take without their having asked.
+fn takes(config: &Config) -> Takes {
+    let takes = config.datapaths.iter().filter_map(|d| match d {
+        DatapathConfig::Tcp(tcp) => Some((tcp.name.clone(), tcp.take.as_deref().cloned())),
+        DatapathConfig::Unix(_) => None,
+    });
+    takes.collect()
+}
+
 /// Changes what a running daemon does.
 #[derive(Clone, Debug)]
 pub struct Changer(Arc<Inner>);
@@ -139,6 +155,14 @@ pub enum ReloadError {
     NeedsRestart {
         /// The keys.
         what: &'static str,
+    },
+    /// The flows that are chosen cannot be taken.
+    #[error("`take` of the datapath {datapath}: {source}. Nothing was changed")]
+    Take {
+        /// The datapath.
+        datapath: String,
+        /// Why not.
+        source: TakeError,
     },
     /// A datapath's task does not obey, because the machine is held up.
     #[error("a datapath has not taken the new rules yet; its flows may run by the old ones")]
@@ -205,22 +229,22 @@ pub struct AlgorithmInfo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explanation {
-    /// The rules up to the one that fits, in order.
-    pub rules: Vec<RuleVerdict>,
+    /// The rules that were looked at before and do not fit, in order.
+    pub passed: Vec<Passed>,
     /// The rule that fits, from 0; `None`: none does, it gets the default.
     pub rule: Option<usize>,
     /// What it gets, if its datapath runs that.
     pub algorithm: String,
 }
 
-/// What one rule says to a flow.
+/// A rule that a flow does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct RuleVerdict {
-    /// What it gives to flows that fit.
+pub struct Passed {
+    /// What it would have got.
     pub algorithm: String,
-    /// What each of its keys says.
-    pub keys: Vec<Verdict>,
+    /// The first key that it does not fit.
+    pub misfit: &'static str,
 }
 
 impl Changer {
@@ -250,8 +274,19 @@ impl Changer {
     /// window; flows whose algorithm has not changed do not notice.
     ///
     /// # Errors
-    /// If the file is wrong, or changes the control socket or the datapaths.
+    /// If the file is wrong, or changes the control socket or the datapaths (but for `take`), or the kernel
+    /// does not take the flows that are chosen.
     pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let reloaded = self.read_again().await;
+        let result = match &reloaded {
+            Ok(_) => Count::ReloadsDone,
+            Err(_) => Count::ReloadsRefused,
+        };
+        self.0.shared.metrics.count(result, 1);
+        reloaded
+    }
+
+    async fn read_again(&self) -> Result<Reloaded, ReloadError> {
         let file = self.0.file.clone().ok_or(ReloadError::NoFile)?;
         let read = tokio::task::spawn_blocking(move || Config::load(&file));
         let config = match read.await {
@@ -273,7 +308,10 @@ impl Changer {
                 "ccpd.control_mode",
                 current.config.control_mode == config.control_mode,
             ),
-            ("[[datapath]]", current.config.datapaths == config.datapaths),
+            (
+                "[[datapath]]",
+                lasting(&current.config).eq(lasting(&config)),
+            ),
         ] {
             if !same {
                 return Err(ReloadError::NeedsRestart { what });
@@ -288,6 +326,11 @@ impl Changer {
             algorithms: made.algorithms.len(),
             rules: plan.policy().rules().len(),
         };
+        // The one thing that may fail for a reason that does not stand in the file.
+        let (before, now) = (takes(&current.config), takes(&made.config));
+        if before != now {
+            self.take(before, now).await?;
+        }
         *current = made;
         self.0.shared.set_plan(Arc::clone(&plan));
         self.0.shared.orders.plan(&plan).await?;
@@ -298,6 +341,22 @@ impl Changer {
             "the configuration was read again"
         );
         Ok(reloaded)
+    }
+
+    /// Has kernel TCP take other flows: all that is chosen `now`, or what was chosen `before`.
+    async fn take(&self, before: Takes, now: Takes) -> Result<(), ReloadError> {
+        let orders = &self.0.shared.orders;
+        let Err(untaken) = orders.take(&Arc::new(now)).await? else {
+            return Ok(());
+        };
+        // Those that had it changed already.
+        if let Err(Untaken { datapath, why }) = orders.take(&Arc::new(before)).await? {
+            error!(%datapath, error = %why, "the choice of before cannot be had back");
+        }
+        Err(ReloadError::Take {
+            datapath: untaken.datapath,
+            source: untaken.why,
+        })
     }
 
     /// Gives `flow` to the algorithm called `name`, with `overrides` (key, value as in TOML; a value
@@ -382,32 +441,19 @@ impl Changer {
         self.0.made.lock().await.algorithms.clone()
     }
 
-    /// Forgets of a flow that somebody made up what the datapath called `datapath` would not tell of it:
-    /// every attribute if it is a Unix socket.
-    pub(crate) async fn as_told(&self, flow: &mut FlowInfo, datapath: &str) {
-        let datapaths = &self.0.made.lock().await.config.datapaths;
-        let is_unix =
-            |d: &DatapathConfig| matches!(d, DatapathConfig::Unix(_)) && d.has_name(datapath);
-        if datapaths.iter().any(is_unix) {
-            flow.attributes = Attributes::default();
-        }
-    }
-
     /// What the rules give the flow `flow` of the datapath called `datapath`, and why.
     #[must_use]
     pub fn explain(&self, flow: &FlowInfo, datapath: &str) -> Explanation {
         let plan = self.0.shared.plan();
         let policy = plan.policy();
         let choice = policy.choose(flow, datapath);
-        let looked_at = choice
-            .rule
-            .map_or_else(|| policy.rules().len(), |rule| rule + 1);
-        let rules = policy.rules().iter().take(looked_at);
+        let before = choice.rule.unwrap_or_else(|| policy.rules().len());
+        let rules = policy.rules().iter().take(before);
         Explanation {
-            rules: rules
-                .map(|rule| RuleVerdict {
+            passed: rules
+                .map(|rule| Passed {
                     algorithm: rule.algorithm.name().to_owned(),
-                    keys: rule.matches.verdicts(flow, datapath),
+                    misfit: rule.matches.misfit(flow, datapath).unwrap_or_default(),
                 })
                 .collect(),
             rule: choice.rule,

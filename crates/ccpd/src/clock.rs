@@ -35,6 +35,12 @@ impl Clock {
         self.started_at_us.saturating_add(time.0)
     }
 
+    /// The time since the start in nanoseconds, and never 0.
+    pub(crate) fn nanos(&self) -> u64 {
+        let nanos = self.start.elapsed().as_nanos();
+        u64::try_from(nanos).unwrap_or(u64::MAX).max(1)
+    }
+
     /// When it will be `time`; `None` if that is out of reach.
     pub(crate) fn instant(&self, time: Timestamp) -> Option<tokio::time::Instant> {
         let instant = self.start.checked_add(Duration::from_micros(time.0))?;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ccp_control::{
-    AlgorithmStatus, ClientHello, FrameError, MAGIC, PROTOCOL_VERSION, Receiver, Refusal, Reloaded,
-    Request, Response, Sender, ServerHello, split,
+    AlgorithmStatus, ClientHello, Explanation, FrameError, MAGIC, METRICS_PER_RESPONSE,
+    PROTOCOL_VERSION, Receiver, Refusal, Reloaded, Request, Response, Sender, ServerHello, split,
 };
 use ccp_core::{Bytes, FlowId, FlowInfo, SockId};
 use tokio::net::{UnixListener, UnixStream};
@@ -20,12 +20,12 @@ use tracing::{debug, warn};
 use crate::change::{AlgorithmInfo, Changer};
 use crate::error::in_full;
 use crate::log::LogFilter;
+use crate::metrics::Count;
 use crate::shared::Shared;
-use crate::socket_file::{Places, SocketError, SocketFile};
+use crate::socket_file::{Directories, SocketError, SocketFile};
 
 mod flows;
 mod programs;
-pub(crate) mod told;
 mod watch;
 
 /// So many clients are served at once.
@@ -59,12 +59,12 @@ impl ControlServer {
     /// Makes the socket at `path`, with this file mode.
     pub(crate) fn bind(
         (path, mode): (&Path, u32),
-        places: &mut Places,
+        directories: &mut Directories,
         shared: Arc<Shared>,
         changer: Changer,
         log: Option<LogFilter>,
     ) -> Result<Self, SocketError> {
-        let (file, socket) = SocketFile::listen(path, mode, places)?;
+        let (file, socket) = SocketFile::listen(path, mode, directories)?;
         let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
             .map_err(|source| SocketError::Io {
                 what: "listen on",
@@ -118,11 +118,13 @@ impl Clients {
             if let Ok(_permit) = self.served.try_acquire() {
                 self.serve(&mut receiver, &mut sender, may_change).await
             } else if let Ok(_permit) = self.refused.try_acquire() {
+                self.shared.metrics.count(Count::RefusedControl, 1);
                 let refusal = Refusal::TooManyClients {
                     limit: MOST_CLIENTS as u32,
                 };
                 refuse(&mut receiver, &mut sender, refusal).await
             } else {
+                self.shared.metrics.count(Count::RefusedControl, 1);
                 Ok(())
             }
         };
@@ -176,19 +178,19 @@ impl Clients {
                 }
                 Request::LogFilter { filter } => self.log_filter(filter.as_deref()),
                 Request::Algorithms => self.algorithms().await,
+                Request::Metrics => {
+                    self.metrics(sender).await?;
+                    continue;
+                }
                 Request::Explain {
                     datapath,
                     src,
                     dst,
                     requested,
-                    attributes,
                 } => {
                     let mut flow = FlowInfo::new(SockId(0), src, dst, 1, Bytes(1));
                     flow.requested = requested;
-                    flow.attributes = told::read(attributes);
-                    self.changer.as_told(&mut flow, &datapath).await;
-                    let explained = self.changer.explain(&flow, &datapath);
-                    Response::Explained(told::explained(explained))
+                    Response::Explained(explanation(self.changer.explain(&flow, &datapath)))
                 }
                 Request::Reload => self.reload().await,
                 Request::Set {
@@ -239,6 +241,20 @@ impl Clients {
         }
     }
 
+    async fn metrics(&self, sender: &mut Sender<UnixStream>) -> Result<(), FrameError> {
+        let mut all = self.shared.metrics.gather();
+        loop {
+            let rest = all.split_off(all.len().min(METRICS_PER_RESPONSE));
+            let last = rest.is_empty();
+            let response = Response::Metrics { metrics: all, last };
+            within(sender.send(&response)).await?;
+            if last {
+                return Ok(());
+            }
+            all = rest;
+        }
+    }
+
     fn log_filter(&self, filter: Option<&str>) -> Response {
         let Some(log) = &self.log else {
             let why =
@@ -250,6 +266,17 @@ impl Clients {
             Ok(filter) => Response::LogFilter(filter),
             Err(error) => refused(&error),
         }
+    }
+}
+
+fn explanation(explained: crate::change::Explanation) -> Explanation {
+    let passed = explained.passed.into_iter();
+    Explanation {
+        passed: passed
+            .map(|rule| (rule.algorithm, rule.misfit.to_owned()))
+            .collect(),
+        rule: explained.rule.map(|rule| count(rule + 1)),
+        algorithm: explained.algorithm,
     }
 }
 

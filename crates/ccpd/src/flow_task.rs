@@ -4,16 +4,19 @@
 //! While the datapath does not take anything, changes gather in the runner and become one update;
 //! the newest value of each register is what is sent in the end.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::Duration;
 
 use ccp_control::FlowMode;
 use ccp_core::{
-    Algorithm, Command, CompiledProgram, Event, FlowId, FlowRunner, Opened, Rate, RawReport,
-    RunnerNotice, RunnerOutput, SockId, Timestamp,
+    Algorithm, Command, CompiledProgram, Counts, Event, FlowId, FlowRunner, Opened, Rate,
+    RawReport, RunnerNotice, RunnerOutput, SockId, Timestamp,
 };
 use tracing::{error, trace, warn};
 
 use crate::inbox::{Head, Inbox, Next, Turn};
+use crate::metrics::{Count, CountedFlow, DatapathMetrics, OfAlgorithm};
 use crate::outlet::{Outlet, Sent};
 use crate::shared::Shared;
 use crate::turns::give_way;
@@ -33,6 +36,8 @@ pub(crate) struct FlowCell {
     outlet: Arc<dyn Outlet>,
     /// What waits for the task.
     pub(crate) inbox: Inbox,
+    /// When a report came whose way is measured, in nanoseconds of the clock; 0 if none has.
+    read_at: AtomicU64,
     /// Held while the algorithm is at work. Empty until the task has begun.
     steered: Mutex<Option<Steered>>,
     /// What was last shown.
@@ -54,6 +59,7 @@ impl FlowCell {
             id: opened.flow,
             outlet,
             inbox: Inbox::default(),
+            read_at: AtomicU64::new(0),
             steered: Mutex::new(None),
             shown: Mutex::new(show::first_status(opened)),
         })
@@ -61,6 +67,13 @@ impl FlowCell {
 
     pub(crate) const fn id(&self) -> FlowId {
         self.id
+    }
+
+    /// The report that is about to come, at `nanos` of the clock, is one whose way is measured.
+    pub(crate) fn measure(&self, nanos: u64) {
+        if self.read_at.load(Ordering::Relaxed) == 0 {
+            self.read_at.store(nanos, Ordering::Relaxed);
+        }
     }
 
     /// The datapath, and the program that the flow runs there; nothing while its algorithm is at work.
@@ -112,6 +125,7 @@ pub(crate) struct FlowTask {
     pub(crate) cell: Arc<FlowCell>,
     pub(crate) opened: Opened,
     pub(crate) default: Option<Algorithm>,
+    pub(crate) datapath: Arc<DatapathMetrics>,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -133,6 +147,7 @@ impl FlowTask {
             cell,
             opened,
             default,
+            datapath,
             shared,
         } = self;
         let outlet = &*cell.outlet;
@@ -143,8 +158,16 @@ impl FlowTask {
             id: cell.id,
         };
         let (origin, rule) = (opened.announced.info.origin, opened.rule);
+        let runner = FlowRunner::new(shared.clock.now(), opened, default);
+        let metrics = &shared.metrics;
+        metrics.flow(&Counts::default(), runner.counts());
+        let steered_by = runner.algorithm().cloned();
+        let counted = CountedFlow::new(
+            datapath,
+            metrics.algorithm(steered_by.as_ref().map(Algorithm::name)),
+        );
         let steered = Steered {
-            runner: FlowRunner::new(shared.clock.now(), opened, default),
+            runner,
             last: None,
             fields: Vec::new(),
         };
@@ -157,6 +180,8 @@ impl FlowTask {
             seen: None,
             shared: &shared,
             held: None,
+            counted,
+            steered_by,
         };
         work.tell_opened(origin, rule);
         loop {
@@ -220,13 +245,45 @@ struct Work<'a> {
     shared: &'a Shared,
     /// A command that the datapath has not taken yet. Nothing else is sent before it.
     held: Option<Command>,
+    counted: CountedFlow,
+    /// For whom it is counted.
+    steered_by: Option<Algorithm>,
 }
 
 impl Work<'_> {
     fn step(&mut self) -> Step {
         let cell = self.cell;
-        cell.with_steered(|steered| self.step_with(steered))
-            .unwrap_or(Step::Ended)
+        cell.with_steered(|steered| {
+            let before = *steered.runner.counts();
+            // Looked at first: what comes meanwhile is not dealt with yet.
+            let read_at = cell.read_at.load(Ordering::Relaxed);
+            let step = self.step_with(steered);
+            self.count(&steered.runner, &before);
+            if read_at != 0 {
+                cell.read_at.store(0, Ordering::Relaxed);
+                let took = self.shared.clock.nanos().saturating_sub(read_at);
+                self.shared.metrics.answered(Duration::from_nanos(took));
+            }
+            step
+        })
+        .unwrap_or(Step::Ended)
+    }
+
+    /// What has changed since the flow had counted `before` becomes part of the metrics.
+    fn count(&mut self, runner: &FlowRunner, before: &Counts) {
+        let metrics = &self.shared.metrics;
+        metrics.flow(before, runner.counts());
+        self.counted.is_in(runner.mode());
+        let same = match (&self.steered_by, runner.algorithm()) {
+            (Some(before), Some(now)) => before.same(now),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same {
+            self.steered_by = runner.algorithm().cloned();
+            let name = self.steered_by.as_ref().map(Algorithm::name);
+            self.counted.belongs_to(metrics.algorithm(name));
+        }
     }
 
     fn step_with(&mut self, steered: &mut Steered) -> Step {
@@ -324,6 +381,7 @@ impl Work<'_> {
                     if let Some(other) = self.shared.board.flow(to)
                         && !other.inbox.group(updates)
                     {
+                        self.shared.metrics.count(Count::GroupUpdatesDropped, 1);
                         warn!(
                             flow = to.0,
                             "too much waits for this flow: an update of its group was dropped"
@@ -359,6 +417,8 @@ impl Work<'_> {
                 message,
                 now,
             } => {
+                let of = self.shared.metrics.algorithm(Some(algorithm));
+                of.count(OfAlgorithm::Panics);
                 let now = now.as_deref().unwrap_or("its datapath");
                 error!(
                     flow,
@@ -369,6 +429,7 @@ impl Work<'_> {
                 );
             }
             RunnerNotice::TakenOver { algorithm, now } => {
+                self.shared.metrics.count(Count::FlowsTakenOver, 1);
                 let now = now.as_deref().unwrap_or("its datapath");
                 error!(
                     flow,

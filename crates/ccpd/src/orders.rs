@@ -4,9 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ccp_core::{Algorithm, AssignError, FlowId, Plan, ProgramTable};
+use ccp_ebpf::TakeError;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
+
+use crate::config::TakeConfig;
 
 /// A datapath's task obeys within milliseconds. Longer takes only a machine that is held up.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -22,6 +25,8 @@ pub(crate) enum Order {
         algorithm: Option<Algorithm>,
         done: oneshot::Sender<Result<(), AssignError>>,
     },
+    /// Kernel TCP is to take the flows that are chosen for it.
+    Take(Arc<Takes>, oneshot::Sender<Result<(), Untaken>>),
     /// To say that it is there.
     Ping(oneshot::Sender<()>),
     /// To say which programs run there.
@@ -36,6 +41,16 @@ pub(crate) struct Runs {
     pub(crate) programs: Arc<ProgramTable>,
     /// How many invocations of each had no effect, by number, where the datapath tells.
     pub(crate) faults: Option<Vec<(u32, u64)>>,
+}
+
+/// Which flows each datapath of kernel TCP takes without their having asked, by its name.
+pub(crate) type Takes = Vec<(String, Option<TakeConfig>)>;
+
+/// A datapath of kernel TCP cannot take the flows that are chosen for it.
+#[derive(Debug)]
+pub(crate) struct Untaken {
+    pub(crate) datapath: String,
+    pub(crate) why: TakeError,
 }
 
 /// The ways to the tasks of all datapaths.
@@ -63,6 +78,17 @@ impl Orders {
             let _gone = ask(&datapath, order).await?;
         }
         Ok(())
+    }
+
+    /// Has everybody take the flows that are chosen, from now on; `Err` if somebody cannot.
+    pub(crate) async fn take(&self, takes: &Arc<Takes>) -> Result<Result<(), Untaken>, NoAnswer> {
+        for datapath in self.all() {
+            let order = |done| Order::Take(Arc::clone(takes), done);
+            if let Some(Err(untaken)) = ask(&datapath, order).await? {
+                return Ok(Err(untaken));
+            }
+        }
+        Ok(Ok(()))
     }
 
     /// Gives `flow`, whose datapath is looked for, to `algorithm`.

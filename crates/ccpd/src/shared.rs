@@ -10,9 +10,8 @@ use tokio_util::task::TaskTracker;
 use crate::board::Board;
 use crate::clock::Clock;
 use crate::feed::Feed;
+use crate::metrics::Metrics;
 use crate::orders::Orders;
-use crate::refusals::Refusals;
-use crate::socket_file::Leaves;
 
 /// A flow's task may take so long to end. Longer takes only an algorithm that does not come back.
 const FLOWS_END_WITHIN: Duration = Duration::from_secs(2);
@@ -31,12 +30,10 @@ pub(crate) struct Shared {
     /// What happens to them.
     pub(crate) feed: Arc<Feed>,
     pub(crate) clock: Clock,
-    /// What was refused to datapaths on sockets.
-    pub(crate) refusals: Refusals,
+    /// What was counted.
+    pub(crate) metrics: Arc<Metrics>,
     /// Cancelled when the daemon stops.
     pub(crate) stop: CancellationToken,
-    /// Whether it then leaves everything to the next daemon.
-    pub(crate) leaves: Leaves,
     /// The flows' tasks.
     pub(crate) flows: TaskTracker,
 }
@@ -50,9 +47,8 @@ impl Shared {
             board: Arc::default(),
             feed: Arc::default(),
             clock: Clock::new(),
-            refusals: Refusals::default(),
+            metrics: Arc::new(Metrics::new()),
             stop,
-            leaves: Leaves::default(),
             flows: TaskTracker::new(),
         }
     }

@@ -96,7 +96,6 @@ impl Fake {
             cong_alg: None,
             details: None,
             path: None,
-            attributes: Default::default(),
         });
     }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ccp_control::{Attributes, Client, FlowMode, FlowStatus};
+use ccp_control::{Client, FlowMode, FlowStatus, Metric};
 use ccp_wire::Encode as _;
 use ccpd::{Ccpd, Config, Handle};
 use fake::{Fake, Told, local, measure, together};
@@ -157,7 +157,6 @@ async fn a_flow_is_steered_and_listed() {
         delivered_bytes: None,
         lost_bytes: None,
         age_us: flows[0].age_us,
-        attributes: Attributes::default(),
     };
     assert_eq!(flows, [expected]);
 
@@ -525,4 +524,80 @@ async fn two_daemons_do_not_share_a_socket() {
     fake.open(1, 1);
     assert!(matches!(fake.told(), Told::ChangeProg(_)));
     daemon.stop().await;
+}
+
+/// What happened is counted where it belongs, and can be asked for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_is_counted() {
+    let daemon = Daemon::start().await;
+    let mut fake = Fake::ready(&daemon.datapath(), "one");
+    fake.open_to(1, 1, 1003);
+    let (fragile, _) = fake.started(1);
+    fake.open(2, 2);
+    let (echo, _) = fake.started(2);
+    for window in 1..=32 {
+        fake.report(2, echo, &[window]);
+        assert_eq!(fake.window(2), window);
+    }
+    fake.report(2, 9_999, &[1]);
+    fake.report(7, echo, &[1]);
+    fake.send(b"\x00\x00");
+    fake.send(b"\x03\x00\xff\x00\x01\x00\x00\x00");
+    // More than a flow can have: it is lowered.
+    fake.report(2, echo, &[u64::MAX]);
+    assert_eq!(fake.window(2), ccp_core::MOST_PACKETS * 1448);
+    for window in 1..=3 {
+        fake.report(1, fragile, &[window]);
+    }
+    let path = daemon.datapath().display().to_string();
+    let expected = [
+        ("ccpd_reports_total", "", 36.0),
+        ("ccpd_reports_dropped_total", "unknown_program", 1.0),
+        ("ccpd_reports_dropped_total", "unknown_flow", 1.0),
+        ("ccpd_reports_dropped_total", "missed", 0.0),
+        ("ccpd_malformed_frames_total", "header", 1.0),
+        ("ccpd_malformed_frames_total", "truncated", 1.0),
+        ("ccpd_updates_bounded_total", "", 1.0),
+        ("ccpd_algorithm_panics_total", "fragile", 1.0),
+        ("ccpd_algorithm_flows", "fragile", 0.0),
+        ("ccpd_algorithm_flows", "echo", 2.0),
+        ("ccpd_flows", path.as_str(), 2.0),
+        ("ccpd_flows_opened_total", path.as_str(), 2.0),
+        ("ccpd_datapaths", "", 1.0),
+        ("ccpd_report_latency_seconds", "", 2.0),
+    ];
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut client = Client::connect(daemon.path("control.sock")).await.unwrap();
+        let metrics = client.metrics().await.unwrap();
+        let wrong: Vec<_> = expected
+            .iter()
+            .map(|(name, of, wanted)| (name, of, wanted, value(&metrics, name, of)))
+            .filter(|(_, _, wanted, got)| *got != Some(**wanted))
+            .collect();
+        if wrong.is_empty() {
+            assert!(value(&metrics, "ccpd_updates_total", "").unwrap() >= 35.0);
+            assert!(value(&metrics, "process_resident_memory_bytes", "").unwrap() > 1e6);
+            break;
+        }
+        assert!(Instant::now() < deadline, "still {wrong:#?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    fake.close(1);
+    fake.close(2);
+    daemon.await_flows(<[_]>::is_empty).await;
+    let mut client = Client::connect(daemon.path("control.sock")).await.unwrap();
+    let metrics = client.metrics().await.unwrap();
+    assert_eq!(value(&metrics, "ccpd_algorithm_flows", "echo"), Some(0.0));
+    assert_eq!(value(&metrics, "ccpd_flows", &path), Some(0.0));
+    daemon.stop().await;
+}
+
+fn value(metrics: &[Metric], name: &str, of: &str) -> Option<f64> {
+    let metric = metrics.iter().find(|m| m.name == name)?;
+    let sample = metric.samples.iter().find(|s| match &s.label {
+        None => of.is_empty(),
+        Some((_, value)) => value == of,
+    })?;
+    Some(sample.value.number())
 }

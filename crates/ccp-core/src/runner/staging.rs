@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 use thiserror::Error;
 
-use super::FlowRunner;
+use super::{FlowRunner, MOST_PACKETS};
 use crate::alg::FlowId;
 use crate::command::Place;
 use crate::program::CompiledProgram;
@@ -59,6 +59,8 @@ pub(super) struct Staged {
     pub(super) program: Option<(u32, CompiledProgram)>,
     pub(super) fields: SmallVec<[(Place, u64); 8]>,
     pub(super) others: SmallVec<[(FlowId, Change); 1]>,
+    /// The window was beyond the largest, and is that now.
+    pub(super) bounded: bool,
 }
 
 pub(super) struct Staging<'r> {
@@ -74,6 +76,7 @@ impl<'r> Staging<'r> {
                 program: None,
                 fields: SmallVec::new(),
                 others: SmallVec::new(),
+                bounded: false,
             },
         }
     }
@@ -112,6 +115,12 @@ impl<'r> Staging<'r> {
                 if usize::from(place) >= count {
                     return Err(UpdateError::NoSuchRegister { place, count });
                 }
+                let most = match place {
+                    0 => MOST_PACKETS.saturating_mul(self.runner.info.mss.max(1).into()),
+                    _ => u64::MAX,
+                };
+                self.staged.bounded |= value > most;
+                let value = value.min(most);
                 self.staged.fields.push((Place::Writable(place), value));
             }
             Change::Control(place, value) => {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use ccp_types::{Attributes, FlowState, SockId, Timestamp};
+use ccp_types::{FlowState, SockId, Timestamp};
 
 use crate::alg::FlowId;
 use crate::program::CompiledProgram;
@@ -47,6 +47,11 @@ pub struct Counts {
     pub stale: u64,
     /// Updates sent to the datapath.
     pub updates: u64,
+    /// Decisions of the algorithm that became part of an update that was still to be sent.
+    pub coalesced: u64,
+    /// Updates of the algorithm whose window was beyond [`MOST_PACKETS`](super::MOST_PACKETS), and was
+    /// lowered to that.
+    pub bounded: u64,
     /// Updates of the algorithm that could not be, and were dropped.
     pub refused: u64,
     /// Invocations of the flow's programs that had no effect, where its datapath tells.
@@ -80,8 +85,6 @@ pub struct FlowStatus {
     /// Window, rate and round-trip times: what the datapath tells, else what the algorithm knows,
     /// else what was set last.
     pub state: FlowState,
-    /// What its datapath tells of it beside its ends.
-    pub attributes: Attributes,
     /// What was counted.
     pub counts: Counts,
     /// When it came under control.

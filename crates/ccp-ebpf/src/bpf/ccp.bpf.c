@@ -172,6 +172,47 @@ void BPF_PROG(ccp_release, struct sock *sk)
 	bpf_sk_storage_delete(&flows, sk);
 }
 
+/*
+ * Tail-calls the program at `index`. A constant index makes the call a jump that the kernel patches; any other makes it an indirect one, which on an
+ * ordinary path is mispredicted: three times as dear. The daemon fills the places from 1 on first.
+ */
+static __always_inline void call_program(void *ctx, u8 index)
+{
+#define CALL(n)                                                                                                                                      \
+	case n:                                                                                                                                      \
+		bpf_tail_call_static(ctx, &programs, n);                                                                                             \
+		return
+	switch (index) {
+		CALL(1);
+		CALL(2);
+		CALL(3);
+		CALL(4);
+		CALL(5);
+		CALL(6);
+		CALL(7);
+		CALL(8);
+		CALL(9);
+		CALL(10);
+		CALL(11);
+		CALL(12);
+		CALL(13);
+		CALL(14);
+		CALL(15);
+		CALL(16);
+	}
+#undef CALL
+	bpf_tail_call(ctx, &programs, index);
+}
+
+/* The program that runs the flow, if that is settled. Programs give way to the glue by unsettling it. */
+static __always_inline void run_program(void *ctx, struct sock *sk)
+{
+	u64 mark = ((struct inet_connection_sock *)sk)->icsk_ca_priv[PRIV_MARK];
+
+	if ((mark & ~(u64)(CCP_MAX_PROGRAMS - 1)) == PROGRAM_MARK)
+		call_program(ctx, mark);
+}
+
 /* How long a flow whose program faulted too often stays native before it is announced again. */
 #define FAULT_PAUSE_US 1000000
 
@@ -261,7 +302,7 @@ static __always_inline void on_ack(void *ctx, struct sock *sk, u32 ack, bool dat
 	} else {
 		prepare(sk, f, rs);
 		mark_program(sk, f->program);
-		bpf_tail_call(ctx, &programs, f->program & (CCP_MAX_PROGRAMS - 1));
+		call_program(ctx, f->program);
 		count(CCP_STAT_NO_PROGRAM, 1);
 	}
 	/* No program after all: it will be announced again, the daemon may choose another. */
@@ -269,15 +310,6 @@ static __always_inline void on_ack(void *ctx, struct sock *sk, u32 ack, bool dat
 	set_mode(f, CCP_MODE_FALLBACK);
 native:
 	native_ack(sk, f, ack, data_acked, rs);
-}
-
-/* The program that runs the flow, if that is settled. Programs give way to the glue by unsettling it. */
-static __always_inline void run_program(void *ctx, struct sock *sk)
-{
-	u64 mark = ((struct inet_connection_sock *)sk)->icsk_ca_priv[PRIV_MARK];
-
-	if ((mark & ~(u64)(CCP_MAX_PROGRAMS - 1)) == PROGRAM_MARK)
-		bpf_tail_call(ctx, &programs, mark & (CCP_MAX_PROGRAMS - 1));
 }
 
 /* Since 6.10. */

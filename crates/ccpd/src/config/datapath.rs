@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ccp_core::keys::Section;
 
+use super::take::TakeConfig;
 use super::valid;
 
 /// One transport whose flows are steered.
@@ -44,6 +45,8 @@ pub struct TcpConfig {
     /// How many invocations of a flow's program in a row may fault before the flow falls back: 1 to
     /// 1,000,000; 0 for any number. Default 16.
     pub max_fault_run: u32,
+    /// Which flows are taken without having asked; `None`: none.
+    pub take: Option<Box<TakeConfig>>,
 }
 
 /// A further name that sockets may ask for: one of `names`.
@@ -100,6 +103,7 @@ impl Default for TcpConfig {
             max_flows_per_user: None,
             unanswered_after: Some(Duration::from_secs(1)),
             max_fault_run: 16,
+            take: None,
         }
     }
 }
@@ -135,10 +139,21 @@ impl DatapathConfig {
     }
 
     /// Whether `name` is its name, or one of them.
-    pub(crate) fn has_name(&self, name: &str) -> bool {
+    pub(super) fn has_name(&self, name: &str) -> bool {
         match self {
             Self::Tcp(tcp) => tcp.name == name || tcp.names.iter().any(|n| n.name == name),
             Self::Unix(_) => self.name() == name,
+        }
+    }
+
+    /// The same but for what can change while the daemon runs.
+    pub(crate) fn lasting(&self) -> Self {
+        match self {
+            Self::Tcp(tcp) => Self::Tcp(TcpConfig {
+                take: None,
+                ..tcp.clone()
+            }),
+            Self::Unix(_) => self.clone(),
         }
     }
 
@@ -181,6 +196,7 @@ impl TcpConfig {
             max_fault_run: max_fault_run.unwrap_or(default.max_fault_run),
             name: name.unwrap_or(default.name),
             names: names(section),
+            take: section.section("take").map(TakeConfig::read).map(Box::new),
             namespaces: section
                 .choice("namespaces", &NAMESPACES)
                 .unwrap_or(default.namespaces),

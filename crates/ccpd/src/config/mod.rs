@@ -3,10 +3,10 @@
 //! clamped. `config/ccpd.toml` describes every key.
 
 mod datapath;
-mod host;
 mod policy;
 mod problem;
 mod programs;
+mod take;
 mod valid;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +19,7 @@ pub use ccp_core::keys::{Problem, Problems};
 pub use datapath::{DatapathConfig, Namespaces, TcpConfig, TcpName, UnixConfig};
 pub use policy::{PolicyConfig, RuleConfig};
 pub use problem::ConfigError;
+pub use take::{EndsConfig, TakeConfig};
 
 /// Everything that a configuration file says.
 #[derive(Clone, Debug)]

@@ -71,6 +71,18 @@ refusals! {
     tcp_too_many_flows: "[[datapath]]\nkind = 'tcp'\nmax_flows = 65537\n";
     tcp_fewer_than_no_flows: "[[datapath]]\nkind = 'tcp'\nmax_flows = -1\n";
     tcp_same_name_twice: "[[datapath]]\nkind = 'tcp'\n[[datapath]]\nkind = 'tcp'\nname = 'ccp'\n";
+    take_is_no_table: "[[datapath]]\nkind = 'tcp'\ntake = true\n";
+    take_says_nothing: "[[datapath]]\nkind = 'tcp'\n[datapath.take]\nliving = true\n";
+    take_unknown_key: "[[datapath]]\nkind = 'tcp'\n[datapath.take]\nto = '10.0.0.0/8'\ndst = '10.0.0.0/8'\n";
+    take_unknown_exception: "[[datapath]]\nkind = 'tcp'\n[datapath.take]\ncgroups = '/'\nexcept = { living = true }\n";
+    take_cgroup_is_relative: "[[datapath]]\nkind = 'tcp'\n[datapath.take]\ncgroups = ['user.slice']\n";
+    take_cgroup_leads_up: "[[datapath]]\nkind = 'tcp'\n[datapath.take]\ncgroups = ['/a', '/a/../b']\n";
+    take_cgroup_as_it_is_mounted: "[[datapath]]\nkind = 'tcp'\n[datapath.take]\ncgroups = '/sys/fs/cgroup/unified/user.slice'\n";
+    take_lists_that_are_empty: "[[datapath]]\nkind = 'tcp'\n[datapath.take]\ncgroups = []\nexcept = { src = [] }\n";
+    take_addresses_and_ports: "[[datapath]]\nkind = 'tcp'\n[datapath.take]\ndst = ['10.1.2.3/16', 7]\nsrc_port = [80, '0', true]\n";
+    take_too_many_ports: "[[datapath]]\nkind = 'tcp'\n[datapath.take]\ndst_port = [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18]\n";
+    take_living_is_no_boolean: "[[datapath]]\nkind = 'tcp'\n[datapath.take]\ncgroups = '/'\nliving = 1\n";
+    unix_takes_no_flows: "[[datapath]]\nkind = 'unix'\n[datapath.take]\ncgroups = '/'\n";
     unix_path_relative: "[[datapath]]\nkind = 'unix'\npath = 'd.sock'\n";
     unix_same_path_twice: "[[datapath]]\nkind = 'unix'\n[[datapath]]\nkind = 'unix'\n";
     unix_path_is_the_control_socket: "[[datapath]]\nkind = 'unix'\npath = '/run/ccpd/control.sock'\n";
@@ -102,14 +114,6 @@ refusals! {
     match_port_too_high: "[[policy.rule]]\nmatch = { dst_port = 65536 }\nalgorithm = 'reno'\n";
     match_port_range_turned_round: "[[policy.rule]]\nmatch = { src_port = '5999-5000' }\nalgorithm = 'reno'\n";
     match_port_is_a_list: "[[policy.rule]]\nmatch = { dst_port = [80, 443] }\nalgorithm = 'reno'\n";
-    match_cgroup_is_relative: "[[policy.rule]]\nmatch = { cgroup = 'system.slice' }\nalgorithm = 'reno'\n";
-    match_cgroup_is_a_list: "[[policy.rule]]\nmatch = { cgroup = ['/a', '/b'] }\nalgorithm = 'reno'\n";
-    match_netns_is_a_path: "[[policy.rule]]\nmatch = { netns = '/run/netns/blue' }\nalgorithm = 'reno'\n";
-    match_uid_too_high: "[[policy.rule]]\nmatch = { uid = 4294967295 }\nalgorithm = 'reno'\n";
-    match_uid_range_turned_round: "[[policy.rule]]\nmatch = { uid = '1999-1000' }\nalgorithm = 'reno'\n";
-    match_uid_is_nobody_s_name: "[[policy.rule]]\nmatch = {\n  uid = 'no such user' }\nalgorithm = 'reno'\n";
-    match_mark_too_high: "[[policy.rule]]\nmatch = { mark = 0x100000000 }\nalgorithm = 'reno'\n";
-    match_mark_outside_its_mask: "[[policy.rule]]\nmatch = { mark = '0x11/0x10' }\nalgorithm = 'reno'\n";
     match_datapath_is_no_text: "[[policy.rule]]\nmatch = { datapath = 1 }\nalgorithm = 'reno'\n";
     everything_wrong_is_said_at_once: "[ccpd]\ncontrol = 1\n[[datapath]]\nkind = 'tcp'\nname = ''\n[policy]\ndefault = 'x'\n";
     socket_path_too_long: concat!("[ccpd]\ncontrol = '/", "0123456789012345678901234567890123456789", "0123456789012345678901234567890123456789", "012345678901234567890123456", "'\n");
@@ -222,17 +226,49 @@ fn the_example_means_what_it_says() {
 }
 
 #[test]
-fn users_are_named_and_marks_are_written_as_people_do() {
-    let one = |rule: &str| {
-        let text = format!("[[policy.rule]]\nmatch = {{ {rule} }}\nalgorithm = 'reno'\n");
-        parse(&text).unwrap().policy.rules[0].matching.clone()
+fn flows_that_do_not_ask_are_chosen_as_rules_choose() {
+    let config = parse(
+        r#"
+        [[datapath]]
+        kind = "tcp"
+
+        [datapath.take]
+        cgroups = ["/user.slice/", "/"]
+        dst = "10.0.0.0/8"
+        src = ["192.0.2.7", "2001:db8::/32"]
+        dst_port = [443, "5000-5999"]
+        living = true
+
+        [datapath.take.except]
+        src_port = 22
+        "#,
+    )
+    .unwrap();
+    let Some(DatapathConfig::Tcp(tcp)) = config.datapaths.first() else {
+        panic!("{config:?}");
     };
-    assert_eq!(one("uid = 'root'"), one("uid = 0"));
-    assert_eq!(one("uid = '0-0'"), one("uid = 0"));
-    assert_eq!(one("mark = 0x10"), one("mark = 16"));
-    assert_eq!(one("mark = '0x10'"), one("mark = 16"));
-    assert_eq!(one("netns = 5"), one("netns = '5'"));
-    assert_ne!(one("netns = 'any'"), one(""));
+    let take = tcp.take.as_deref().unwrap();
+    assert_eq!(
+        take.which.cgroups,
+        [PathBuf::from("/user.slice"), PathBuf::from("/")]
+    );
+    assert_eq!(take.which.dst, ["10.0.0.0/8".parse().unwrap()]);
+    assert_eq!(
+        take.which.src,
+        ["192.0.2.7", "2001:db8::/32"].map(|p| p.parse().unwrap())
+    );
+    assert_eq!(
+        take.which.dst_port,
+        ["443", "5000-5999"].map(|p| p.parse().unwrap())
+    );
+    assert_eq!(take.which.src_port, []);
+    assert_eq!(take.except.src_port, ["22".parse().unwrap()]);
+    assert!(take.living && !take.chosen_too);
+    // It may change while the daemon runs.
+    let without = parse("[[datapath]]\nkind = 'tcp'\n").unwrap();
+    let lasting = |config: &Config| config.datapaths[0].lasting();
+    assert_ne!(config.datapaths, without.datapaths);
+    assert_eq!(lasting(&config), lasting(&without));
 }
 
 #[test]
@@ -346,7 +382,7 @@ mod sample {
         assert_eq!(tcp.names[0].requests.as_deref(), Some("cubic"));
         assert!(tcp.names[1].ecn && tcp.names[1].requests.is_none());
         assert!(config.algorithms.iter().any(|a| a.kind() == "constant"));
-        assert_eq!(config.policy.rules.len(), 5);
+        assert_eq!(config.policy.rules.len(), 2);
     }
 
     /// Every key that the code knows is described, and no other.
@@ -364,8 +400,14 @@ mod sample {
         assert_eq!(
             keys(&table["datapath"][0]),
             "fallback_after_ms kind max_fault_run max_flows max_flows_per_namespace max_flows_per_user \
-             name names namespaces unanswered_after_ms"
+             name names namespaces take unanswered_after_ms"
         );
+        let take = &table["datapath"][0]["take"];
+        assert_eq!(
+            keys(take),
+            "cgroups chosen_too dst dst_port except living src src_port"
+        );
+        assert_eq!(keys(&take["except"]), "cgroups dst dst_port src src_port");
         assert_eq!(keys(&table["datapath"][1]), "kind max_flows mode path");
         assert_eq!(keys(&table["algorithms"]["reno"]), "kind report");
         assert_eq!(
@@ -382,7 +424,7 @@ mod sample {
         matched.dedup();
         assert_eq!(
             matched.join(" "),
-            "cgroup datapath dst dst_port mark netns requested src src_port uid"
+            "datapath dst dst_port requested src src_port"
         );
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ccp_core::{
     Algorithm, AssignError, Assigned, Command, FlowId, Opened, Output, Plan, Session,
-    SessionNotice, SessionOptions,
+    SessionNotice, SessionOptions, SessionStats,
 };
 use ccp_wire::{Message, frames};
 use tracing::{debug, info, warn};
@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 use super::log_limit::LogLimit;
 use crate::flow_task::{FlowCell, FlowTask};
 use crate::inbox::Turn;
+use crate::metrics::{Count, DatapathMetrics, Sampler};
 use crate::orders::{Order, Runs};
 use crate::outlet::{Outlet, Sent};
 use crate::shared::Shared;
@@ -37,6 +38,10 @@ pub(super) struct Link {
     /// For logs: which datapath this is.
     name: String,
     log: LogLimit,
+    metrics: Arc<DatapathMetrics>,
+    /// What of the session's counts is among the metrics already.
+    counted: SessionStats,
+    sampler: Sampler,
 }
 
 /// Does for `links`, all those of one task, what that task is ordered to do.
@@ -45,6 +50,10 @@ pub(super) fn obey<'l>(order: Order, links: impl IntoIterator<Item = &'l mut Lin
     match order {
         Order::Ping(done) => {
             let _ = done.send(());
+        }
+        // Only kernel TCP has flows that it could take.
+        Order::Take(_, done) => {
+            let _ = done.send(Ok(()));
         }
         Order::Programs(done) => {
             let _ = done.send(links.into_iter().map(|link| link.runs()).collect());
@@ -88,6 +97,7 @@ impl Link {
         shared: &Arc<Shared>,
     ) -> Self {
         let (plan, ids) = (shared.plan(), shared.ids.clone());
+        shared.metrics.count(Count::Datapaths, 1);
         Self {
             session: Session::new(datapath, plan, ids, options),
             flows: HashMap::new(),
@@ -98,6 +108,9 @@ impl Link {
             datapath: datapath.to_owned(),
             name,
             log: LogLimit::new(Instant::now()),
+            metrics: shared.metrics.datapath(datapath),
+            counted: SessionStats::default(),
+            sampler: Sampler::default(),
         }
     }
 
@@ -111,10 +124,12 @@ impl Link {
                 // everybody else.
                 Ok(Message::Ready(_)) if std::mem::replace(&mut greeted, true) => {
                     self.session.on_garbage();
+                    self.shared.metrics.count(Count::MessagesRepeated, 1);
                 }
                 Ok(message) => self.on_message(&message),
                 Err(error) => {
                     self.session.on_garbage();
+                    self.shared.metrics.malformed(&error);
                     if let Some(line) = self.log.line(Instant::now()) {
                         debug!(datapath = %self.name, %error, swallowed = line.swallowed, "not a message");
                     }
@@ -127,6 +142,9 @@ impl Link {
     pub(super) fn on_message(&mut self, message: &Message<'_>) {
         if let Some(delivery) = self.session.on_message(message) {
             if let Some(flow) = self.flows.get(&delivery.flow) {
+                if self.sampler.next() {
+                    flow.measure(self.shared.clock.nanos());
+                }
                 flow.inbox.report(&delivery);
             }
             return;
@@ -223,6 +241,21 @@ impl Link {
         self.unsent.len() > MOST_UNSENT
     }
 
+    /// What the session has counted becomes part of the metrics.
+    pub(super) fn publish(&mut self) {
+        let now = *self.session.stats();
+        if now != self.counted {
+            let metrics = &self.shared.metrics;
+            metrics.session(&self.metrics, &self.counted, &now);
+            self.counted = now;
+        }
+    }
+
+    /// The metrics of its datapath.
+    pub(super) fn metrics(&self) -> &DatapathMetrics {
+        &self.metrics
+    }
+
     /// The daemon stops: the flows' tasks end, and write nothing more.
     pub(super) fn stop(&mut self) {
         self.forget_waiting();
@@ -264,6 +297,7 @@ impl Link {
         self.flows.insert(opened.flow, Arc::clone(&cell));
         self.shared.board.add(Arc::clone(&cell));
         self.waiting.push(Waiting::Begin(Box::new(FlowTask {
+            datapath: Arc::clone(&self.metrics),
             cell,
             opened,
             default: Some(self.shared.plan().policy().default_algorithm().clone()),
@@ -319,5 +353,7 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.stop();
+        self.publish();
+        self.shared.metrics.uncount(Count::Datapaths);
     }
 }

@@ -15,9 +15,9 @@ use tracing::warn;
 
 use super::link::{self, Link};
 use super::log_limit::LogLimit;
+use crate::metrics::Count;
 use crate::orders::Order;
 use crate::outlet::Outlet;
-use crate::refusals::Refusal;
 use crate::shared::Shared;
 
 /// After so many datagrams in a row, or so long, others get their turn.
@@ -177,7 +177,7 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
         let room = self.known.len() < MOST_PEERS;
         if !room {
             let why = "there are as many datapaths as are served";
-            self.refuse(Refusal::Datapaths, why);
+            self.refuse(Count::RefusedDatapaths, why);
         }
         room
     }
@@ -213,8 +213,8 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
     }
 
     /// Counts and says that something was not taken.
-    pub(super) fn refuse(&mut self, refusal: Refusal, why: &str) {
-        self.shared.refusals.count(refusal);
+    pub(super) fn refuse(&mut self, refusal: Count, why: &str) {
+        self.shared.metrics.count(refusal, 1);
         if let Some(line) = self.log.line(Instant::now()) {
             warn!(datapath = %self.name, why, swallowed = line.swallowed, "a datagram was dropped");
         }
@@ -246,6 +246,7 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
         };
         let Ok(frame) = beat.to_frame() else { return };
         for known in self.known.values_mut() {
+            known.link.publish();
             let features = known.link.session().programs().features();
             if features.contains(Features::HEARTBEAT) {
                 known.peer.tell(&frame);
@@ -267,6 +268,7 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
                 return true;
             }
             if !gone {
+                self.shared.metrics.count(Count::RefusedFlooding, 1);
                 let datapath = known.link.name();
                 warn!(%datapath, "a datapath asks and never reads: hanging up");
             }

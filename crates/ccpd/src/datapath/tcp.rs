@@ -5,12 +5,16 @@ use std::collections::{HashMap, HashSet};
 use std::future::ready;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, RawFd};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use ccp_core::{Command, Form, Place, ProgramTable, SessionOptions};
+use ccp_core::{Command, Form, Place, Prefix, ProgramTable, SessionOptions};
 use ccp_ebpf::layout::FIELD_CONTROL;
-use ccp_ebpf::{AttachError, InstallError, Mailbox, MailboxError, Options, Ring, TcpDatapath};
+use ccp_ebpf::{
+    AttachError, Ends, InstallError, Mailbox, MailboxError, Options, Range, Ring, Take, TakeError,
+    Taking, TcpDatapath,
+};
 use ccp_types::{Bytes, FlowState, Micros, Rate, SockId};
 use ccp_wire::{Capabilities, Features, Kind, Message, frames};
 use smallvec::SmallVec;
@@ -23,9 +27,8 @@ use tracing::{debug, error, info, warn};
 
 use super::link::{self, Link};
 use super::polls::Polls;
-use super::resolver::Resolver;
-use crate::config::{Namespaces, TcpConfig, TcpName};
-use crate::orders::Order;
+use crate::config::{EndsConfig, Namespaces, TakeConfig, TcpConfig, TcpName};
+use crate::orders::{Order, Untaken};
 use crate::outlet::{Observed, Outlet, Sent};
 use crate::shared::Shared;
 use crate::turns::give_way;
@@ -52,6 +55,14 @@ pub enum TcpError {
         /// Why not.
         source: InstallError,
     },
+    /// The flows that are chosen can't be taken.
+    #[error("`take` of the datapath {datapath}")]
+    Take {
+        /// The datapath.
+        datapath: String,
+        /// Why not.
+        source: TakeError,
+    },
     /// The system refuses something else.
     #[error("can't read the kernel's reports")]
     Ring(#[source] io::Error),
@@ -64,7 +75,10 @@ impl TcpError {
             self,
             Self::Attach(
                 AttachError::Host(_) | AttachError::Bpffs { .. } | AttachError::Load { .. }
-            )
+            ) | Self::Take {
+                source: TakeError::NoCgroups(_) | TakeError::Load { .. },
+                ..
+            }
         )
     }
 }
@@ -99,8 +113,10 @@ impl TcpPath {
     pub(crate) async fn attach(config: TcpConfig, shared: &Arc<Shared>) -> Result<Self, TcpError> {
         let options = options(&config);
         let shared = Arc::clone(shared);
+        let take = config.take.as_deref().cloned();
         // System calls that take milliseconds, and the kernel's verifier.
-        let started = tokio::task::spawn_blocking(move || Started::new(options, &shared)).await;
+        let started =
+            tokio::task::spawn_blocking(move || Started::new(options, take, &shared)).await;
         let started = match started {
             Ok(started) => started?,
             Err(failed) => std::panic::resume_unwind(failed.into_panic()),
@@ -140,8 +156,7 @@ impl TcpPath {
         self.kernel.detach().await;
     }
 
-    /// Serves flows until the daemon stops, then hands them to the system's own algorithm, or leaves them to the
-    /// next daemon.
+    /// Serves flows until the daemon stops, then hands them to the system's own algorithm.
     pub(crate) async fn run(mut self) -> io::Result<()> {
         let served = self.serve().await;
         // Nothing is to be written to flows that are being handed over.
@@ -149,11 +164,7 @@ impl TcpPath {
         self.link.stop();
         self.shared.flows_ended().await;
         drop(self.ring);
-        if self.shared.leaves.get() {
-            self.kernel.leave();
-        } else {
-            self.kernel.detach().await;
-        }
+        self.kernel.detach().await;
         served
     }
 
@@ -173,11 +184,12 @@ impl TcpPath {
                 ready = self.ring.readable_mut() => ready?.clear_ready(),
                 due = self.polls.due() => due?,
                 () = ready(()), if more => {}
-                Some(order) = self.orders.recv() => link::obey(order, [&mut self.link]),
+                Some(order) = self.orders.recv() => self.obey(order),
                 _ = beat.tick() => {}
                 _ = look.tick() => {
                     self.end_missing();
                     self.tell();
+                    self.kernel.look_for_cgroups();
                 }
             }
             // Whatever it was: should a wake-up get lost, reports come with the next sign of life.
@@ -195,9 +207,24 @@ impl TcpPath {
         }
     }
 
+    fn obey(&mut self, order: Order) {
+        let Order::Take(takes, done) = order else {
+            return link::obey(order, [&mut self.link]);
+        };
+        let ours = takes.iter().find(|(name, _)| *name == self.name);
+        let take = ours.and_then(|(_, take)| take.clone());
+        let (kernel, datapath) = (Arc::clone(&self.kernel), self.name.clone());
+        // System calls that take milliseconds, and the kernel's verifier.
+        tokio::task::spawn_blocking(move || {
+            let taken = kernel.take(take);
+            // Who gave the order and did not wait for the answer does not get one.
+            let _ = done.send(taken.map_err(|why| Untaken { datapath, why }));
+        });
+    }
+
     /// Reads what is there, and settles what it reads next for. Says whether there may be more.
     fn read(&mut self) -> io::Result<bool> {
-        let (link, names) = (&mut self.link, &mut self.names);
+        let (link, names) = (&mut self.link, &self.names);
         let ring = &mut self.ring.get_mut().0;
         let read = ring.consume(BATCH, |frame| names.pass(frame, link));
         let polled = self.polls.on();
@@ -235,6 +262,7 @@ impl TcpPath {
     /// Says what the kernel counted that somebody should know: each program that faults once, flows
     /// beyond a limit and flows whose reports lie when there are more of them.
     fn tell(&mut self) {
+        self.link.publish();
         let kernel = Arc::clone(&self.kernel);
         let tcp = kernel.tcp.read().unwrap_or_else(PoisonError::into_inner);
         let Some(tcp) = &*tcp else {
@@ -251,6 +279,7 @@ impl TcpPath {
         let Ok(counters) = tcp.counters() else {
             return;
         };
+        self.link.metrics().set_kernel(counters);
         let limits = [
             (counters.native_limit, "max_flows"),
             (counters.native_namespace_limit, "max_flows_per_namespace"),
@@ -261,6 +290,11 @@ impl TcpPath {
             if flows > 0 {
                 warn!(%datapath, limit, flows, "there are more flows than are taken: these run natively");
             }
+        }
+        let before = std::mem::replace(&mut self.told.refused, counters.take_refused);
+        let flows = counters.take_refused.saturating_sub(before);
+        if flows > 0 {
+            warn!(%datapath, flows, "flows were to be taken and could not be: they keep the algorithm that they have");
         }
         let before = std::mem::replace(&mut self.told.unanswered, counters.unanswered);
         let flows = counters.unanswered.saturating_sub(before);
@@ -281,7 +315,7 @@ impl TcpPath {
             return;
         }
         // In the ring may be announcements of flows that have ended since.
-        let (link, names) = (&mut self.link, &mut self.names);
+        let (link, names) = (&mut self.link, &self.names);
         let read = self
             .ring
             .get_mut()
@@ -305,28 +339,23 @@ struct Told {
     /// Programs of whose faults it was told.
     faulty: HashSet<u32>,
     limits: [u64; 3],
+    refused: u64,
     unanswered: u64,
 }
 
-/// What flows ask for by the name that they use, and what the kernel's numbers mean.
+/// What flows ask for by the name that they use.
 #[derive(Debug)]
-struct Names {
-    requests: HashMap<String, String>,
-    resolver: Resolver,
-}
+struct Names(HashMap<String, String>);
 
 impl Names {
     fn new(config: &TcpConfig) -> Self {
         let requests = |name: &TcpName| Some((name.name.clone(), name.requests.clone()?));
-        Self {
-            requests: config.names.iter().filter_map(requests).collect(),
-            resolver: Resolver::new(),
-        }
+        Self(config.names.iter().filter_map(requests).collect())
     }
 
-    /// Passes on a frame of the kernel's, in whose announcements stand the name that the socket
-    /// uses, and numbers: what is asked for and meant by them is for us to say.
-    fn pass(&mut self, frame: &[u8], link: &mut Link) {
+    /// Passes on a frame of the kernel's, in whose announcements stands the name that the socket
+    /// uses: what it asks for by it is for us to say.
+    fn pass(&self, frame: &[u8], link: &mut Link) {
         let announces = frame
             .first_chunk()
             .is_some_and(|kind| u16::from_le_bytes(*kind) == Kind::Create.to_wire());
@@ -336,9 +365,7 @@ impl Names {
         for frame in frames(frame) {
             match frame.and_then(|frame| frame.message()) {
                 Ok(Message::Create(mut create)) => {
-                    let requests = |name| self.requests.get(&name).cloned();
-                    create.cong_alg = create.cong_alg.and_then(requests);
-                    create.attributes = self.resolver.resolve(&create.attributes);
+                    create.cong_alg = create.cong_alg.and_then(|name| self.0.get(&name).cloned());
                     link.on_message(&Message::Create(create));
                 }
                 Ok(message) => link.on_message(&message),
@@ -377,7 +404,11 @@ struct Started {
 }
 
 impl Started {
-    fn new(options: Options, shared: &Arc<Shared>) -> Result<Self, TcpError> {
+    fn new(
+        options: Options,
+        take: Option<TakeConfig>,
+        shared: &Arc<Shared>,
+    ) -> Result<Self, TcpError> {
         let name = options.name.clone();
         let max_flows = usize::try_from(options.max_flows).unwrap_or(usize::MAX);
         let mut tcp = TcpDatapath::attach(options)?;
@@ -390,11 +421,11 @@ impl Started {
             mailbox: tcp.mailbox(),
             tcp: RwLock::new(Some(tcp)),
             refused: RwLock::new(None),
+            taken: Mutex::default(),
         });
         let outlet = Arc::clone(&kernel);
         let options = SessionOptions {
             max_flows,
-            attributes: true,
             ..SessionOptions::default()
         };
         let mut link = Link::new(&name, name.clone(), outlet, options, shared);
@@ -410,10 +441,18 @@ impl Started {
                 .unwrap_or_else(PoisonError::into_inner);
             refused.take()
         };
-        let failure = match (refused, ring) {
-            (Some((program, source)), _) => TcpError::Install { program, source },
-            (None, None) => TcpError::Ring(io::ErrorKind::NotFound.into()),
-            (None, Some(ring)) => {
+        let ready = match (refused, ring) {
+            (Some((program, source)), _) => Err(TcpError::Install { program, source }),
+            (None, None) => Err(TcpError::Ring(io::ErrorKind::NotFound.into())),
+            // Last: what is taken from here on finds everything in its place.
+            (None, Some(ring)) => kernel.take(take).map(|()| ring).map_err(|source| {
+                let datapath = name.clone();
+                TcpError::Take { datapath, source }
+            }),
+        };
+        let failure = match ready {
+            Err(failure) => failure,
+            Ok(ring) => {
                 info!(datapath = %name, adopted, "steering kernel TCP");
                 return Ok(Self {
                     kernel,
@@ -436,6 +475,17 @@ struct Kernel {
     tcp: RwLock<Option<TcpDatapath>>,
     /// The first program that the kernel did not take, and why.
     refused: RwLock<Option<(String, InstallError)>>,
+    taken: Mutex<Taken>,
+}
+
+/// Which flows are taken without having asked, and what was told of it.
+#[derive(Debug, Default)]
+struct Taken {
+    chosen: Option<TakeConfig>,
+    /// Control groups of which it was told that they are not there.
+    missing: Vec<PathBuf>,
+    /// What was in the way when control groups were last looked for.
+    failure: String,
 }
 
 impl Kernel {
@@ -444,14 +494,6 @@ impl Kernel {
         let done = tokio::task::spawn_blocking(move || self.detach_now()).await;
         if done.is_err() {
             error!("giving the name back failed; this is an error in ccpd");
-        }
-    }
-
-    /// Lets go of everything and leaves it in the kernel, for the next daemon.
-    fn leave(&self) {
-        let mut tcp = self.tcp.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tcp) = tcp.take() {
-            info!(datapath = %tcp.options().name, "flows are left to the next daemon");
         }
     }
 
@@ -468,6 +510,13 @@ impl Kernel {
         match tcp.detach() {
             Ok(left) => {
                 info!(datapath = %name, moved = left.moved, "flows handed to the system's CUBIC");
+                if left.given_back > 0 {
+                    info!(
+                        datapath = %name,
+                        flows = left.given_back,
+                        "of these, flows that had been taken went back to the algorithm that they had"
+                    );
+                }
                 if left.refused + left.remaining > 0 || !left.unreached.is_empty() {
                     warn!(
                         datapath = %name,
@@ -480,6 +529,70 @@ impl Kernel {
             }
             Err(error) => error!(datapath = %name, %error, "the kernel is not as it was before"),
         }
+    }
+
+    /// Takes the flows that are chosen, instead of those that were chosen before. If that fails, those
+    /// still are. Blocks for milliseconds.
+    fn take(&self, chosen: Option<TakeConfig>) -> Result<(), TakeError> {
+        let tcp = self.tcp.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(tcp) = &*tcp else {
+            return Ok(());
+        };
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let taking = tcp.take(chosen.as_ref().map(flows_of).as_ref())?;
+        if chosen.is_some() || taken.chosen.is_some() {
+            let cgroups = taking.cgroups.len() + taking.missing.len();
+            info!(
+                datapath = %tcp.options().name,
+                cgroups = if chosen.is_some() { cgroups } else { 0 },
+                living = taking.living,
+                "taking flows that do not ask"
+            );
+        }
+        *taken = Taken {
+            chosen,
+            ..Taken::default()
+        };
+        taken.tell(&tcp.options().name, &taking);
+        Ok(())
+    }
+
+    /// Control groups come and go. They are looked for aside: flows have to be looked through.
+    fn look_for_cgroups(self: &Arc<Self>) {
+        {
+            // Held while a choice comes into force: then they are looked for anyway.
+            let Ok(taken) = self.taken.try_lock() else {
+                return;
+            };
+            if taken.chosen.is_none() {
+                return;
+            }
+        }
+        let kernel = Arc::clone(self);
+        tokio::task::spawn_blocking(move || {
+            let tcp = kernel.tcp.read().unwrap_or_else(PoisonError::into_inner);
+            let Some(tcp) = &*tcp else {
+                return;
+            };
+            let datapath = &tcp.options().name;
+            let mut taken = kernel.taken.lock().unwrap_or_else(PoisonError::into_inner);
+            match tcp.look_for_cgroups() {
+                Ok(taking) => {
+                    taken.failure.clear();
+                    for cgroup in &taking.cgroups {
+                        info!(%datapath, cgroup = %cgroup.display(), "taking the flows of a control group that has come");
+                    }
+                    taken.tell(datapath, &taking);
+                }
+                Err(error) => {
+                    let failure = error.to_string();
+                    if failure != taken.failure {
+                        warn!(%datapath, %error, "the flows of a control group are not taken");
+                        taken.failure = failure;
+                    }
+                }
+            }
+        });
     }
 
     fn install(&self, uid: u32, program: &str, form: &Form) {
@@ -500,6 +613,21 @@ impl Kernel {
                 let mut refused = self.refused.write().unwrap_or_else(PoisonError::into_inner);
                 refused.get_or_insert((program.to_owned(), error));
             }
+        }
+    }
+}
+
+impl Taken {
+    /// Says what somebody should know of what is being taken, once.
+    fn tell(&mut self, datapath: &str, taking: &Taking) {
+        for cgroup in &taking.missing {
+            if !self.missing.contains(cgroup) {
+                warn!(%datapath, cgroup = %cgroup.display(), "there is no such control group: its flows are taken once it is there");
+            }
+        }
+        self.missing.clone_from(&taking.missing);
+        if !taking.unreached.is_empty() {
+            warn!(%datapath, unreached = ?taking.unreached, "living flows there are not taken");
         }
     }
 }
@@ -595,6 +723,30 @@ fn log_refusal(error: &MailboxError) {
 /// What a killed daemon left of `config` in the kernel goes. Returns whether there was anything.
 pub(crate) fn clean_up(config: &TcpConfig) -> Result<bool, TcpError> {
     Ok(ccp_ebpf::clean_up(&options(config))?.is_some())
+}
+
+/// As the kernel's side has it.
+fn flows_of(chosen: &TakeConfig) -> Take {
+    let ends = |ends: &EndsConfig| Ends {
+        cgroups: ends.cgroups.clone(),
+        dst: ends.dst.iter().map(range).collect(),
+        src: ends.src.iter().map(range).collect(),
+        dst_ports: ends.dst_port.iter().map(|ports| ports.ends()).collect(),
+        src_ports: ends.src_port.iter().map(|ports| ports.ends()).collect(),
+    };
+    Take {
+        which: ends(&chosen.which),
+        except: ends(&chosen.except),
+        living: chosen.living,
+        chosen_too: chosen.chosen_too,
+    }
+}
+
+fn range(prefix: &Prefix) -> Range {
+    Range {
+        address: prefix.address(),
+        bits: prefix.bits(),
+    }
 }
 
 fn options(config: &TcpConfig) -> Options {

@@ -20,10 +20,10 @@ use tracing::info;
 use super::peers::{BATCH, Heard, Peers, SLICE, Times};
 use crate::config::UnixConfig;
 use crate::error::in_full;
+use crate::metrics::Count;
 use crate::orders::Order;
-use crate::refusals::Refusal;
 use crate::shared::Shared;
-use crate::socket_file::{Places, SocketError, SocketFile};
+use crate::socket_file::{Directories, SocketError, SocketFile};
 use crate::turns::give_way;
 use peer::UnixPeer;
 use receive::{Datagram, Receiver};
@@ -50,10 +50,10 @@ impl UnixDatapath {
     /// Makes the socket that `config` describes.
     pub(crate) fn bind(
         config: &UnixConfig,
-        places: &mut Places,
+        directories: &mut Directories,
         shared: &Arc<Shared>,
     ) -> Result<Self, SocketError> {
-        let (file, socket) = SocketFile::datagram(&config.path, config.mode, places)?;
+        let (file, socket) = SocketFile::datagram(&config.path, config.mode, directories)?;
         let cannot = |source: io::Error| SocketError::Io {
             what: "ask for senders' credentials on",
             path: config.path.clone(),
@@ -124,7 +124,7 @@ impl UnixDatapath {
         let (Some(from), Some(uid)) = (from, datagram.uid) else {
             let why =
                 "a sender has no path, or sends along what is not taken: it could not be answered";
-            self.peers.refuse(Refusal::Unanswerable, why);
+            self.peers.refuse(Count::RefusedUnanswerable, why);
             return;
         };
         let key = from.as_os_str();
@@ -137,7 +137,7 @@ impl UnixDatapath {
                     let (path, why) = (from.display(), in_full(&error));
                     let why =
                         format!("{path} is the datapath of user {owner}, not of user {uid}: {why}");
-                    self.peers.refuse(Refusal::OtherUser, &why);
+                    self.peers.refuse(Count::RefusedOtherUser, &why);
                     return;
                 }
                 self.peers.remove(key);
@@ -153,7 +153,7 @@ impl UnixDatapath {
             }
             Err(error) => {
                 let why = format!("{} is not answered: {}", from.display(), in_full(&error));
-                self.peers.refuse(Refusal::Unanswerable, &why);
+                self.peers.refuse(Count::RefusedUnanswerable, &why);
             }
         }
     }
