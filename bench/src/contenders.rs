@@ -18,11 +18,11 @@ report = "ack"
 default = "reno"
 
 [[policy.rule]]
-match = { dst_port = 5002 }
+match = { netns = "any", dst_port = 5002 }
 algorithm = "cubic"
 
 [[policy.rule]]
-match = { dst_port = 5003 }
+match = { netns = "any", dst_port = 5003 }
 algorithm = "reno_ack"
 "#;
 

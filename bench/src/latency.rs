@@ -33,11 +33,11 @@ cwnd_packets = 200
 default = "answer"
 
 [[policy.rule]]
-match = { dst_port = 5001 }
+match = { netns = "any", dst_port = 5001 }
 algorithm = "light"
 
 [[policy.rule]]
-match = { dst_port = 5002 }
+match = { netns = "any", dst_port = 5002 }
 algorithm = "heavy"
 "#;
 

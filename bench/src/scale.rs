@@ -40,7 +40,7 @@ fn config() -> String {
         let _ = write!(
             text,
             "[algorithms.to{port}]\nkind = \"constant\"\ncwnd_packets = {packets}\n\n\
-             [[policy.rule]]\nmatch = {{ dst_port = {port} }}\nalgorithm = \"to{port}\"\n\n"
+             [[policy.rule]]\nmatch = {{ netns = \"any\", dst_port = {port} }}\nalgorithm = \"to{port}\"\n\n"
         );
     }
     text

@@ -7,7 +7,7 @@ use libbpf_cargo::SkeletonBuilder;
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    for name in ["ccp", "leave", "take"] {
+    for name in ["ccp", "cgroup", "leave", "take"] {
         let source = format!("src/bpf/{name}.bpf.c");
         // v3 is the first instruction set with fetching atomics.
         let built = SkeletonBuilder::new()

@@ -1,8 +1,10 @@
 //! `ccp flows --json`, as scripts see it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 /// An object of `ccp flows --json`: the keys that are promised, with the types that are promised.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -20,4 +22,5 @@ pub struct FlowLine {
     pub reports: u64,
     pub updates: u64,
     pub state: String,
+    pub attributes: BTreeMap<String, Value>,
 }

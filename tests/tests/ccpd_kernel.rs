@@ -108,8 +108,8 @@ fn root_a_panic_costs_its_own_flow_a_switch() -> anyhow::Result<()> {
         "[ccpd]\ncontrol = '{}'\n[[datapath]]\nkind = 'tcp'\nname = '{name}'\nnamespaces = 'any'\n\
          [algorithms.solid]\n[algorithms.third]\n[algorithms.late]\n\
          [policy]\ndefault = 'late'\n\
-         [[policy.rule]]\nmatch = {{ dst_port = 7001 }}\nalgorithm = 'solid'\n\
-         [[policy.rule]]\nmatch = {{ dst_port = 7003 }}\nalgorithm = 'third'\n",
+         [[policy.rule]]\nmatch = {{ netns = 'any', dst_port = 7001 }}\nalgorithm = 'solid'\n\
+         [[policy.rule]]\nmatch = {{ netns = 'any', dst_port = 7003 }}\nalgorithm = 'third'\n",
         socket.display()
     )
     .parse()?;

@@ -27,6 +27,7 @@ fn root_vegas_fills_the_link_and_not_the_queue() -> anyhow::Result<()> {
     let link = EmulatedLink::new(&client, &server, pipe)?;
     let (name, dir) = (unique_name(), tempfile::tempdir()?);
     let example = fs::read_to_string(Path::new(REPOSITORY).join("examples/vegas/vegas.toml"))?;
+    let example = example.replacen("match = {", "match = { netns = 'any',", 1);
     let config: ccpd::Config = format!(
         "[ccpd]\ncontrol = '{}'\n[[datapath]]\nkind = 'tcp'\nname = '{name}'\nnamespaces = 'any'\n{example}",
         dir.path().join("control.sock").display(),

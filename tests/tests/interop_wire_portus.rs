@@ -74,6 +74,7 @@ fn plain_create() -> (Create, theirs::create::Msg) {
         cong_alg: None,
         details: None,
         path: None,
+        attributes: Default::default(),
     };
     let theirs = theirs::create::Msg {
         sid: 15,

@@ -127,7 +127,7 @@ async fn root_an_algorithm_that_hangs_costs_its_flow_alone() {
          [policy]
          default = 'calm'
          [[policy.rule]]
-         match = {{ requested = 'the_other' }}
+         match = {{ netns = 'any', requested = 'the_other' }}
          algorithm = 'hangs'",
         control.display()
     );

@@ -35,8 +35,8 @@ rate_mbit = 900
 [policy]
 default = "middle"
 rule = [
-    { match = { dst_port = 5002 }, algorithm = "small" },
-    { match = { dst_port = 5003 }, algorithm = "large" },
+    { match = { netns = "any", dst_port = 5002 }, algorithm = "small" },
+    { match = { netns = "any", dst_port = 5003 }, algorithm = "large" },
 ]
 "#;
 
@@ -157,7 +157,7 @@ rate_mbit = 30
 
 [policy]
 default = "window"
-rule = [{ match = { dst_port = 5001 }, algorithm = "rate" }]
+rule = [{ match = { netns = "any", dst_port = 5001 }, algorithm = "rate" }]
 "#,
     );
     let daemon = setup.start(&client);

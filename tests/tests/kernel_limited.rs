@@ -127,7 +127,7 @@ fn root_little_to_send_opens_no_window() -> anyhow::Result<()> {
 default = "reno"
 
 [[policy.rule]]
-match = { dst_port = 5001 }
+match = { netns = "any", dst_port = 5001 }
 algorithm = "cubic"
 "#,
     );

@@ -36,7 +36,7 @@ rate_mbit = 4
 
 [policy]
 default = "reno"
-rule = [{ match = { dst_port = 5001 }, algorithm = "fixed" }]
+rule = [{ match = { netns = "any", dst_port = 5001 }, algorithm = "fixed" }]
 "#;
 
 /// What `fixed` asks for: packets, bytes per second.

@@ -33,11 +33,11 @@ rate_mbit = 6
 default = "reno"
 
 [[policy.rule]]
-match = {{ dst = "{v4}/32", dst_port = "5000-5009" }}
+match = {{ netns = "any", dst = "{v4}/32", dst_port = "5000-5009" }}
 algorithm = "slow"
 
 [[policy.rule]]
-match = {{ dst = "fd00::/16", dst_port = 5000 }}
+match = {{ netns = "any", dst = "fd00::/16", dst_port = 5000 }}
 algorithm = "six"
 "#
     ));

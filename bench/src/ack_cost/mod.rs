@@ -45,23 +45,23 @@ report = "10000ms"
 default = "idle"
 
 [[policy.rule]]
-match = { dst_port = 5001 }
+match = { netns = "any", dst_port = 5001 }
 algorithm = "constant"
 
 [[policy.rule]]
-match = { dst_port = 5002 }
+match = { netns = "any", dst_port = 5002 }
 algorithm = "reno"
 
 [[policy.rule]]
-match = { dst_port = 5003 }
+match = { netns = "any", dst_port = 5003 }
 algorithm = "reno_ack"
 
 [[policy.rule]]
-match = { dst_port = 5004 }
+match = { netns = "any", dst_port = 5004 }
 algorithm = "reno_seldom"
 
 [[policy.rule]]
-match = { dst_port = 5005 }
+match = { netns = "any", dst_port = 5005 }
 algorithm = "cubic"
 "#;
 

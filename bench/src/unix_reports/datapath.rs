@@ -73,6 +73,7 @@ impl Datapath {
                 cong_alg: None,
                 details: None,
                 path: None,
+                attributes: Default::default(),
             };
             let report = MeasureBuf {
                 sock_id,

@@ -84,7 +84,7 @@ fn packets(bytes: u64, mss: u32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ccp_control::{FlowMode, FlowStatus};
+    use ccp_control::{Attributes, FlowMode, FlowStatus};
 
     fn flow(sock_id: u32) -> FlowStatus {
         FlowStatus {
@@ -108,6 +108,7 @@ mod tests {
             delivered_bytes: None,
             lost_bytes: None,
             age_us: 1_000_000,
+            attributes: Attributes::default(),
         }
     }
 

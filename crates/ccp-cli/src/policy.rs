@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 
-use ccp_control::Explanation;
+use ccp_control::{AttributeValue, Attributes, Explanation, Fit, KeyVerdict};
 
 use crate::daemon::{ask, json, print};
 
@@ -19,8 +19,10 @@ pub(crate) enum Command {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// What is known of the flow: `dst=10.1.2.3 dst_port=443`, further `src`, `src_port`, `datapath`
-    /// (default `ccp`) and `requested`. What is not given is the address 0.0.0.0 or ::, the port 0, and no
-    /// request: no prefix but 0.0.0.0/0 or ::/0 and no port fits that.
+    /// (default `ccp`), `requested`, and what only kernel TCP tells: `cgroup` (a path), `netns` (`initial`, a
+    /// name or a number), `uid` (a number), `mark`. An address that is not given is 0.0.0.0 or ::, a port 0:
+    /// no prefix but 0.0.0.0/0 or ::/0 and no port fits that. Of the others, what is not given fits no
+    /// rule that asks for it.
     #[arg(value_name = "KEY=VALUE", required = true)]
     flow: Vec<String>,
 
@@ -42,7 +44,8 @@ pub(crate) fn run(socket: &Path, Command::Explain(args): &Command) -> anyhow::Re
     };
     let explained = ask(socket, async |ccpd| {
         let requested = asked.requested.as_deref();
-        ccpd.explain(&asked.datapath, asked.src, asked.dst, requested)
+        let attributes = asked.attributes.clone();
+        ccpd.explain(&asked.datapath, asked.src, asked.dst, requested, attributes)
             .await
     })?;
     let text = if args.json {
@@ -61,6 +64,7 @@ struct Asked {
     src: SocketAddr,
     dst: SocketAddr,
     requested: Option<String>,
+    attributes: Attributes,
 }
 
 impl Asked {
@@ -68,6 +72,7 @@ impl Asked {
         let (mut src, mut dst) = (None, None);
         let (mut src_port, mut dst_port) = (0, 0);
         let (mut datapath, mut requested) = ("ccp".to_owned(), None);
+        let mut attributes = Vec::new();
         for word in words {
             let (key, value) = word
                 .split_once('=')
@@ -89,10 +94,13 @@ impl Asked {
                 "dst_port" => dst_port = port()?,
                 "datapath" => value.clone_into(&mut datapath),
                 "requested" => requested = Some(value.to_owned()),
+                "cgroup" | "netns" | "uid" | "mark" => {
+                    attributes.push((key.to_owned(), attribute(word, key, value)?));
+                }
                 _ => {
                     return Err(format!(
                         "`{word}`: there is no such key; there are src, dst, src_port, dst_port, \
-                         datapath, requested"
+                         datapath, requested, cgroup, netns, uid, mark"
                     ));
                 }
             }
@@ -107,29 +115,69 @@ impl Asked {
             src: (src.unwrap_or_else(|| like(dst)), src_port).into(),
             dst: (dst.unwrap_or_else(|| like(src)), dst_port).into(),
             requested,
+            attributes: Attributes(attributes),
         })
+    }
+}
+
+fn attribute(word: &str, key: &str, value: &str) -> Result<AttributeValue, String> {
+    let number = || match value.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => value.parse().ok(),
+    };
+    match key {
+        "cgroup" if value.starts_with('/') => Ok(AttributeValue::Text(value.to_owned())),
+        "cgroup" => Err(format!("`{word}`: expected a path from the root, `/`")),
+        "netns" => Ok(value.parse().map_or_else(
+            |_| AttributeValue::Text(value.to_owned()),
+            AttributeValue::Number,
+        )),
+        _ => number()
+            .map(|number| AttributeValue::Number(number.into()))
+            .ok_or_else(|| format!("`{word}`: expected a number, 0 to 4294967295")),
     }
 }
 
 fn told(explained: &Explanation) -> String {
     let mut text = String::new();
-    for (place, (algorithm, misfit)) in (1..).zip(&explained.passed) {
+    for rule in &explained.rules {
+        let said: Vec<String> = match rule.fits {
+            true => rule.keys.iter().map(named).collect(),
+            false => rule.keys.iter().filter_map(why_not).collect(),
+        };
+        let said = match (rule.fits, said.is_empty()) {
+            (true, true) => "fits, as every flow".to_owned(),
+            (true, false) => format!("fits: {}", said.join(", ")),
+            (false, _) => said.join("; "),
+        };
         text.push_str(&format!(
-            "rule {place} ({algorithm}): {misfit} does not fit\n"
+            "rule {} ({}): {said}\n",
+            rule.rule, rule.algorithm
         ));
     }
-    let algorithm = &explained.algorithm;
-    text.push_str(&match explained.rule {
-        Some(rule) => format!("rule {rule} ({algorithm}): fits\n"),
-        None => format!("no rule fits: the default ({algorithm})\n"),
-    });
+    if explained.rule.is_none() {
+        let algorithm = &explained.algorithm;
+        text.push_str(&format!("no rule fits: the default ({algorithm})\n"));
+    }
     text
+}
+
+fn named(key: &KeyVerdict) -> String {
+    format!("{} {}", key.key, key.wanted)
+}
+
+fn why_not(key: &KeyVerdict) -> Option<String> {
+    match key.fit {
+        Fit::Fits => None,
+        Fit::Differs => Some(format!("{} does not fit", named(key))),
+        Fit::Untold => Some(format!("{} is not known of the flow", named(key))),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Asked, told};
-    use ccp_control::Explanation;
+    use ccp_control::{AttributeValue, Explanation, Fit, KeyVerdict, RuleVerdict};
 
     fn read(text: &str) -> Result<Asked, String> {
         Asked::read(text.split_whitespace())
@@ -163,20 +211,83 @@ mod tests {
     }
 
     #[test]
-    fn it_says_why_each_rule_was_passed() {
+    fn what_only_kernel_tcp_tells() {
+        let asked = read("cgroup=/system.slice netns=blue uid=33 mark=0x10").unwrap();
+        let netns = read("netns=4026531840").unwrap().attributes;
+        let text = |text: &str| AttributeValue::Text(text.to_owned());
+        let pair = |key: &str, value| (key.to_owned(), value);
+        assert_eq!(
+            asked.attributes.0,
+            [
+                pair("cgroup", text("/system.slice")),
+                pair("netns", text("blue")),
+                pair("uid", AttributeValue::Number(33)),
+                pair("mark", AttributeValue::Number(16)),
+            ]
+        );
+        let number = AttributeValue::Number(4_026_531_840);
+        assert_eq!(netns.0, [pair("netns", number)]);
+        for wrong in [
+            "cgroup=system.slice",
+            "uid=root",
+            "mark=-1",
+            "uid=4294967296",
+        ] {
+            assert!(
+                read(wrong)
+                    .unwrap_err()
+                    .starts_with(&format!("`{wrong}`: expected"))
+            );
+        }
+    }
+
+    #[test]
+    fn it_says_why_each_rule_was_passed_and_why_one_fits() {
+        let key = |key: &str, wanted: &str, fit| KeyVerdict {
+            key: key.to_owned(),
+            wanted: wanted.to_owned(),
+            fit,
+        };
+        let rule = |rule, algorithm: &str, fits, keys| RuleVerdict {
+            rule,
+            algorithm: algorithm.to_owned(),
+            fits,
+            keys,
+        };
+        let passed = [rule(
+            1,
+            "slow",
+            false,
+            vec![
+                key("dst", "10.1.0.0/16", Fit::Fits),
+                key("dst_port", "443", Fit::Differs),
+                key("uid", "33", Fit::Untold),
+            ],
+        )];
+        let first = "rule 1 (slow): dst_port 443 does not fit; uid 33 is not known of the flow\n";
         let mut explained = Explanation {
-            passed: vec![("slow".to_owned(), "dst_port".to_owned())],
-            rule: Some(2),
+            rules: passed.to_vec(),
+            rule: None,
             algorithm: "web".to_owned(),
         };
         assert_eq!(
             told(&explained),
-            "rule 1 (slow): dst_port does not fit\nrule 2 (web): fits\n"
+            format!("{first}no rule fits: the default (web)\n")
         );
-        explained.rule = None;
+        explained.rule = Some(2);
+        let fits = vec![
+            key("dst", "10.1.0.0/16", Fit::Fits),
+            key("mark", "0x10/0xf0", Fit::Fits),
+        ];
+        explained.rules.push(rule(2, "web", true, fits));
         assert_eq!(
             told(&explained),
-            "rule 1 (slow): dst_port does not fit\nno rule fits: the default (web)\n"
+            format!("{first}rule 2 (web): fits: dst 10.1.0.0/16, mark 0x10/0xf0\n")
+        );
+        explained.rules[1].keys.clear();
+        assert_eq!(
+            told(&explained),
+            format!("{first}rule 2 (web): fits, as every flow\n")
         );
     }
 }

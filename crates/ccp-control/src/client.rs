@@ -9,6 +9,7 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use crate::Attributes;
 use crate::frame::{FrameError, Receiver, Sender, split};
 use crate::protocol::{
     AlgorithmStatus, ClientHello, Event, Explanation, FlowDetail, FlowStatus, MAGIC,
@@ -284,7 +285,7 @@ impl Client {
     }
 
     /// What the rules give a flow of the datapath called `datapath` between `src`, its local end, and
-    /// `dst`, that asks for the algorithm `requested`.
+    /// `dst`, that asks for the algorithm `requested` and of which its datapath tells `attributes`.
     ///
     /// # Errors
     /// As [`flows`](Self::flows).
@@ -294,12 +295,14 @@ impl Client {
         src: SocketAddr,
         dst: SocketAddr,
         requested: Option<&str>,
+        attributes: Attributes,
     ) -> Result<Explanation, ClientError> {
         let request = Request::Explain {
             datapath: datapath.to_owned(),
             src,
             dst,
             requested: requested.map(str::to_owned),
+            attributes,
         };
         match self.ask(&request).await? {
             Response::Explained(explanation) => Ok(explanation),

@@ -32,18 +32,20 @@
 
 #![forbid(unsafe_code)]
 
+mod attributes;
 mod client;
 mod frame;
 mod protocol;
 mod stats;
 
+pub use attributes::{AttributeValue, Attributes};
 pub use client::{Client, ClientError, Happened, PATIENCE, Selected};
 pub use frame::{FrameError, MAX_FRAME, Receiver, Sender, split};
 pub use protocol::{
-    AlgorithmStatus, ClientHello, Event, Explanation, FLOWS_PER_RESPONSE, FlowDetail, FlowMode,
-    FlowOrder, FlowOrigin, FlowStatus, LastReport, MAGIC, METRICS_PER_RESPONSE, MOST_WATCHED,
-    PROTOCOL_VERSION, ProgramDetail, ProgramStatus, Refusal, Reloaded, Request, Response,
-    Selection, ServerHello, Watch, What, Why,
+    AlgorithmStatus, ClientHello, Event, Explanation, FLOWS_PER_RESPONSE, Fit, FlowDetail,
+    FlowMode, FlowOrder, FlowOrigin, FlowStatus, KeyVerdict, LastReport, MAGIC,
+    METRICS_PER_RESPONSE, MOST_WATCHED, PROTOCOL_VERSION, ProgramDetail, ProgramStatus, Refusal,
+    Reloaded, Request, Response, RuleVerdict, Selection, ServerHello, Watch, What, Why,
 };
 pub use stats::{Bucket, Metric, MetricKind, MetricSample, MetricValue};
 

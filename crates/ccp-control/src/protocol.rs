@@ -10,10 +10,14 @@ mod event;
 mod flow;
 pub(crate) mod pairs;
 
-pub use algorithm::{AlgorithmStatus, Explanation, ProgramDetail, ProgramStatus, Reloaded};
+pub use algorithm::{
+    AlgorithmStatus, Explanation, Fit, KeyVerdict, ProgramDetail, ProgramStatus, Reloaded,
+    RuleVerdict,
+};
 pub use event::{Event, What, Why};
 pub use flow::{FlowDetail, FlowMode, FlowOrder, FlowOrigin, FlowStatus, LastReport};
 
+use crate::Attributes;
 use crate::stats::Metric;
 
 /// The version of the protocol in this crate. It changes whenever a message changes.
@@ -98,6 +102,8 @@ pub enum Request {
         dst: SocketAddr,
         /// The algorithm that it asks for.
         requested: Option<String>,
+        /// What else its datapath tells of it.
+        attributes: Attributes,
     },
     /// Read the configuration file again and do what it says. Answered by [`Response::Reloaded`].
     Reload,
@@ -105,7 +111,8 @@ pub enum Request {
     Set {
         /// Which flow: [`FlowStatus::flow`].
         flow: u64,
-        /// The algorithm's name; `native` leaves the flow to its datapath.
+        /// The algorithm's name; `native` leaves the flow to its datapath, `native:NAME` hands it to that
+        /// algorithm of the kernel, and it is no longer under control.
         algorithm: String,
         /// Other values for its parameters: key and value as in TOML; a value that is none is taken
         /// for a text.

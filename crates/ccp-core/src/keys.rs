@@ -25,6 +25,7 @@
 //! );
 //! ```
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
@@ -332,6 +333,28 @@ impl<'d> Section<'d> {
         let items = self.items(key, &expected)?;
         let item = |item: Found<'d, &'d DeValue<'d>>| item.text_or_integer(&expected);
         items.into_iter().map(item).collect()
+    }
+
+    /// As [`text_or_integer`](Self::text_or_integer), where a number may also be written as TOML writes
+    /// hexadecimal ones: `0x1f`.
+    pub fn text_or_any_integer(
+        &self,
+        key: &str,
+        expected: impl fmt::Display,
+    ) -> Option<Found<'d, Cow<'d, str>>> {
+        let found = self.find(key)?;
+        match found.value {
+            DeValue::String(text) => Some(found.with(Cow::Borrowed(text.as_ref()))),
+            DeValue::Integer(number) if number.radix() == 10 => {
+                let text = number.as_str();
+                Some(found.with(Cow::Borrowed(text)))
+            }
+            DeValue::Integer(number) if number.radix() == 16 => {
+                let text = format!("0x{}", number.as_str());
+                Some(found.with(Cow::Owned(text)))
+            }
+            _ => found.wrong(expected),
+        }
     }
 
     /// A table within this one.

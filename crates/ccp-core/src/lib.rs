@@ -52,7 +52,10 @@ pub use fields::{
 #[doc(hidden)]
 pub use fields::{FindControls, FindReports};
 pub use params::{ParamError, ParamProblem, Params};
-pub use policy::{Choice, Match, MatchError, Policy, PortRange, Prefix, Rule};
+pub use policy::{
+    CgroupPath, Choice, Fit, Mark, Match, MatchError, Netns, Policy, PortRange, Prefix, Rule,
+    UidRange, Verdict,
+};
 pub use program::{
     CompileError, CompiledProgram, ControlField, FieldValue, NoSuchField, ReportField,
 };
@@ -70,4 +73,7 @@ pub use source::{Position, SourceText};
 pub use table::{Form, Installed, MAX_LIBCCP_PROGRAMS, ProgramTable, RefusedProgram, Unfit};
 pub use update::{Change, Target, Update, Updates};
 
-pub use ccp_types::{Bytes, FlowInfo, FlowState, Micros, Origin, Rate, SockId, Timestamp};
+pub use ccp_types::{
+    Attribute, AttributeValue, Attributes, Bytes, FlowInfo, FlowState, Micros, Origin, Rate,
+    SockId, Timestamp,
+};

@@ -4,8 +4,10 @@ use crate::registry::Algorithm;
 use ccp_types::FlowInfo;
 
 mod matching;
+mod told;
 
-pub use matching::{Match, MatchError, PortRange, Prefix};
+pub use matching::{Fit, Match, MatchError, PortRange, Prefix, Verdict};
+pub use told::{CgroupPath, Mark, Netns, UidRange};
 
 /// A rule: flows that match get the algorithm.
 #[derive(Clone, Debug)]

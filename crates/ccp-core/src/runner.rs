@@ -666,6 +666,7 @@ impl FlowRunner {
             mode: self.mode,
             mss: self.info.mss,
             state,
+            attributes: self.info.attributes.clone(),
             counts: self.counts,
             opened_at: self.opened_at,
         }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use ccp_types::{FlowInfo, SockId};
+use ccp_types::{Attributes, FlowInfo, SockId};
 use ccp_wire::{Capabilities, Create, Features, Hello, Measure, Message, Totals, VERSION};
 
 use crate::alg::FlowId;
@@ -314,10 +314,13 @@ impl Session {
     }
 
     fn on_create(&mut self, create: &Create) {
-        let Ok(info) = create.to_flow_info(self.options.port_order) else {
+        let Ok(mut info) = create.to_flow_info(self.options.port_order) else {
             self.stats.bad_creates += 1;
             return;
         };
+        if !self.options.attributes {
+            info.attributes = Attributes::default();
+        }
         if self.programs.is_none() {
             // It did not say READY, or we were not there to hear it: it is taken for libccp's.
             self.greet(None);

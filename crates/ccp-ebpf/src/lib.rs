@@ -12,6 +12,7 @@
 
 mod bpf_log;
 mod cgroup;
+mod cgroup_names;
 pub mod codegen;
 mod datapath;
 mod error;
@@ -33,11 +34,13 @@ mod stats;
 mod take;
 
 pub use cgroup::{Cgroups, NoCgroups};
+pub use cgroup_names::CgroupNames;
 pub use datapath::{TcpDatapath, clean_up};
 pub use error::{AttachError, HostError, InstallError, MailboxError};
 pub use host::{HostInfo, Signature, check_host};
 pub use leave::Left;
 pub use mailbox::{Mailbox, NATIVE};
+pub use namespaces::initial_namespace;
 pub use options::{Name, Namespaces, Options, OptionsError};
 pub use registers::register_table;
 pub use ring::Ring;

@@ -70,7 +70,10 @@ pub(crate) fn namespaces() -> BTreeMap<u64, PathBuf> {
 
 /// The inode of the machine's initial network namespace, or, where it cannot be found out, of
 /// this process's.
-pub(crate) fn initial_namespace() -> io::Result<u32> {
+///
+/// # Errors
+/// If /proc can't be read.
+pub fn initial_namespace() -> io::Result<u32> {
     let inode = |path: &str| fs::metadata(path).map(|m| m.ino());
     // Threads of the kernel are always in the initial one.
     let kernel = fs::read_to_string("/proc/2/comm").is_ok_and(|c| c.trim() == "kthreadd");

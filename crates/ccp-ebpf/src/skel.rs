@@ -16,6 +16,10 @@ pub(crate) mod glue {
     include!(concat!(env!("OUT_DIR"), "/ccp.skel.rs"));
 }
 
+pub(crate) mod cgroup {
+    include!(concat!(env!("OUT_DIR"), "/cgroup.skel.rs"));
+}
+
 pub(crate) mod leave {
     include!(concat!(env!("OUT_DIR"), "/leave.skel.rs"));
 }

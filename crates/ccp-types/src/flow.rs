@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::{Bytes, Micros, Rate};
+use crate::{Attributes, Bytes, Micros, Rate};
 
 /// Names a flow within its datapath, as the datapath chose. Reused after the flow has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +72,8 @@ pub struct FlowInfo {
     pub state: FlowState,
     /// The connection of several ways that it is one of, if it is.
     pub path: Option<PathId>,
+    /// What else its datapath tells of it.
+    pub attributes: Attributes,
 }
 
 impl FlowInfo {
@@ -97,6 +99,7 @@ impl FlowInfo {
                 ..FlowState::default()
             },
             path: None,
+            attributes: Attributes::default(),
         }
     }
 }

@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
 
+mod attribute;
 mod flow;
 pub mod law;
 mod time;
 mod units;
 
+pub use attribute::{Attribute, AttributeValue, Attributes};
 pub use flow::{FlowInfo, FlowState, Origin, PathId, SockId};
 pub use time::Timestamp;
 pub use units::{Bytes, Micros, Rate};

@@ -1,9 +1,13 @@
 //! CREATE: a flow is announced.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use bytes::{BufMut, BytesMut};
-use ccp_types::{Bytes, FlowInfo, FlowState, Micros, Origin, PathId, Rate, SockId};
+use ccp_types::{
+    Attribute, AttributeValue, Attributes, Bytes, FlowInfo, FlowState, Micros, Origin, PathId,
+    Rate, SockId,
+};
 
 use crate::read::Reader;
 use crate::write;
@@ -49,9 +53,16 @@ pub struct Create {
     /// From our datapaths only.
     pub details: Option<CreateDetails>,
     /// The connection of several ways that it is one of. Behind the details, 8 bytes: `u32 connection,
-    /// u32 path`; not sent without them.
+    /// u32 path`; not sent without them, and all ones for none if something follows.
     pub path: Option<PathId>,
+    /// What else the datapath tells of the flow. Behind the path; not sent without details. Each is `u8
+    /// name_len, u8 kind, u16 len`, the name, and a value of `len` bytes: a `u64` (kind 0) or a text (kind
+    /// 1). Other kinds are passed over; a `name_len` of 0 ends the list. At most [`MOST_ATTRIBUTES`].
+    pub attributes: Attributes,
 }
+
+/// At most so many attributes are in one CREATE.
+pub const MOST_ATTRIBUTES: usize = 32;
 
 /// What our datapaths put behind libccp's CREATE.
 ///
@@ -98,6 +109,7 @@ impl Create {
                 state: flow.state,
             }),
             path: flow.path,
+            attributes: flow.attributes.clone(),
         }
     }
 
@@ -152,6 +164,7 @@ impl Create {
             flow.origin = details.origin;
             flow.state = details.state;
             flow.path = self.path;
+            flow.attributes = self.attributes.clone();
         }
         Ok(flow)
     }
@@ -180,14 +193,17 @@ impl Create {
             cong_alg: cong_alg(r)?,
             details: None,
             path: None,
+            attributes: Attributes::default(),
         };
         if r.left() >= CreateDetails::WIRE_LEN {
             create.details = Some(CreateDetails::read(r)?);
             if r.left() >= PATH_LEN {
-                create.path = Some(PathId {
+                let path = PathId {
                     connection: r.u32("connection")?,
                     path: r.u32("path")?,
-                });
+                };
+                create.path = (path != NO_PATH).then_some(path);
+                create.attributes = attributes(r)?;
             }
         }
         Ok(create)
@@ -196,6 +212,11 @@ impl Create {
 
 /// What `PathId` takes.
 const PATH_LEN: usize = 8;
+/// Stands where attributes follow and the flow is no way of a connection with several.
+const NO_PATH: PathId = PathId {
+    connection: u32::MAX,
+    path: u32::MAX,
+};
 
 impl Encode for Create {
     fn encode(&self, dst: &mut BytesMut) -> Result<(), EncodeError> {
@@ -215,11 +236,19 @@ impl Encode for Create {
                 return Ok(());
             };
             details.write(dst)?;
-            if let Some(path) = self.path {
+            if self.path == Some(NO_PATH) {
+                return Err(EncodeError::BadText {
+                    kind: Kind::Create,
+                    field: "path",
+                    problem: "stands for none if all its bits are set",
+                });
+            }
+            let none = (!self.attributes.is_empty()).then_some(NO_PATH);
+            if let Some(path) = self.path.or(none) {
                 dst.put_u32_le(path.connection);
                 dst.put_u32_le(path.path);
             }
-            Ok(())
+            put_attributes(dst, &self.attributes)
         })
     }
 }
@@ -308,6 +337,89 @@ impl CreateDetails {
 fn wide(ip: Ipv4Addr) -> [u8; 16] {
     let [a, b, c, d] = ip.octets();
     [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
+/// How attributes begin.
+const ATTRIBUTE_LEN: usize = 4;
+const NUMBER: u8 = 0;
+const TEXT: u8 = 1;
+
+fn attributes(r: &mut Reader<'_>) -> Result<Attributes, DecodeError> {
+    let mut all = Vec::new();
+    let mut seen = 0;
+    while r.left() >= ATTRIBUTE_LEN {
+        let name_len = r.u8("attribute")?;
+        let kind = r.u8("attribute")?;
+        let len = r.u16("attribute")?;
+        if name_len == 0 {
+            break;
+        }
+        seen += 1;
+        if seen > MOST_ATTRIBUTES {
+            return Err(r.bad("attributes", "at most 32", seen as u64));
+        }
+        let name = text(r, "attribute's name", name_len.into())?;
+        let value = match kind {
+            NUMBER if usize::from(len) == size_of::<u64>() => {
+                AttributeValue::Number(r.u64("attribute's value")?)
+            }
+            NUMBER => return Err(r.bad("attribute's length", "8 for a number", len.into())),
+            TEXT => AttributeValue::Text(text(r, "attribute's value", len.into())?.into()),
+            _ => {
+                r.bytes("attribute's value", len.into())?;
+                continue;
+            }
+        };
+        // Those that everybody knows cost no memory.
+        let known = [
+            Attribute::CGROUP,
+            Attribute::NETNS,
+            Attribute::UID,
+            Attribute::MARK,
+        ];
+        let known = known.into_iter().find(|known| *known == name);
+        let name = known.map_or_else(|| Cow::Owned(name.to_owned()), Cow::Borrowed);
+        all.push(Attribute { name, value });
+    }
+    Ok(all.into_iter().collect())
+}
+
+fn text<'a>(r: &mut Reader<'a>, field: &'static str, len: usize) -> Result<&'a str, DecodeError> {
+    str::from_utf8(r.bytes(field, len)?).map_err(|_| r.bad_text(field, "is not UTF-8"))
+}
+
+fn put_attributes(dst: &mut BytesMut, attributes: &Attributes) -> Result<(), EncodeError> {
+    let bad = |problem| EncodeError::BadText {
+        kind: Kind::Create,
+        field: "attributes",
+        problem,
+    };
+    if attributes.iter().len() > MOST_ATTRIBUTES {
+        return Err(bad("are more than 32"));
+    }
+    for attribute in attributes {
+        let name_len = u8::try_from(attribute.name.len())
+            .ok()
+            .filter(|len| *len > 0)
+            .ok_or_else(|| bad("have a name that is empty or longer than 255 bytes"))?;
+        let (kind, len) = match &attribute.value {
+            AttributeValue::Number(_) => (NUMBER, 8),
+            AttributeValue::Text(text) => (
+                TEXT,
+                u16::try_from(text.len())
+                    .map_err(|_| bad("have a text that is longer than 65,535 bytes"))?,
+            ),
+        };
+        dst.put_u8(name_len);
+        dst.put_u8(kind);
+        dst.put_u16_le(len);
+        dst.put_slice(attribute.name.as_bytes());
+        match &attribute.value {
+            AttributeValue::Number(number) => dst.put_u64_le(*number),
+            AttributeValue::Text(text) => dst.put_slice(text.as_bytes()),
+        }
+    }
+    Ok(())
 }
 
 fn cong_alg(r: &mut Reader<'_>) -> Result<Option<String>, DecodeError> {

@@ -70,7 +70,7 @@ mod update_ext;
 mod write;
 
 pub use codec::{Codec, CodecError, FrameBuf};
-pub use create::{CONG_ALG_LEN, Create, CreateDetails, PortOrder};
+pub use create::{CONG_ALG_LEN, Create, CreateDetails, MOST_ATTRIBUTES, PortOrder};
 pub use error::{DecodeError, EncodeError};
 pub use frame::{Frame, Frames, HEADER_LEN, Header, Kind, MAX_FRAME, frames};
 pub use hello::{Heartbeat, Hello};

@@ -132,6 +132,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             bytes(&Create {
                 details: None,
                 path: None,
+                attributes: Default::default(),
                 ..create.clone()
             }),
         ),

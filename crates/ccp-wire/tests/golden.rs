@@ -79,6 +79,7 @@ fn create() {
         cong_alg: Some("reno".to_owned()),
         details: None,
         path: None,
+        attributes: Default::default(),
     };
     let base = "90380000 a8050000 0a000001 92100000 0a000002 bb010000 72656e6f";
     let padding = "00".repeat(60);

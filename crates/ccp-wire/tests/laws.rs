@@ -5,7 +5,7 @@ use ccp_program::libccp::{Bytecode, Class, Expression, Instruction, Opcode, Regi
 use ccp_program::{
     BinaryOp, Clause, Inst, Limits, Operand, Reg, RegisterDef, RegisterTable, Type, Unit,
 };
-use ccp_types::{Bytes, FlowState, Micros, Origin, PathId, Rate, SockId};
+use ccp_types::{Attribute, Bytes, FlowState, Micros, Origin, PathId, Rate, SockId};
 use ccp_wire::{
     Capabilities, ChangeProg, ChangeProgExt, Codec, Create, CreateDetails, Encode, Features, Field,
     FieldExt, FieldTarget, Frame, HEADER_LEN, Heartbeat, Hello, Install, InstallExt, MeasureBuf,
@@ -46,11 +46,19 @@ fn create() -> impl Strategy<Value = Create> {
             },
         },
     );
+    let name = "[a-zé]{1,9}";
+    let attributes = vec(
+        prop_oneof![
+            (name, any::<u64>()).prop_map(|(name, value)| Attribute::number(name, value)),
+            (name, "[a-zé/]{0,30}").prop_map(|(name, value)| Attribute::text(name, value)),
+        ],
+        0..=5,
+    );
     (
         sock_id(),
         any::<[u32; 6]>(),
         option::of("[a-zA-Z0-9_é-]{1,31}"),
-        option::of((details, option::of(any::<(u32, u32)>()))),
+        option::of((details, option::of((0..u32::MAX, any::<u32>())), attributes)),
     )
         .prop_map(|(sock_id, n, cong_alg, more)| Create {
             sock_id,
@@ -61,10 +69,15 @@ fn create() -> impl Strategy<Value = Create> {
             dst_ip: n[4],
             dst_port: n[5],
             cong_alg,
-            details: more.map(|(details, _)| details),
+            details: more.as_ref().map(|(details, ..)| *details),
             path: more
-                .and_then(|(_, path)| path)
+                .as_ref()
+                .and_then(|(_, path, _)| *path)
                 .map(|(connection, path)| PathId { connection, path }),
+            attributes: more
+                .into_iter()
+                .flat_map(|(.., attributes)| attributes)
+                .collect(),
         })
 }
 
@@ -338,7 +351,8 @@ fn assert_truncations(bytes: &[u8]) {
         match frame.message() {
             Err(_) => {}
             Ok(Message::Create(m)) => {
-                assert!(len >= 96 && m.path.is_none());
+                assert!(len >= 96 && (len >= 168 || m.path.is_none()));
+                assert!(len > 168 || m.attributes.is_empty());
                 assert!(len >= 160 || m.details.is_none());
             }
             Ok(Message::Measure(m)) => assert!(m.trailer.is_none() || m.totals.is_none()),

@@ -10,6 +10,7 @@ use crate::daemon::Handle;
 use crate::datapath::tcp;
 use crate::error::StartError;
 use crate::log::LogFilter;
+use crate::socket_file::PassedSocket;
 
 /// Puts a daemon together: a configuration, and kinds of algorithms besides those that come with it.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub struct Builder {
     registry: Registry,
     twice: Option<DuplicateKind>,
     log: Option<LogFilter>,
+    sockets: Vec<PassedSocket>,
 }
 
 impl Builder {
@@ -32,6 +34,7 @@ impl Builder {
             registry,
             twice,
             log: None,
+            sockets: Vec::new(),
         }
     }
 
@@ -52,6 +55,14 @@ impl Builder {
         // Where it is then is where it is read from again.
         self.file = Some(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
         Ok(self)
+    }
+
+    /// Uses sockets that this process was passed, each for what the configuration has at the path that it is
+    /// bound at, instead of making them.
+    #[must_use]
+    pub fn sockets(mut self, sockets: Vec<PassedSocket>) -> Self {
+        self.sockets = sockets;
+        self
     }
 
     /// Adds a kind of algorithm: in the configuration, `kind = "…"`. `make` makes an algorithm from
@@ -96,7 +107,7 @@ impl Builder {
     /// Outside a Tokio runtime.
     pub async fn spawn(self) -> Result<Handle, StartError> {
         let made = self.make()?;
-        Handle::start(self.registry, self.file, made, self.log).await
+        Handle::start(self.registry, self.file, made, self.log, self.sockets).await
     }
 
     /// Removes what a killed daemon left in the kernel for this configuration: its flows go to the

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ccp_core::{
-    Algorithm, AssignError, BuildError, FlowId, FlowInfo, FlowRunner, ParamError, Params, Plan,
-    Policy, Registry, Rule,
+    Algorithm, AssignError, Attributes, BuildError, FlowId, FlowInfo, FlowRunner, ParamError,
+    Params, Plan, Policy, Registry, Rule, Verdict,
 };
 use ccp_ebpf::TakeError;
 use thiserror::Error;
@@ -229,22 +229,22 @@ pub struct AlgorithmInfo {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Explanation {
-    /// The rules that were looked at before and do not fit, in order.
-    pub passed: Vec<Passed>,
+    /// The rules up to the one that fits, in order.
+    pub rules: Vec<RuleVerdict>,
     /// The rule that fits, from 0; `None`: none does, it gets the default.
     pub rule: Option<usize>,
     /// What it gets, if its datapath runs that.
     pub algorithm: String,
 }
 
-/// A rule that a flow does not fit.
+/// What one rule says to a flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Passed {
-    /// What it would have got.
+pub struct RuleVerdict {
+    /// What it gives to flows that fit.
     pub algorithm: String,
-    /// The first key that it does not fit.
-    pub misfit: &'static str,
+    /// What each of its keys says.
+    pub keys: Vec<Verdict>,
 }
 
 impl Changer {
@@ -441,19 +441,32 @@ impl Changer {
         self.0.made.lock().await.algorithms.clone()
     }
 
+    /// Forgets of a flow that somebody made up what the datapath called `datapath` would not tell of it:
+    /// every attribute if it is a Unix socket.
+    pub(crate) async fn as_told(&self, flow: &mut FlowInfo, datapath: &str) {
+        let datapaths = &self.0.made.lock().await.config.datapaths;
+        let is_unix =
+            |d: &DatapathConfig| matches!(d, DatapathConfig::Unix(_)) && d.has_name(datapath);
+        if datapaths.iter().any(is_unix) {
+            flow.attributes = Attributes::default();
+        }
+    }
+
     /// What the rules give the flow `flow` of the datapath called `datapath`, and why.
     #[must_use]
     pub fn explain(&self, flow: &FlowInfo, datapath: &str) -> Explanation {
         let plan = self.0.shared.plan();
         let policy = plan.policy();
         let choice = policy.choose(flow, datapath);
-        let before = choice.rule.unwrap_or_else(|| policy.rules().len());
-        let rules = policy.rules().iter().take(before);
+        let looked_at = choice
+            .rule
+            .map_or_else(|| policy.rules().len(), |rule| rule + 1);
+        let rules = policy.rules().iter().take(looked_at);
         Explanation {
-            passed: rules
-                .map(|rule| Passed {
+            rules: rules
+                .map(|rule| RuleVerdict {
                     algorithm: rule.algorithm.name().to_owned(),
-                    misfit: rule.matches.misfit(flow, datapath).unwrap_or_default(),
+                    keys: rule.matches.verdicts(flow, datapath),
                 })
                 .collect(),
             rule: choice.rule,

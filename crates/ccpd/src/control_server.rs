@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ccp_control::{
-    AlgorithmStatus, ClientHello, Explanation, FrameError, MAGIC, METRICS_PER_RESPONSE,
-    PROTOCOL_VERSION, Receiver, Refusal, Reloaded, Request, Response, Sender, ServerHello, split,
+    AlgorithmStatus, ClientHello, FrameError, MAGIC, METRICS_PER_RESPONSE, PROTOCOL_VERSION,
+    Receiver, Refusal, Reloaded, Request, Response, Sender, ServerHello, split,
 };
 use ccp_core::{Bytes, FlowId, FlowInfo, SockId};
 use tokio::net::{UnixListener, UnixStream};
@@ -22,10 +22,11 @@ use crate::error::in_full;
 use crate::log::LogFilter;
 use crate::metrics::Count;
 use crate::shared::Shared;
-use crate::socket_file::{Directories, SocketError, SocketFile};
+use crate::socket_file::{Places, SocketError, SocketFile};
 
 mod flows;
 mod programs;
+pub(crate) mod told;
 mod watch;
 
 /// So many clients are served at once.
@@ -59,12 +60,12 @@ impl ControlServer {
     /// Makes the socket at `path`, with this file mode.
     pub(crate) fn bind(
         (path, mode): (&Path, u32),
-        directories: &mut Directories,
+        places: &mut Places,
         shared: Arc<Shared>,
         changer: Changer,
         log: Option<LogFilter>,
     ) -> Result<Self, SocketError> {
-        let (file, socket) = SocketFile::listen(path, mode, directories)?;
+        let (file, socket) = SocketFile::listen(path, mode, places)?;
         let listener = UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))
             .map_err(|source| SocketError::Io {
                 what: "listen on",
@@ -187,10 +188,14 @@ impl Clients {
                     src,
                     dst,
                     requested,
+                    attributes,
                 } => {
                     let mut flow = FlowInfo::new(SockId(0), src, dst, 1, Bytes(1));
                     flow.requested = requested;
-                    Response::Explained(explanation(self.changer.explain(&flow, &datapath)))
+                    flow.attributes = told::read(attributes);
+                    self.changer.as_told(&mut flow, &datapath).await;
+                    let explained = self.changer.explain(&flow, &datapath);
+                    Response::Explained(told::explained(explained))
                 }
                 Request::Reload => self.reload().await,
                 Request::Set {
@@ -266,17 +271,6 @@ impl Clients {
             Ok(filter) => Response::LogFilter(filter),
             Err(error) => refused(&error),
         }
-    }
-}
-
-fn explanation(explained: crate::change::Explanation) -> Explanation {
-    let passed = explained.passed.into_iter();
-    Explanation {
-        passed: passed
-            .map(|rule| (rule.algorithm, rule.misfit.to_owned()))
-            .collect(),
-        rule: explained.rule.map(|rule| count(rule + 1)),
-        algorithm: explained.algorithm,
     }
 }
 

@@ -18,7 +18,7 @@ use crate::datapath::unix::UnixDatapath;
 use crate::error::{RunError, StartError};
 use crate::log::LogFilter;
 use crate::shared::Shared;
-use crate::socket_file::Directories;
+use crate::socket_file::{Leaves, PassedSocket, Places};
 use crate::turns::Nudge;
 
 /// The daemon.
@@ -39,6 +39,7 @@ pub struct Handle {
     stop: CancellationToken,
     changer: Changer,
     parts: Parts,
+    sockets: Vec<PassedSocket>,
 }
 
 /// The tasks of the daemon that each run until it stops.
@@ -56,6 +57,7 @@ impl Handle {
         file: Option<PathBuf>,
         made: Made,
         log: Option<LogFilter>,
+        passed: Vec<PassedSocket>,
     ) -> Result<Self, StartError> {
         let config = made.config().clone();
         let stop = CancellationToken::new();
@@ -69,10 +71,10 @@ impl Handle {
             // What this machine lacks is told before anything is made on it.
             tcp::check_host()?;
         }
-        let mut directories = Directories::default();
+        let mut places = Places::new(passed, shared.leaves.clone())?;
         let control = ControlServer::bind(
             (&config.control, config.control_mode),
-            &mut directories,
+            &mut places,
             Arc::clone(&shared),
             changer.clone(),
             log,
@@ -82,10 +84,11 @@ impl Handle {
         let mut unix = Vec::new();
         for datapath in &config.datapaths {
             if let DatapathConfig::Unix(config) = datapath {
-                let bound = UnixDatapath::bind(config, &mut directories, &shared)?;
+                let bound = UnixDatapath::bind(config, &mut places, &shared)?;
                 unix.push((datapath.name(), bound));
             }
         }
+        let sockets = places.finish()?;
         let tcp = attach(&config.datapaths, &shared).await?;
         let mut parts = Parts {
             tasks: JoinSet::new(),
@@ -108,7 +111,15 @@ impl Handle {
             stop,
             changer,
             parts,
+            sockets,
         })
+    }
+
+    /// Every socket of the daemon, as a descriptor of its own, to be passed to the daemon after this one
+    /// ([`Builder::sockets`]); also to be kept by a service manager until then. Empty when asked again.
+    #[must_use]
+    pub fn take_sockets(&mut self) -> Vec<PassedSocket> {
+        std::mem::take(&mut self.sockets)
     }
 
     /// Asks the daemon to stop: flows go back to their datapaths, sockets are removed. Returns at
@@ -120,7 +131,10 @@ impl Handle {
     /// Something with which others can ask the daemon to stop.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
-        Stopper(self.stop.clone())
+        Stopper {
+            stop: self.stop.clone(),
+            leaves: self.parts.shared.leaves.clone(),
+        }
     }
 
     /// Something with which others can change what the daemon does.
@@ -171,7 +185,11 @@ impl Handle {
                 "algorithms do not come back: stopping without their flows"
             );
         }
-        info!("ccpd has stopped");
+        if self.parts.shared.leaves.get() {
+            info!("ccpd has ended; flows and sockets are the next one's");
+        } else {
+            info!("ccpd has stopped");
+        }
         result
     }
 }
@@ -201,12 +219,25 @@ async fn attach(
 
 /// Asks a daemon to stop, from anywhere.
 #[derive(Clone, Debug)]
-pub struct Stopper(CancellationToken);
+pub struct Stopper {
+    stop: CancellationToken,
+    leaves: Leaves,
+}
 
 impl Stopper {
     /// Asks the daemon to stop; returns at once.
     pub fn stop(&self) {
-        self.0.cancel();
+        self.stop.cancel();
+    }
+
+    /// Asks the daemon to end and to leave everything to the one after it, which is to start at once: flows keep
+    /// their name in the kernel and go on natively if nobody comes, the files of sockets stay. Returns at
+    /// once. A stop that was asked for before remains one.
+    pub fn leave(&self) {
+        if !self.stop.is_cancelled() {
+            self.leaves.set();
+        }
+        self.stop.cancel();
     }
 }
 

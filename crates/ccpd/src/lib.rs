@@ -49,11 +49,13 @@ mod socket_file;
 mod turns;
 
 pub use builder::Builder;
-pub use change::{AlgorithmInfo, Changer, Explanation, Passed, ReloadError, Reloaded, SetError};
+pub use change::{
+    AlgorithmInfo, Changer, Explanation, ReloadError, Reloaded, RuleVerdict, SetError,
+};
 pub use config::{Config, ConfigError};
 pub use daemon::{Ccpd, Handle, Liveness, Stopper};
 pub use datapath::tcp::TcpError;
 pub use error::{RunError, StartError, in_full};
 pub use log::{LogFilter, LogFilterError};
 pub use metrics::{Definition, definitions as metric_definitions};
-pub use socket_file::SocketError;
+pub use socket_file::{PassedSocket, SocketError};

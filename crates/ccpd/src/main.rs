@@ -3,16 +3,23 @@
 //! Exit codes: 0 stopped as asked, or the configuration is right; 1 failed; 2 wrong usage or
 //! configuration; 3 what the configuration asks for is not possible here.
 
+mod handover;
 mod service;
 
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ccpd::{Builder, Ccpd, Changer, Liveness, LogFilter, StartError, Stopper, in_full};
+use anyhow::Context as _;
+use ccpd::{
+    Builder, Ccpd, Changer, Liveness, LogFilter, PassedSocket, StartError, Stopper, in_full,
+};
 use clap::Parser;
+use handover::Successor;
 use service::Service;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
@@ -70,8 +77,11 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         }
         return Ok(());
     }
+    let successor = Successor::of_this()?;
+    builder = builder.sockets(handover::passed()?);
     // Before anything is there that a signal would leave behind.
-    let obeys = obey_signals()?;
+    let replaced = Arc::new(AtomicBool::new(false));
+    let obeys = obey_signals(successor.clone(), Arc::clone(&replaced))?;
     // At least two: one goes on while an algorithm holds up the other.
     let threads = thread::available_parallelism().map_or(2, |n| n.get().max(2));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -81,18 +91,39 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let ended = runtime.block_on(serve(builder, obeys));
     // Does not wait for an algorithm that never comes back.
     runtime.shutdown_timeout(Duration::from_secs(1));
-    ended
+    let sockets = ended?;
+    if replaced.load(Ordering::Relaxed) {
+        return Err(successor.take_over(sockets)).context("the new program can't be started");
+    }
+    Ok(())
 }
 
-async fn serve(builder: Builder, obeys: oneshot::Sender<Reins>) -> anyhow::Result<()> {
-    let daemon = builder.spawn().await?;
+/// Gives the sockets of the daemon that has ended.
+async fn serve(
+    builder: Builder,
+    obeys: oneshot::Sender<Reins>,
+) -> anyhow::Result<Vec<PassedSocket>> {
+    let mut daemon = builder.spawn().await?;
+    let sockets = daemon.take_sockets();
+    Service::from_environment().keep(&sockets);
     // Who listens to signals does so as long as the process lives.
     let _ = obeys.send(Reins {
         stopper: daemon.stopper(),
         changer: daemon.changer(),
         liveness: daemon.liveness(),
     });
-    Ok(daemon.wait().await?)
+    daemon.wait().await?;
+    Ok(sockets)
+}
+
+/// How the daemon ends, by which signal.
+enum Ending {
+    /// It leaves nothing behind.
+    Stop(&'static str),
+    /// It leaves everything to the next one, which somebody else starts.
+    Leave(&'static str),
+    /// The same, and this process becomes the next one.
+    Replace(&'static str),
 }
 
 /// What signals act on.
@@ -102,9 +133,13 @@ struct Reins {
     liveness: Liveness,
 }
 
-/// From now on signals stop the daemon whose reins are given, or have it read its configuration again.
-/// On a thread of their own: algorithms can hold up all of the daemon's.
-fn obey_signals() -> io::Result<oneshot::Sender<Reins>> {
+/// From now on signals stop the daemon whose reins are given, have it read its configuration again, leave what
+/// it has to the next one, or be replaced by `successor`, which is then noted. On a thread of their own:
+/// algorithms can hold up all of the daemon's.
+fn obey_signals(
+    successor: Successor,
+    replaced: Arc<AtomicBool>,
+) -> io::Result<oneshot::Sender<Reins>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -112,6 +147,8 @@ fn obey_signals() -> io::Result<oneshot::Sender<Reins>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    let mut leave = signal(SignalKind::user_defined1())?;
+    let mut replace = signal(SignalKind::user_defined2())?;
     drop(within);
     let (give, reins) = oneshot::channel::<Reins>();
     let obey = async move {
@@ -119,26 +156,52 @@ fn obey_signals() -> io::Result<oneshot::Sender<Reins>> {
         let Ok(reins) = reins.await else { return };
         let service = Service::from_environment();
         service.ready(&reins.liveness);
-        let signal = loop {
+        let ending = loop {
             tokio::select! {
-                _ = terminate.recv() => break "SIGTERM",
-                _ = interrupt.recv() => break "SIGINT",
-                () = service.due() => service.pulse(&reins.liveness).await,
+                // A service manager sends SIGTERM right after having asked to leave.
+                biased;
+                _ = leave.recv() => break Ending::Leave("SIGUSR1"),
+                _ = terminate.recv() => break Ending::Stop("SIGTERM"),
+                _ = interrupt.recv() => break Ending::Stop("SIGINT"),
+                _ = replace.recv() => match successor.check().await {
+                    Ok(()) => break Ending::Replace("SIGUSR2"),
+                    Err(error) => error!("the program is not replaced: {error:#}"),
+                },
                 _ = hangup.recv() => {
                     // Without a file to read again: of a terminal that was closed.
                     if !reins.changer.can_reload() {
-                        break "SIGHUP";
+                        break Ending::Stop("SIGHUP");
                     }
                     service.reloading();
                     reload(&reins.changer).await;
                     // Also with the configuration of before, if the new one is wrong.
                     service.ready(&reins.liveness);
                 }
+                () = service.due() => service.pulse(&reins.liveness).await,
             }
         };
-        info!(signal, "stopping");
-        service.stopping();
-        reins.stopper.stop();
+        match ending {
+            Ending::Stop(signal) => {
+                info!(signal, "stopping");
+                service.stopping();
+                service.forget();
+                reins.stopper.stop();
+            }
+            Ending::Leave(signal) => {
+                info!(
+                    signal,
+                    "ending, and leaving flows and sockets to the next ccpd"
+                );
+                service.stopping();
+                reins.stopper.leave();
+            }
+            Ending::Replace(signal) => {
+                info!(signal, "being replaced by the program that is there now");
+                service.reloading();
+                replaced.store(true, Ordering::Relaxed);
+                reins.stopper.leave();
+            }
+        }
         tokio::time::sleep(STOP_WITHIN).await;
         error!(
             "algorithms that do not come back hold up every thread: ending without a clean stop; \

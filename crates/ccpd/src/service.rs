@@ -1,9 +1,10 @@
 //! What a service manager is told (systemd's notification protocol, sd_notify(3)): nothing where there is
 //! none.
 
+use std::os::fd::AsFd as _;
 use std::time::Duration;
 
-use ccpd::Liveness;
+use ccpd::{Liveness, PassedSocket};
 use sd_notify::NotifyState;
 use tracing::warn;
 
@@ -32,7 +33,34 @@ impl Service {
         self.tell(&[NotifyState::Ready, NotifyState::Status(&liveness.status())]);
     }
 
-    /// The configuration is being read again, until [`ready`](Self::ready) is told.
+    /// Has it keep the daemon's own sockets, beyond the end of this process: for the next one, also after a
+    /// crash. Those that it has already it knows again.
+    pub(crate) fn keep(&self, sockets: &[PassedSocket]) {
+        for socket in sockets.iter().filter(|s| s.name() == PassedSocket::KEPT) {
+            // One each: a number of descriptors in one message may be refused as a whole.
+            let state = [
+                NotifyState::FdStore,
+                NotifyState::FdName(PassedSocket::KEPT),
+                // Not to be thrown away when nobody is at the other end.
+                NotifyState::Custom("FDPOLL=0"),
+            ];
+            if self.is_there
+                && let Err(error) = sd_notify::notify_with_fds(&state, &[socket.socket().as_fd()])
+            {
+                warn!(%error, "the service manager can't be given a socket to keep");
+            }
+        }
+    }
+
+    /// The sockets that it keeps are not needed any more.
+    pub(crate) fn forget(&self) {
+        self.tell(&[
+            NotifyState::FdStoreRemove,
+            NotifyState::FdName(PassedSocket::KEPT),
+        ]);
+    }
+
+    /// The configuration is being read again, or the program is being replaced, until [`ready`](Self::ready) is told.
     pub(crate) fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
             Ok(now) => self.tell(&[NotifyState::Reloading, now]),

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::orders::Orders;
+use crate::socket_file::Leaves;
 
 /// A flow's task may take so long to end. Longer takes only an algorithm that does not come back.
 const FLOWS_END_WITHIN: Duration = Duration::from_secs(2);
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     /// Cancelled when the daemon stops.
     pub(crate) stop: CancellationToken,
+    /// Whether it then leaves everything to the next daemon.
+    pub(crate) leaves: Leaves,
     /// The flows' tasks.
     pub(crate) flows: TaskTracker,
 }
@@ -49,6 +52,7 @@ impl Shared {
             clock: Clock::new(),
             metrics: Arc::new(Metrics::new()),
             stop,
+            leaves: Leaves::default(),
             flows: TaskTracker::new(),
         }
     }

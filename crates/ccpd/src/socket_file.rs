@@ -1,5 +1,5 @@
 //! Sockets with a name in the file system: made privately, never taken from someone who listens,
-//! removed when dropped.
+//! removed when dropped. Or passed to this process by who started it.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
@@ -9,6 +9,7 @@ use std::os::unix::fs::{
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FlockOperation, Mode, fchmod, flock};
 use rustix::io::Errno;
@@ -17,6 +18,11 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 use thiserror::Error;
+
+use passed::Passed;
+pub use passed::PassedSocket;
+
+mod passed;
 
 /// How many connections wait to be taken at once.
 const BACKLOG: i32 = 64;
@@ -41,6 +47,14 @@ pub enum SocketError {
         /// The path.
         path: PathBuf,
     },
+    /// What this process was passed as a socket is none that it could use.
+    #[error("socket {number} that was passed to this process (LISTEN_FDS) {problem}")]
+    Passed {
+        /// Which: the first one has number 3, as its descriptor.
+        number: usize,
+        /// What is wrong with it, and what would be right.
+        problem: String,
+    },
     /// The system refuses.
     #[error("can't {what} {}", path.display())]
     Io {
@@ -54,10 +68,35 @@ pub enum SocketError {
     },
 }
 
-/// The directories that were made for sockets. Each goes with the last of its sockets, if it is empty
-/// then.
+/// Where the sockets of a daemon come from: they were passed to it, or are made.
 #[derive(Debug, Default)]
-pub(crate) struct Directories(Vec<Arc<Directory>>);
+pub(crate) struct Places {
+    /// The directories that were made for sockets. Each goes with the last of its sockets, if it is empty
+    /// then.
+    directories: Vec<Arc<Directory>>,
+    /// What nobody has asked for yet.
+    passed: Passed,
+    /// Whether sockets stay when the daemon ends.
+    leaves: Leaves,
+    /// Every socket that there is, to be kept by somebody else.
+    sockets: Vec<PassedSocket>,
+}
+
+/// Whether the daemon, when it ends, leaves what it has to the next one: flows in the kernel, names of sockets.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Leaves(Arc<AtomicBool>);
+
+impl Leaves {
+    /// From now on it does.
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it does.
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
 
 /// A directory that was made for a socket.
 #[derive(Debug)]
@@ -67,10 +106,42 @@ struct Directory {
     _above: Option<Arc<Self>>,
 }
 
-impl Directories {
+impl Places {
+    /// With the sockets that this process was passed, and what says whether they stay.
+    ///
+    /// # Errors
+    /// If something of it is no socket that could be used.
+    pub(crate) fn new(passed: Vec<PassedSocket>, leaves: Leaves) -> Result<Self, SocketError> {
+        Ok(Self {
+            passed: Passed::new(passed)?,
+            leaves,
+            ..Self::default()
+        })
+    }
+
+    /// Every socket has been asked for: gives them all, as descriptors of their own.
+    ///
+    /// # Errors
+    /// If somebody passed a socket that the configuration does not know.
+    pub(crate) fn finish(self) -> Result<Vec<PassedSocket>, SocketError> {
+        self.passed.finish()?;
+        Ok(self.sockets)
+    }
+
+    /// Notes a socket, for [`finish`](Self::finish).
+    fn note(&mut self, name: &str, socket: &OwnedFd, path: &Path) -> Result<(), SocketError> {
+        let copy = socket.try_clone().map_err(|source| SocketError::Io {
+            what: "have a second descriptor of",
+            path: path.to_owned(),
+            source,
+        })?;
+        self.sockets.push(PassedSocket::new(name, copy));
+        Ok(())
+    }
+
     /// Makes `directory` if it is missing. Gives what keeps it, unless it was there before all this.
     fn make(&mut self, directory: &Path) -> io::Result<Option<Arc<Directory>>> {
-        if let Some(made) = self.0.iter().find(|made| made.path == directory) {
+        if let Some(made) = self.directories.iter().find(|made| made.path == directory) {
             return Ok(Some(Arc::clone(made)));
         }
         if directory.is_dir() {
@@ -91,7 +162,7 @@ impl Directories {
             path: directory.to_owned(),
             _above: above,
         });
-        self.0.push(Arc::clone(&made));
+        self.directories.push(Arc::clone(&made));
         Ok(Some(made))
     }
 }
@@ -103,13 +174,14 @@ impl Drop for Directory {
     }
 }
 
-/// The name of a socket that this process made. Dropping it removes the name, if it still names that
-/// socket.
+/// The name of a socket. Dropping it removes the name if it still names that socket, unless it is somebody
+/// else's or stays for the next daemon.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
-    /// Device and inode, by which the file is known again.
-    identity: (u64, u64),
+    /// Device and inode, by which the file is known again. None: it is who passed the socket that removes it.
+    identity: Option<(u64, u64)>,
+    leaves: Leaves,
     /// Dropped after the name was removed.
     _directory: Option<Arc<Directory>>,
 }
@@ -119,25 +191,25 @@ impl SocketFile {
     pub(crate) fn listen(
         path: &Path,
         mode: u32,
-        directories: &mut Directories,
+        places: &mut Places,
     ) -> Result<(Self, OwnedFd), SocketError> {
-        Self::make(path, mode, SocketType::STREAM, directories)
+        Self::make(path, mode, SocketType::STREAM, places)
     }
 
     /// Makes a datagram socket at `path` with the file mode `mode`.
     pub(crate) fn datagram(
         path: &Path,
         mode: u32,
-        directories: &mut Directories,
+        places: &mut Places,
     ) -> Result<(Self, OwnedFd), SocketError> {
-        Self::make(path, mode, SocketType::DGRAM, directories)
+        Self::make(path, mode, SocketType::DGRAM, places)
     }
 
     fn make(
         path: &Path,
         mode: u32,
         kind: SocketType,
-        directories: &mut Directories,
+        places: &mut Places,
     ) -> Result<(Self, OwnedFd), SocketError> {
         let failed = |what: &'static str| {
             move |source: io::Error| SocketError::Io {
@@ -146,14 +218,15 @@ impl SocketFile {
                 source,
             }
         };
+        if let Some(passed) = places.passed.take(path, kind)? {
+            return Self::passed(path, mode, passed, places);
+        }
         let directory = path.parent().unwrap_or_else(|| Path::new("/"));
-        let made = directories
-            .make(directory)
-            .map_err(|source| SocketError::Io {
-                what: "make the directory",
-                path: directory.to_owned(),
-                source,
-            })?;
+        let made = places.make(directory).map_err(|source| SocketError::Io {
+            what: "make the directory",
+            path: directory.to_owned(),
+            source,
+        })?;
         // Held while a stale file is looked at and replaced, so that of two daemons that start at
         // once neither takes away what the other has just made. Released when closed.
         let lock = File::open(directory).map_err(failed("open the directory of"))?;
@@ -191,7 +264,8 @@ impl SocketFile {
         let metadata = fs::symlink_metadata(path).map_err(failed("look at the socket"))?;
         let file = Self {
             path: path.to_owned(),
-            identity: (metadata.dev(), metadata.ino()),
+            identity: Some((metadata.dev(), metadata.ino())),
+            leaves: places.leaves.clone(),
             _directory: made,
         };
         if metadata.permissions().mode() & 0o777 != mode {
@@ -204,15 +278,55 @@ impl SocketFile {
                 .map_err(io::Error::from)
                 .map_err(failed("listen on"))?;
         }
+        places.note(PassedSocket::KEPT, &socket, path)?;
         Ok((file, socket))
+    }
+
+    /// The name of a socket that was passed.
+    fn passed(
+        path: &Path,
+        mode: u32,
+        passed: PassedSocket,
+        places: &mut Places,
+    ) -> Result<(Self, OwnedFd), SocketError> {
+        // It is there: otherwise the socket would not have been given out.
+        let metadata = fs::symlink_metadata(path).ok();
+        let has = metadata.as_ref().map(|m| m.permissions().mode() & 0o777);
+        let at = path.display();
+        match has {
+            Some(has) if has != mode && !passed.is_kept() => tracing::warn!(
+                path = %at,
+                "the socket that was passed has mode {has:04o}, not {mode:04o} as configured: left as it is"
+            ),
+            Some(has) if has != mode => {
+                fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|source| {
+                    SocketError::Io {
+                        what: "set the mode of",
+                        path: path.to_owned(),
+                        source,
+                    }
+                })?;
+            }
+            _ => {}
+        }
+        tracing::info!(path = %at, name = passed.name(), "going on with a socket that was passed");
+        places.note(passed.name(), passed.socket(), path)?;
+        let identity = metadata.filter(|_| passed.is_kept());
+        let file = Self {
+            path: path.to_owned(),
+            identity: identity.map(|m| (m.dev(), m.ino())),
+            leaves: places.leaves.clone(),
+            _directory: None,
+        };
+        Ok((file, passed.into_socket()))
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.identity);
-        if !ours {
+            .is_ok_and(|metadata| Some((metadata.dev(), metadata.ino())) == self.identity);
+        if !ours || self.leaves.get() {
             return;
         }
         if let Err(error) = fs::remove_file(&self.path) {

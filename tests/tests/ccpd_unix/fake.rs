@@ -96,6 +96,7 @@ impl Fake {
             cong_alg: None,
             details: None,
             path: None,
+            attributes: Default::default(),
         });
     }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ccp_control::{Client, FlowMode, FlowStatus, Metric};
+use ccp_control::{Attributes, Client, FlowMode, FlowStatus, Metric};
 use ccp_wire::Encode as _;
 use ccpd::{Ccpd, Config, Handle};
 use fake::{Fake, Told, local, measure, together};
@@ -157,6 +157,7 @@ async fn a_flow_is_steered_and_listed() {
         delivered_bytes: None,
         lost_bytes: None,
         age_us: flows[0].age_us,
+        attributes: Attributes::default(),
     };
     assert_eq!(flows, [expected]);
 

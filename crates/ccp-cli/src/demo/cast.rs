@@ -102,7 +102,7 @@ cwnd_packets = 60
 default = "reno"
 
 [[policy.rule]]
-match = {{ dst_port = 5001 }}
+match = {{ netns = "any", dst_port = 5001 }}
 algorithm = "steady"
 "#,
         socket = socket.display()

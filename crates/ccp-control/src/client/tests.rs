@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use tokio::net::UnixListener;
 
 use super::{Client, ClientError};
+use crate::Attributes;
 use crate::frame::{FrameError, Receiver, Sender, split};
 use crate::protocol::{
     ClientHello, FlowMode, FlowStatus, PROTOCOL_VERSION, Refusal, Request, Response, Selection,
@@ -36,6 +37,7 @@ fn flow(datapath: &str, sock_id: u32) -> FlowStatus {
         delivered_bytes: None,
         lost_bytes: Some(2896),
         age_us: 1_000_000,
+        attributes: Attributes::default(),
     }
 }
 

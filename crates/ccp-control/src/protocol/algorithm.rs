@@ -26,13 +26,49 @@ pub struct AlgorithmStatus {
 /// What the rules give a flow, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {
-    /// The rules before the one that fits, in order: the algorithm that they name, and the first key
-    /// that the flow does not fit.
-    pub passed: Vec<(String, String)>,
+    /// The rules up to the one that fits, in order.
+    pub rules: Vec<RuleVerdict>,
     /// The rule that fits, from 1; `None`: none does, it gets the default.
     pub rule: Option<u32>,
-    /// The algorithm's name.
+    /// The algorithm's name; `native` or `native:NAME` if the flow is left to its datapath.
     pub algorithm: String,
+}
+
+/// What one rule says to a flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleVerdict {
+    /// Which rule, from 1.
+    pub rule: u32,
+    /// What it gives to flows that fit.
+    pub algorithm: String,
+    /// Whether the flow fits.
+    pub fits: bool,
+    /// What each of its keys says. The flow fits if it fits all.
+    pub keys: Vec<KeyVerdict>,
+}
+
+/// What one key of a rule says to a flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyVerdict {
+    /// The key.
+    pub key: String,
+    /// What the rule wants, as in the configuration. A rule that names no network namespace wants the
+    /// `initial` one of flows whose datapath tells of it.
+    pub wanted: String,
+    /// What it says.
+    pub fit: Fit,
+}
+
+/// Whether a flow is as a key wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
+    /// It is.
+    Fits,
+    /// It is otherwise.
+    Differs,
+    /// Its datapath does not tell: that fits no rule which asks.
+    Untold,
 }
 
 /// What reading the configuration again changed.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::algorithm::Explanation;
 use super::pairs;
+use crate::Attributes;
 
 /// Who decides on a flow's window at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -75,6 +76,8 @@ pub struct FlowStatus {
     pub lost_bytes: Option<u64>,
     /// How long it has been known to this daemon, in microseconds.
     pub age_us: u64,
+    /// What its datapath tells of it beside its ends.
+    pub attributes: Attributes,
 }
 
 /// By what flows are put in order, the largest value first.

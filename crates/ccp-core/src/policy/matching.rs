@@ -5,10 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use ccp_types::FlowInfo;
+use ccp_types::{Attribute, FlowInfo};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use thiserror::Error;
+
+use super::told::{CgroupPath, Mark, Netns, UidRange};
 
 /// Which flows a rule is for: those that everything given here fits. Nothing given fits all flows.
 ///
@@ -29,41 +31,157 @@ pub struct Match {
     pub dst_port: Option<PortRange>,
     /// The algorithm that the flow itself asked for.
     pub requested: Option<String>,
+    /// The control group that the flow's socket was made in.
+    pub cgroup: Option<CgroupPath>,
+    /// Its network namespace. Without it only the initial one fits, and flows whose datapath knows none.
+    pub netns: Option<Netns>,
+    /// The user who owns its socket.
+    pub uid: Option<UidRange>,
+    /// The mark of its socket.
+    pub mark: Option<Mark>,
+}
+
+/// What one key of a rule says to a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fit {
+    /// The flow is as the rule wants it.
+    Fits,
+    /// It is otherwise.
+    Differs,
+    /// The flow's datapath does not tell how it is: that fits no rule which asks.
+    Untold,
+}
+
+/// What one key of a rule says to a flow, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Verdict {
+    /// The key.
+    pub key: &'static str,
+    /// What the rule wants, as in the configuration; `initial` for the network namespace of a rule that
+    /// does not name one.
+    pub wanted: String,
+    /// What it says.
+    pub fit: Fit,
+}
+
+/// The keys, in the order in which they are looked at.
+#[derive(Clone, Copy)]
+enum Key {
+    Datapath,
+    Src,
+    Dst,
+    SrcPort,
+    DstPort,
+    Requested,
+    Cgroup,
+    Netns,
+    Uid,
+    Mark,
+}
+
+impl Key {
+    const ALL: [Self; 10] = [
+        Self::Datapath,
+        Self::Src,
+        Self::Dst,
+        Self::SrcPort,
+        Self::DstPort,
+        Self::Requested,
+        Self::Cgroup,
+        Self::Netns,
+        Self::Uid,
+        Self::Mark,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Datapath => "datapath",
+            Self::Src => "src",
+            Self::Dst => "dst",
+            Self::SrcPort => "src_port",
+            Self::DstPort => "dst_port",
+            Self::Requested => "requested",
+            Self::Cgroup => Attribute::CGROUP,
+            Self::Netns => Attribute::NETNS,
+            Self::Uid => Attribute::UID,
+            Self::Mark => Attribute::MARK,
+        }
+    }
 }
 
 impl Match {
     /// Whether the flow `flow` of the datapath called `datapath` fits.
     #[must_use]
     pub fn covers(&self, flow: &FlowInfo, datapath: &str) -> bool {
-        self.misfit(flow, datapath).is_none()
+        Key::ALL
+            .into_iter()
+            .all(|key| matches!(self.fit(key, flow, datapath), None | Some(Fit::Fits)))
     }
 
-    /// The first key that the flow `flow` of the datapath called `datapath` does not fit; `None` if it
-    /// fits.
+    /// What each key that it gives says to the flow `flow` of the datapath called `datapath`. It fits if
+    /// all say [`Fit::Fits`].
     #[must_use]
-    pub fn misfit(&self, flow: &FlowInfo, datapath: &str) -> Option<&'static str> {
-        let address = |prefix: &Option<Prefix>, end: &SocketAddr| {
-            prefix.is_none_or(|prefix| prefix.contains(end.ip()))
+    pub fn verdicts(&self, flow: &FlowInfo, datapath: &str) -> Vec<Verdict> {
+        let verdict = |key: Key| {
+            Some(Verdict {
+                key: key.name(),
+                fit: self.fit(key, flow, datapath)?,
+                wanted: self.wanted(key),
+            })
         };
-        let port = |range: &Option<PortRange>, end: &SocketAddr| {
-            range.is_none_or(|range| range.contains(end.port()))
+        Key::ALL.into_iter().filter_map(verdict).collect()
+    }
+
+    /// What `key` says; `None` if the rule says nothing of it.
+    fn fit(&self, key: Key, flow: &FlowInfo, datapath: &str) -> Option<Fit> {
+        let fits = |fits: bool| if fits { Fit::Fits } else { Fit::Differs };
+        let address = |prefix: Option<Prefix>, end: &SocketAddr| {
+            prefix.map(|prefix| fits(prefix.contains(end.ip())))
         };
-        let fits = [
-            (
-                "datapath",
-                self.datapath.as_deref().is_none_or(|name| name == datapath),
-            ),
-            ("src", address(&self.src, &flow.src)),
-            ("dst", address(&self.dst, &flow.dst)),
-            ("src_port", port(&self.src_port, &flow.src)),
-            ("dst_port", port(&self.dst_port, &flow.dst)),
-            (
-                "requested",
-                self.requested.is_none() || self.requested == flow.requested,
-            ),
-        ];
-        let misfit = fits.into_iter().find(|(_, fits)| !fits)?;
-        Some(misfit.0)
+        let port = |range: Option<PortRange>, end: &SocketAddr| {
+            range.map(|range| fits(range.contains(end.port())))
+        };
+        let told = &flow.attributes;
+        match key {
+            Key::Datapath => self.datapath.as_ref().map(|name| fits(name == datapath)),
+            Key::Src => address(self.src, &flow.src),
+            Key::Dst => address(self.dst, &flow.dst),
+            Key::SrcPort => port(self.src_port, &flow.src),
+            Key::DstPort => port(self.dst_port, &flow.dst),
+            Key::Requested => {
+                let wanted = self.requested.as_ref()?;
+                Some(match &flow.requested {
+                    None => Fit::Untold,
+                    Some(asked) => fits(asked == wanted),
+                })
+            }
+            Key::Cgroup => self.cgroup.as_ref().map(|cgroup| cgroup.fit(told)),
+            Key::Netns => match &self.netns {
+                Some(netns) => Some(netns.fit(told)),
+                None => Netns::unsaid(told),
+            },
+            Key::Uid => self.uid.map(|uid| uid.fit(told)),
+            Key::Mark => self.mark.map(|mark| mark.fit(told)),
+        }
+    }
+
+    /// What the rule says of `key`, as in a configuration.
+    fn wanted(&self, key: Key) -> String {
+        fn text<T: fmt::Display>(value: Option<&T>) -> String {
+            value.map_or_else(String::new, T::to_string)
+        }
+        match key {
+            Key::Datapath => text(self.datapath.as_ref()),
+            Key::Src => text(self.src.as_ref()),
+            Key::Dst => text(self.dst.as_ref()),
+            Key::SrcPort => text(self.src_port.as_ref()),
+            Key::DstPort => text(self.dst_port.as_ref()),
+            Key::Requested => text(self.requested.as_ref()),
+            Key::Cgroup => text(self.cgroup.as_ref()),
+            Key::Netns => text(Some(self.netns.as_ref().unwrap_or(&Netns::Initial))),
+            Key::Uid => text(self.uid.as_ref()),
+            Key::Mark => text(self.mark.as_ref()),
+        }
     }
 }
 
@@ -129,9 +247,47 @@ pub enum MatchError {
     #[error("the range {first}-{last} is empty; did you mean {last}-{first}?")]
     Reversed {
         /// The end written first.
-        first: u16,
+        first: u32,
         /// The end written last.
-        last: u16,
+        last: u32,
+    },
+    /// No path of a control group.
+    #[error(
+        "`{text}` is no path of a control group; expected one from the root, like /system.slice/nginx.service, without `..` and without a slash at its end"
+    )]
+    Cgroup {
+        /// What was written.
+        text: String,
+    },
+    /// No network namespace.
+    #[error(
+        "`{text}` is no network namespace; expected initial, any, a name as `ip netns` gives it, or its number as in /proc/PID/ns/net"
+    )]
+    Netns {
+        /// What was written.
+        text: String,
+    },
+    /// No user.
+    #[error("`{text}` is no user's number; expected 0 to 4294967294, or a range like 1000-1999")]
+    Uid {
+        /// What was written.
+        text: String,
+    },
+    /// No mark.
+    #[error(
+        "`{text}` is no mark; expected 0 to 4294967295, decimal or like 0x10, or value and mask like 0x10/0xf0"
+    )]
+    Mark {
+        /// What was written.
+        text: String,
+    },
+    /// Bits that the mask leaves out are set: it was probably mistyped.
+    #[error("{value:#x}/{mask:#x} has bits set that the mask has not: no mark is so")]
+    MarkBits {
+        /// The value.
+        value: u32,
+        /// The mask.
+        mask: u32,
     },
 }
 
@@ -247,7 +403,10 @@ impl PortRange {
     pub fn new(range: RangeInclusive<u16>) -> Result<Self, MatchError> {
         let (first, last) = range.into_inner();
         if first > last {
-            return Err(MatchError::Reversed { first, last });
+            return Err(MatchError::Reversed {
+                first: first.into(),
+                last: last.into(),
+            });
         }
         if first == 0 {
             return Err(MatchError::Port {
@@ -295,7 +454,7 @@ impl fmt::Display for PortRange {
 }
 
 /// Digits only: `+5` and the like are no numbers here.
-fn number<T: FromStr>(text: &str) -> Option<T> {
+pub(super) fn number<T: FromStr>(text: &str) -> Option<T> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())
         .then(|| text.parse().ok())

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use ccp_types::{FlowState, SockId, Timestamp};
+use ccp_types::{Attributes, FlowState, SockId, Timestamp};
 
 use crate::alg::FlowId;
 use crate::program::CompiledProgram;
@@ -85,6 +85,8 @@ pub struct FlowStatus {
     /// Window, rate and round-trip times: what the datapath tells, else what the algorithm knows,
     /// else what was set last.
     pub state: FlowState,
+    /// What its datapath tells of it beside its ends.
+    pub attributes: Attributes,
     /// What was counted.
     pub counts: Counts,
     /// When it came under control.

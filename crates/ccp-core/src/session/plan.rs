@@ -74,6 +74,9 @@ pub struct SessionOptions {
     pub max_flows: usize,
     /// How a datapath without our trailing fields writes ports and addresses.
     pub port_order: PortOrder,
+    /// Whether what the datapath tells of a flow beside its ends is believed: as a kernel's word is, not
+    /// that of any process. Otherwise it is passed over.
+    pub attributes: bool,
     /// The epoch that HELLO names; not 0.
     pub epoch: u32,
     /// How often the control plane gives a sign of life; 0 for never.
@@ -87,6 +90,7 @@ impl Default for SessionOptions {
         Self {
             max_flows: 65_536,
             port_order: PortOrder::Network,
+            attributes: false,
             epoch: 1,
             heartbeat: Micros::ZERO,
             fallback_after: Micros::ZERO,

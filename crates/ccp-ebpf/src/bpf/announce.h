@@ -127,8 +127,55 @@ struct create_frame {
 	u64 rate;
 	u32 srtt_us;
 	u32 min_rtt_us;
+	u32 connection; /* all ones: no way of a connection with several */
+	u32 path;
+	/* What else we tell: name, number. */
+	struct __attribute__((packed)) {
+		u8 name_len, kind;
+		u16 len;
+		char name[6];
+		u64 value;
+	} cgroup; /* 0: not known */
+	struct __attribute__((packed)) {
+		u8 name_len, kind;
+		u16 len;
+		char name[5];
+		u64 value;
+	} netns;
+	struct __attribute__((packed)) {
+		u8 name_len, kind;
+		u16 len;
+		char name[3];
+		u64 value;
+	} uid;
+	struct __attribute__((packed)) {
+		u8 name_len, kind;
+		u16 len;
+		char name[4];
+		u64 value;
+	} mark;
+	u8 end[6]; /* 0 */
 };
-_Static_assert(sizeof(struct create_frame) == 160, "CREATE");
+_Static_assert(sizeof(struct create_frame) == 240, "CREATE");
+
+#define TELL(attribute, text, number)                                                                                                                \
+	do {                                                                                                                                         \
+		(attribute).name_len = sizeof(text) - 1;                                                                                             \
+		(attribute).len = sizeof((attribute).value);                                                                                         \
+		__builtin_memcpy((attribute).name, text, sizeof(text) - 1);                                                                          \
+		(attribute).value = number;                                                                                                          \
+	} while (0)
+
+/* The control group that the socket was made in: it stays so. */
+static __always_inline u64 cgroup_of(struct sock *sk)
+{
+	struct cgroup *group;
+
+	if (!bpf_core_field_exists(sk->sk_cgrp_data))
+		return 0;
+	group = sk->sk_cgrp_data.cgroup;
+	return group ? group->kn->id : 0;
+}
 
 static __always_inline void addresses(struct sock *sk, struct create_frame *c)
 {
@@ -165,29 +212,36 @@ static __always_inline void addresses(struct sock *sk, struct create_frame *c)
 static __always_inline void announce(struct sock *sk, struct ccp_flow *f, u32 now_us)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	struct create_frame c;
+	struct create_frame *c = bpf_ringbuf_reserve(&ring, sizeof(*c), 0);
 
-	__builtin_memset(&c, 0, sizeof(c));
-	c.type = CCP_MSG_CREATE;
-	c.len = sizeof(c);
-	c.sock_id = f->sock_id;
-	c.mss = tp->mss_cache;
-	c.init_cwnd = tp->snd_cwnd * c.mss;
-	/* The name that the socket uses: the daemon knows what it stands for. */
-	bpf_probe_read_kernel_str(c.cong_alg, 16, ((struct inet_connection_sock *)sk)->icsk_ca_ops->name);
-	addresses(sk, &c);
-	c.generation = f->generation;
-	c.origin = f->mark;
-	c.faults = min_u32(f->new_faults, 0xffff);
-	c.cwnd = (u64)tp->snd_cwnd * c.mss;
-	c.rate = sk->sk_pacing_rate == ~0ULL ? 0 : sk->sk_pacing_rate; /* all ones: not yet computed */
-	c.srtt_us = tp->srtt_us >> 3;
-	c.min_rtt_us = tp->rtt_min.s[0].v == ~0U ? 0 : tp->rtt_min.s[0].v;
 	f->announced_us = now_us;
-	if (bpf_ringbuf_output(&ring, &c, sizeof(c), 0))
+	if (!c) {
 		count(CCP_STAT_ANNOUNCE_FULL, 1);
-	else
-		count(CCP_STAT_ANNOUNCED, 1);
+		return;
+	}
+	__builtin_memset(c, 0, sizeof(*c));
+	c->type = CCP_MSG_CREATE;
+	c->len = sizeof(*c);
+	c->sock_id = f->sock_id;
+	c->mss = tp->mss_cache;
+	c->init_cwnd = tp->snd_cwnd * c->mss;
+	/* The name that the socket uses: the daemon knows what it stands for. */
+	bpf_probe_read_kernel_str(c->cong_alg, 16, ((struct inet_connection_sock *)sk)->icsk_ca_ops->name);
+	addresses(sk, c);
+	c->generation = f->generation;
+	c->origin = f->mark;
+	c->faults = min_u32(f->new_faults, 0xffff);
+	c->cwnd = (u64)tp->snd_cwnd * c->mss;
+	c->rate = sk->sk_pacing_rate == ~0ULL ? 0 : sk->sk_pacing_rate; /* all ones: not yet computed */
+	c->srtt_us = tp->srtt_us >> 3;
+	c->min_rtt_us = tp->rtt_min.s[0].v == ~0U ? 0 : tp->rtt_min.s[0].v;
+	c->connection = c->path = ~0U;
+	TELL(c->cgroup, "cgroup", cgroup_of(sk));
+	TELL(c->netns, "netns", netns_of(sk));
+	TELL(c->uid, "uid", sk->sk_uid.val);
+	TELL(c->mark, "mark", sk->sk_mark);
+	bpf_ringbuf_submit(c, 0);
+	count(CCP_STAT_ANNOUNCED, 1);
 }
 
 /* A new generation: whatever the mailbox holds, and whatever program ran, is void. */

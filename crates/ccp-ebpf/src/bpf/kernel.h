@@ -121,6 +121,7 @@ typedef struct {
 } kuid_t;
 
 struct kernfs_node {
+	const char *name;
 	u64 id;
 };
 
@@ -142,6 +143,7 @@ struct sock {
 	struct sock_common __sk_common;
 	struct sock_cgroup_data sk_cgrp_data;
 	kuid_t sk_uid;
+	u32 sk_mark;
 	u32 sk_pacing_status;
 	unsigned long sk_pacing_rate;
 	unsigned long sk_max_pacing_rate;
@@ -225,6 +227,17 @@ struct ack_sample {
 
 struct bpf_iter__tcp {
 	struct sock_common *sk_common;
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__cgroup {
+	struct bpf_iter_meta *meta;
+	struct cgroup *cgroup;
 };
 
 #pragma clang attribute pop

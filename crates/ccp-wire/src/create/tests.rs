@@ -1,6 +1,8 @@
 use std::net::{IpAddr, SocketAddr};
 
-use ccp_types::{Bytes, FlowInfo, FlowState, Micros, Origin, PathId, Rate, SockId};
+use ccp_types::{
+    Attribute, Attributes, Bytes, FlowInfo, FlowState, Micros, Origin, PathId, Rate, SockId,
+};
 
 use super::{Create, CreateDetails, PortOrder};
 use crate::{DecodeError, Encode, EncodeError, Frame, Kind, Message};
@@ -17,6 +19,7 @@ fn plain() -> Create {
         cong_alg: None,
         details: None,
         path: None,
+        attributes: Attributes::default(),
     }
 }
 
@@ -269,4 +272,91 @@ fn details_are_checked() {
             })
         ));
     }
+}
+
+#[test]
+fn attributes_stand_behind_the_path_or_its_absence() {
+    let mut flow = FlowInfo::new(
+        SockId(15),
+        "10.1.2.3:4242".parse().unwrap(),
+        "192.168.0.9:443".parse().unwrap(),
+        1448,
+        Bytes(14_480),
+    );
+    flow.attributes = Attributes::from_iter([
+        Attribute::number(Attribute::UID, 1000),
+        Attribute::text("lane", "fast"),
+        Attribute::number(Attribute::UID, 1001),
+    ]);
+    let bytes = Create::from_flow_info(&flow, 1).to_frame().unwrap();
+    assert_eq!(bytes[160..168], [0xff; 8]);
+    assert_eq!(bytes[168..175], *b"\x03\x00\x08\x00uid");
+    assert_eq!(bytes[175..183], 1000u64.to_le_bytes());
+    assert_eq!(bytes[183..195], *b"\x04\x01\x04\x00lanefast");
+    assert_eq!(
+        read(&bytes).unwrap().to_flow_info(PortOrder::Network),
+        Ok(flow.clone())
+    );
+    flow.path = Some(PathId {
+        connection: 7,
+        path: u32::MAX,
+    });
+    let bytes = Create::from_flow_info(&flow, 1).to_frame().unwrap();
+    assert_eq!(
+        read(&bytes).unwrap().to_flow_info(PortOrder::Network),
+        Ok(flow.clone())
+    );
+    flow.path = Some(super::NO_PATH);
+    assert!(Create::from_flow_info(&flow, 1).to_frame().is_err());
+}
+
+/// A frame of an announcement with `attributes` behind it, as bytes.
+fn with_attributes(attributes: &[u8]) -> Vec<u8> {
+    let flow = FlowInfo::new(
+        SockId(15),
+        "10.1.2.3:4242".parse().unwrap(),
+        "192.168.0.9:443".parse().unwrap(),
+        1448,
+        Bytes(14_480),
+    );
+    let mut bytes = Create::from_flow_info(&flow, 1)
+        .to_frame()
+        .unwrap()
+        .to_vec();
+    bytes.extend([0xff; 8]);
+    bytes.extend(attributes);
+    let len = u16::try_from(bytes.len()).unwrap();
+    bytes[2..4].copy_from_slice(&len.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn what_is_no_attribute_is_refused_or_passed_over() {
+    let told =
+        |attributes: &[u8]| read(&with_attributes(attributes)).map(|create| create.attributes);
+    let uid = Attributes::from_iter([Attribute::number(Attribute::UID, 1)]);
+    // A kind that is not known yet; padding; the end of the list.
+    let mut bytes = b"\x01\x09\x03\x00xabc\x03\x00\x08\x00uid\x01\0\0\0\0\0\0\0".to_vec();
+    assert_eq!(told(&bytes), Ok(uid.clone()));
+    bytes.extend([0; 3]);
+    assert_eq!(told(&bytes), Ok(uid.clone()));
+    bytes.extend([0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(told(&bytes), Ok(uid));
+    for wrong in [
+        &b"\x03\x00\x04\x00uid\x01\0\0\0"[..],
+        b"\x03\x00\x08\x00uid\x01\0\0\0",
+        b"\x01\x01\x01\x00x\xff",
+        b"\x01\x01\x01\x00\xffx",
+        b"\xff\x01\x01\x00x",
+        &b"\x01\x01\x01\x00xy".repeat(33),
+    ] {
+        assert!(told(wrong).is_err(), "{wrong:?}");
+    }
+    assert_eq!(
+        told(&b"\x01\x01\x01\x00xy".repeat(32))
+            .unwrap()
+            .iter()
+            .len(),
+        32
+    );
 }

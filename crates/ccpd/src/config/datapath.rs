@@ -139,7 +139,7 @@ impl DatapathConfig {
     }
 
     /// Whether `name` is its name, or one of them.
-    pub(super) fn has_name(&self, name: &str) -> bool {
+    pub(crate) fn has_name(&self, name: &str) -> bool {
         match self {
             Self::Tcp(tcp) => tcp.name == name || tcp.names.iter().any(|n| n.name == name),
             Self::Unix(_) => self.name() == name,

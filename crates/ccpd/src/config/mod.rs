@@ -3,6 +3,7 @@
 //! clamped. `config/ccpd.toml` describes every key.
 
 mod datapath;
+mod host;
 mod policy;
 mod problem;
 mod programs;

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use ccp_core::Match;
 use ccp_core::keys::Section;
+use ccp_core::{Mark, Match, UidRange};
+
+use super::host;
 
 /// Which flow runs which algorithm: the first rule that matches, else the default.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +44,10 @@ pub(super) const NO_DEFAULT: &str = "the algorithm of flows that no rule matches
 
 const ALGORITHM: &str = "the name of an algorithm";
 pub(super) const PREFIX: &str = "an address or prefix such as \"10.1.0.0/16\" or \"2001:db8::/32\"";
+const CGROUP: &str = "the path of a control group such as \"/system.slice/nginx.service\"";
+const NETNS: &str = "\"initial\", \"any\", or the name or number of a network namespace";
+const UID: &str = "a user's number, a range of them such as \"1000-1999\", or a user's name";
+const MARK: &str = "a mark such as 7, or value and mask such as \"0x10/0xf0\"";
 pub(super) const PORT: &str = "a port from 1 to 65535 or a range such as \"5000-5999\"";
 
 impl PolicyConfig {
@@ -119,7 +125,39 @@ fn read_match(section: &Section<'_>) -> Match {
     matching.dst = parsed(section, "dst", PREFIX);
     matching.src_port = parsed(section, "src_port", PORT);
     matching.dst_port = parsed(section, "dst_port", PORT);
+    matching.cgroup = parsed(section, "cgroup", CGROUP);
+    matching.netns = parsed(section, "netns", NETNS);
+    matching.uid = uid(section, "uid");
+    matching.mark = mark(section, "mark");
     matching
+}
+
+/// Users, as numbers or by the name that one has on this machine now.
+fn uid(section: &Section<'_>, key: &str) -> Option<UidRange> {
+    let found = section.text_or_integer(key, UID)?;
+    let text = found.value;
+    let why = match text.parse() {
+        Ok(range) => return Some(range),
+        Err(why) => why,
+    };
+    // Names of users begin otherwise.
+    if text.is_empty() || text.starts_with(|c: char| c.is_ascii_digit() || "+-".contains(c)) {
+        return found.refused(why);
+    }
+    match host::uid_of(text) {
+        Ok(Some(uid)) => UidRange::new(uid..=uid).ok(),
+        Ok(None) => found.refused(format_args!("there is no user `{text}` on this machine")),
+        Err(error) => found.refused(format_args!("can't look up the user `{text}`: {error}")),
+    }
+}
+
+/// TOML's own hexadecimal numbers too.
+fn mark(section: &Section<'_>, key: &str) -> Option<Mark> {
+    let found = section.text_or_any_integer(key, MARK)?;
+    match found.value.parse() {
+        Ok(mark) => Some(mark),
+        Err(why) => found.refused(why),
+    }
 }
 
 /// A text, or a number as it is written, that means something.

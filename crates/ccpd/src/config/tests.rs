@@ -114,6 +114,14 @@ refusals! {
     match_port_too_high: "[[policy.rule]]\nmatch = { dst_port = 65536 }\nalgorithm = 'reno'\n";
     match_port_range_turned_round: "[[policy.rule]]\nmatch = { src_port = '5999-5000' }\nalgorithm = 'reno'\n";
     match_port_is_a_list: "[[policy.rule]]\nmatch = { dst_port = [80, 443] }\nalgorithm = 'reno'\n";
+    match_cgroup_is_relative: "[[policy.rule]]\nmatch = { cgroup = 'system.slice' }\nalgorithm = 'reno'\n";
+    match_cgroup_is_a_list: "[[policy.rule]]\nmatch = { cgroup = ['/a', '/b'] }\nalgorithm = 'reno'\n";
+    match_netns_is_a_path: "[[policy.rule]]\nmatch = { netns = '/run/netns/blue' }\nalgorithm = 'reno'\n";
+    match_uid_too_high: "[[policy.rule]]\nmatch = { uid = 4294967295 }\nalgorithm = 'reno'\n";
+    match_uid_range_turned_round: "[[policy.rule]]\nmatch = { uid = '1999-1000' }\nalgorithm = 'reno'\n";
+    match_uid_is_nobody_s_name: "[[policy.rule]]\nmatch = {\n  uid = 'no such user' }\nalgorithm = 'reno'\n";
+    match_mark_too_high: "[[policy.rule]]\nmatch = { mark = 0x100000000 }\nalgorithm = 'reno'\n";
+    match_mark_outside_its_mask: "[[policy.rule]]\nmatch = { mark = '0x11/0x10' }\nalgorithm = 'reno'\n";
     match_datapath_is_no_text: "[[policy.rule]]\nmatch = { datapath = 1 }\nalgorithm = 'reno'\n";
     everything_wrong_is_said_at_once: "[ccpd]\ncontrol = 1\n[[datapath]]\nkind = 'tcp'\nname = ''\n[policy]\ndefault = 'x'\n";
     socket_path_too_long: concat!("[ccpd]\ncontrol = '/", "0123456789012345678901234567890123456789", "0123456789012345678901234567890123456789", "012345678901234567890123456", "'\n");
@@ -223,6 +231,20 @@ fn the_example_means_what_it_says() {
     let second = &config.policy.rules[1];
     assert_eq!(second.matching.dst_port, Some("443".parse().unwrap()));
     assert_eq!(second.algorithm, "slow");
+}
+
+#[test]
+fn users_are_named_and_marks_are_written_as_people_do() {
+    let one = |rule: &str| {
+        let text = format!("[[policy.rule]]\nmatch = {{ {rule} }}\nalgorithm = 'reno'\n");
+        parse(&text).unwrap().policy.rules[0].matching.clone()
+    };
+    assert_eq!(one("uid = 'root'"), one("uid = 0"));
+    assert_eq!(one("uid = '0-0'"), one("uid = 0"));
+    assert_eq!(one("mark = 0x10"), one("mark = 16"));
+    assert_eq!(one("mark = '0x10'"), one("mark = 16"));
+    assert_eq!(one("netns = 5"), one("netns = '5'"));
+    assert_ne!(one("netns = 'any'"), one(""));
 }
 
 #[test]
@@ -382,7 +404,7 @@ mod sample {
         assert_eq!(tcp.names[0].requests.as_deref(), Some("cubic"));
         assert!(tcp.names[1].ecn && tcp.names[1].requests.is_none());
         assert!(config.algorithms.iter().any(|a| a.kind() == "constant"));
-        assert_eq!(config.policy.rules.len(), 2);
+        assert_eq!(config.policy.rules.len(), 5);
     }
 
     /// Every key that the code knows is described, and no other.
@@ -424,7 +446,7 @@ mod sample {
         matched.dedup();
         assert_eq!(
             matched.join(" "),
-            "datapath dst dst_port requested src src_port"
+            "cgroup datapath dst dst_port mark netns requested src src_port uid"
         );
     }
 }

@@ -9,7 +9,7 @@ use ccp_control::{
 use ccp_core::FlowId;
 use tokio::net::UnixStream;
 
-use super::{Clients, explanation, within};
+use super::{Clients, told, within};
 use crate::flow_task::{FlowCell, Shown};
 use crate::turns::give_way;
 
@@ -82,7 +82,7 @@ impl Clients {
         };
         let rules = |runner: &ccp_core::FlowRunner| {
             let (explained, by_hand) = self.changer.judge(runner);
-            (explanation(explained), by_hand)
+            (told::explained(explained), by_hand)
         };
         let shown = Shown::at(self.shared.clock.now());
         match shown.detail(&cell, rules).await {

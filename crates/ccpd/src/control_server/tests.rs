@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{ControlServer, MOST_CLIENTS};
 use crate::change::{Changer, Made};
 use crate::shared::Shared;
-use crate::socket_file::Directories;
+use crate::socket_file::Places;
 
 struct Running {
     _dir: tempfile::TempDir,
@@ -29,9 +29,9 @@ fn start() -> Running {
     let made = Made::new(&registry, crate::Config::default(), None).unwrap();
     let shared = Arc::new(Shared::new(made.plan().unwrap(), stop.clone()));
     let changer = Changer::new(registry, None, made, Arc::clone(&shared));
-    let mut directories = Directories::default();
+    let mut places = Places::default();
     let socket = (path.as_path(), 0o600);
-    let server = ControlServer::bind(socket, &mut directories, shared, changer, None);
+    let server = ControlServer::bind(socket, &mut places, shared, changer, None);
     let server = server.unwrap();
     Running {
         _dir: dir,

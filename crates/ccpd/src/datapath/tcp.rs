@@ -27,6 +27,7 @@ use tracing::{debug, error, info, warn};
 
 use super::link::{self, Link};
 use super::polls::Polls;
+use super::resolver::Resolver;
 use crate::config::{EndsConfig, Namespaces, TakeConfig, TcpConfig, TcpName};
 use crate::orders::{Order, Untaken};
 use crate::outlet::{Observed, Outlet, Sent};
@@ -156,7 +157,8 @@ impl TcpPath {
         self.kernel.detach().await;
     }
 
-    /// Serves flows until the daemon stops, then hands them to the system's own algorithm.
+    /// Serves flows until the daemon stops, then hands them to the system's own algorithm, or leaves them to the
+    /// next daemon.
     pub(crate) async fn run(mut self) -> io::Result<()> {
         let served = self.serve().await;
         // Nothing is to be written to flows that are being handed over.
@@ -164,7 +166,11 @@ impl TcpPath {
         self.link.stop();
         self.shared.flows_ended().await;
         drop(self.ring);
-        self.kernel.detach().await;
+        if self.shared.leaves.get() {
+            self.kernel.leave();
+        } else {
+            self.kernel.detach().await;
+        }
         served
     }
 
@@ -224,7 +230,7 @@ impl TcpPath {
 
     /// Reads what is there, and settles what it reads next for. Says whether there may be more.
     fn read(&mut self) -> io::Result<bool> {
-        let (link, names) = (&mut self.link, &self.names);
+        let (link, names) = (&mut self.link, &mut self.names);
         let ring = &mut self.ring.get_mut().0;
         let read = ring.consume(BATCH, |frame| names.pass(frame, link));
         let polled = self.polls.on();
@@ -315,7 +321,7 @@ impl TcpPath {
             return;
         }
         // In the ring may be announcements of flows that have ended since.
-        let (link, names) = (&mut self.link, &self.names);
+        let (link, names) = (&mut self.link, &mut self.names);
         let read = self
             .ring
             .get_mut()
@@ -343,19 +349,25 @@ struct Told {
     unanswered: u64,
 }
 
-/// What flows ask for by the name that they use.
+/// What flows ask for by the name that they use, and what the kernel's numbers mean.
 #[derive(Debug)]
-struct Names(HashMap<String, String>);
+struct Names {
+    requests: HashMap<String, String>,
+    resolver: Resolver,
+}
 
 impl Names {
     fn new(config: &TcpConfig) -> Self {
         let requests = |name: &TcpName| Some((name.name.clone(), name.requests.clone()?));
-        Self(config.names.iter().filter_map(requests).collect())
+        Self {
+            requests: config.names.iter().filter_map(requests).collect(),
+            resolver: Resolver::new(),
+        }
     }
 
-    /// Passes on a frame of the kernel's, in whose announcements stands the name that the socket
-    /// uses: what it asks for by it is for us to say.
-    fn pass(&self, frame: &[u8], link: &mut Link) {
+    /// Passes on a frame of the kernel's, in whose announcements stand the name that the socket
+    /// uses, and numbers: what is asked for and meant by them is for us to say.
+    fn pass(&mut self, frame: &[u8], link: &mut Link) {
         let announces = frame
             .first_chunk()
             .is_some_and(|kind| u16::from_le_bytes(*kind) == Kind::Create.to_wire());
@@ -365,7 +377,9 @@ impl Names {
         for frame in frames(frame) {
             match frame.and_then(|frame| frame.message()) {
                 Ok(Message::Create(mut create)) => {
-                    create.cong_alg = create.cong_alg.and_then(|name| self.0.get(&name).cloned());
+                    let requests = |name| self.requests.get(&name).cloned();
+                    create.cong_alg = create.cong_alg.and_then(requests);
+                    create.attributes = self.resolver.resolve(&create.attributes);
                     link.on_message(&Message::Create(create));
                 }
                 Ok(message) => link.on_message(&message),
@@ -426,6 +440,7 @@ impl Started {
         let outlet = Arc::clone(&kernel);
         let options = SessionOptions {
             max_flows,
+            attributes: true,
             ..SessionOptions::default()
         };
         let mut link = Link::new(&name, name.clone(), outlet, options, shared);
@@ -494,6 +509,14 @@ impl Kernel {
         let done = tokio::task::spawn_blocking(move || self.detach_now()).await;
         if done.is_err() {
             error!("giving the name back failed; this is an error in ccpd");
+        }
+    }
+
+    /// Lets go of everything and leaves it in the kernel, for the next daemon.
+    fn leave(&self) {
+        let mut tcp = self.tcp.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tcp) = tcp.take() {
+            info!(datapath = %tcp.options().name, "flows are left to the next daemon");
         }
     }
 

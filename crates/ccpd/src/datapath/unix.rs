@@ -23,7 +23,7 @@ use crate::error::in_full;
 use crate::metrics::Count;
 use crate::orders::Order;
 use crate::shared::Shared;
-use crate::socket_file::{Directories, SocketError, SocketFile};
+use crate::socket_file::{Places, SocketError, SocketFile};
 use crate::turns::give_way;
 use peer::UnixPeer;
 use receive::{Datagram, Receiver};
@@ -50,10 +50,10 @@ impl UnixDatapath {
     /// Makes the socket that `config` describes.
     pub(crate) fn bind(
         config: &UnixConfig,
-        directories: &mut Directories,
+        places: &mut Places,
         shared: &Arc<Shared>,
     ) -> Result<Self, SocketError> {
-        let (file, socket) = SocketFile::datagram(&config.path, config.mode, directories)?;
+        let (file, socket) = SocketFile::datagram(&config.path, config.mode, places)?;
         let cannot = |source: io::Error| SocketError::Io {
             what: "ask for senders' credentials on",
             path: config.path.clone(),

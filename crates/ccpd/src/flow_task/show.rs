@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{FlowCell, Steered};
 use crate::change::NATIVE;
+use crate::control_server::told;
 use crate::outlet::Observed;
 
 /// Who asks waits so long altogether for flows whose algorithms are at work, then is shown what was last
@@ -116,6 +117,7 @@ pub(super) fn first_status(opened: &Opened) -> FlowStatus {
         delivered_bytes: None,
         lost_bytes: None,
         age_us: 0,
+        attributes: told::shown(&info.attributes),
     }
 }
 
@@ -146,6 +148,7 @@ pub(super) fn status(runner: &FlowRunner, now: Timestamp) -> FlowStatus {
         delivered_bytes: None,
         lost_bytes: None,
         age_us: now.since(status.opened_at).0,
+        attributes: told::shown(&status.attributes),
     }
 }
 

@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
-use super::{Directories, SocketError, SocketFile};
+use super::{Places, SocketError, SocketFile};
 
 fn mode(path: &std::path::Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
@@ -12,7 +12,7 @@ fn mode(path: &std::path::Path) -> u32 {
 fn the_file_has_its_mode_from_the_start_and_goes_with_its_owner() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("made/for/it/control.sock");
-    let (file, _socket) = SocketFile::listen(&path, 0o600, &mut Directories::default()).unwrap();
+    let (file, _socket) = SocketFile::listen(&path, 0o600, &mut Places::default()).unwrap();
     assert_eq!(mode(&path), 0o600);
     drop(file);
     assert!(!path.exists());
@@ -26,7 +26,7 @@ fn the_file_has_its_mode_from_the_start_and_goes_with_its_owner() {
 fn wider_rights_are_given_whatever_the_mask() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("datapath.sock");
-    let (_file, _socket) = SocketFile::datagram(&path, 0o666, &mut Directories::default()).unwrap();
+    let (_file, _socket) = SocketFile::datagram(&path, 0o666, &mut Places::default()).unwrap();
     assert_eq!(mode(&path), 0o666);
 }
 
@@ -34,7 +34,7 @@ fn wider_rights_are_given_whatever_the_mask() {
 fn a_directory_that_was_there_stays() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
-    drop(SocketFile::listen(&path, 0o600, &mut Directories::default()).unwrap());
+    drop(SocketFile::listen(&path, 0o600, &mut Places::default()).unwrap());
     assert!(dir.path().is_dir());
 }
 
@@ -44,8 +44,8 @@ fn who_listens_keeps_the_path() {
     let path = dir.path().join("s");
     let listener = UnixListener::bind(&path).unwrap();
     for result in [
-        SocketFile::listen(&path, 0o600, &mut Directories::default()),
-        SocketFile::datagram(&path, 0o600, &mut Directories::default()),
+        SocketFile::listen(&path, 0o600, &mut Places::default()),
+        SocketFile::datagram(&path, 0o600, &mut Places::default()),
     ] {
         assert!(
             matches!(result, Err(SocketError::InUse { .. })),
@@ -57,7 +57,7 @@ fn who_listens_keeps_the_path() {
 
     fs::remove_file(&path).unwrap();
     let datagram = UnixDatagram::bind(&path).unwrap();
-    let error = SocketFile::datagram(&path, 0o600, &mut Directories::default()).unwrap_err();
+    let error = SocketFile::datagram(&path, 0o600, &mut Places::default()).unwrap_err();
     assert!(
         error
             .to_string()
@@ -73,7 +73,7 @@ fn what_a_killed_daemon_left_is_replaced() {
     let path = dir.path().join("s");
     drop(UnixDatagram::bind(&path).unwrap());
     assert!(path.exists());
-    let (_file, _socket) = SocketFile::datagram(&path, 0o600, &mut Directories::default()).unwrap();
+    let (_file, _socket) = SocketFile::datagram(&path, 0o600, &mut Places::default()).unwrap();
     UnixDatagram::unbound().unwrap().connect(&path).unwrap();
 }
 
@@ -82,7 +82,7 @@ fn a_file_that_is_no_socket_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     fs::write(&path, "precious").unwrap();
-    let error = SocketFile::listen(&path, 0o600, &mut Directories::default()).unwrap_err();
+    let error = SocketFile::listen(&path, 0o600, &mut Places::default()).unwrap_err();
     assert!(matches!(error, SocketError::NotASocket { .. }), "{error:?}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
 }
@@ -91,7 +91,7 @@ fn a_file_that_is_no_socket_is_left_alone() {
 fn a_file_that_took_our_place_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
-    let (file, _socket) = SocketFile::listen(&path, 0o600, &mut Directories::default()).unwrap();
+    let (file, _socket) = SocketFile::listen(&path, 0o600, &mut Places::default()).unwrap();
     fs::remove_file(&path).unwrap();
     let other = UnixListener::bind(&path).unwrap();
     drop(file);
@@ -103,10 +103,10 @@ fn a_file_that_took_our_place_is_left_alone() {
 fn a_directory_goes_with_the_last_of_its_sockets() {
     let dir = tempfile::tempdir().unwrap();
     let made = dir.path().join("made");
-    let mut directories = Directories::default();
-    let first = SocketFile::listen(&made.join("a"), 0o600, &mut directories).unwrap();
-    let second = SocketFile::datagram(&made.join("b"), 0o600, &mut directories).unwrap();
-    drop(directories);
+    let mut places = Places::default();
+    let first = SocketFile::listen(&made.join("a"), 0o600, &mut places).unwrap();
+    let second = SocketFile::datagram(&made.join("b"), 0o600, &mut places).unwrap();
+    drop(places);
     drop(first);
     assert!(made.join("b").exists() && !made.join("a").exists());
     drop(second);
@@ -118,10 +118,10 @@ fn a_directory_goes_with_the_last_of_its_sockets() {
 fn directories_within_each_other_go_together() {
     let dir = tempfile::tempdir().unwrap();
     let (one, two) = (dir.path().join("one"), dir.path().join("one/two/three"));
-    let mut directories = Directories::default();
-    let (deep, _socket) = SocketFile::listen(&two.join("a"), 0o600, &mut directories).unwrap();
-    let (flat, _socket) = SocketFile::listen(&one.join("b"), 0o600, &mut directories).unwrap();
-    drop(directories);
+    let mut places = Places::default();
+    let (deep, _socket) = SocketFile::listen(&two.join("a"), 0o600, &mut places).unwrap();
+    let (flat, _socket) = SocketFile::listen(&one.join("b"), 0o600, &mut places).unwrap();
+    drop(places);
     drop(deep);
     assert!(!one.join("two").exists());
     assert!(one.join("b").exists());
