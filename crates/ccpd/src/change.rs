@@ -1,7 +1,8 @@
 //! What changes while the daemon runs: the rules, and which algorithm a flow has.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use ccp_core::{
     Algorithm, AssignError, Attributes, BuildError, FlowId, FlowInfo, FlowRunner, ParamError,
@@ -13,7 +14,8 @@ use tokio::sync::Mutex;
 use tracing::{error, info};
 
 use crate::config::{Config, ConfigError, DatapathConfig, Problem, Problems};
-use crate::metrics::Count;
+use crate::error::in_full;
+use crate::metrics::{Count, MetricsError, MetricsServer};
 use crate::orders::{NoAnswer, Takes, Untaken};
 use crate::shared::Shared;
 
@@ -122,6 +124,8 @@ struct Inner {
     file: Option<PathBuf>,
     /// Held while something is changed: one change after the other.
     made: Mutex<Made>,
+    /// The Prometheus endpoint, if there is one.
+    metrics: std::sync::Mutex<Option<MetricsServer>>,
     shared: Arc<Shared>,
 }
 
@@ -148,6 +152,9 @@ pub enum ReloadError {
     /// The daemon's configuration did not come from a file.
     #[error("ccpd was started without a configuration file: there is nothing to read again")]
     NoFile,
+    /// Metrics can't be served where it says.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// It changes what stays as it is while the daemon runs.
     #[error(
         "{what} cannot change while ccpd runs: restart it, or put that back. Nothing was changed"
@@ -258,6 +265,7 @@ impl Changer {
             registry,
             file,
             made: Mutex::new(made),
+            metrics: std::sync::Mutex::default(),
             shared,
         }))
     }
@@ -326,10 +334,16 @@ impl Changer {
             algorithms: made.algorithms.len(),
             rules: plan.policy().rules().len(),
         };
-        // The one thing that may fail for a reason that does not stand in the file.
+        // What may fail for a reason that does not stand in the file.
+        self.serve_metrics(made.config.metrics)?;
         let (before, now) = (takes(&current.config), takes(&made.config));
-        if before != now {
-            self.take(before, now).await?;
+        if before != now
+            && let Err(error) = self.take(before, now).await
+        {
+            if let Err(error) = self.serve_metrics(current.config.metrics) {
+                error!("metrics are not served as before: {}", in_full(&error));
+            }
+            return Err(error);
         }
         *current = made;
         self.0.shared.set_plan(Arc::clone(&plan));
@@ -357,6 +371,36 @@ impl Changer {
             datapath: untaken.datapath,
             source: untaken.why,
         })
+    }
+
+    /// Serves metrics on `listen` from now on, and nowhere else.
+    pub(crate) fn serve_metrics(&self, listen: Option<SocketAddr>) -> Result<(), MetricsError> {
+        let shared = &self.0.shared;
+        let start = |address| MetricsServer::start(address, &shared.metrics, &shared.stop);
+        let mut server = self
+            .0
+            .metrics
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = server.as_ref().map(MetricsServer::address);
+        if before == listen {
+            return Ok(());
+        }
+        // The addresses of one port may stand in each other's way.
+        let in_the_way = before.filter(|b| listen.is_some_and(|l| l.port() == b.port()));
+        if in_the_way.is_some() {
+            *server = None;
+        }
+        match listen.map(start).transpose() {
+            Ok(new) => *server = new,
+            Err(error) => {
+                if let Some(before) = in_the_way {
+                    *server = start(before).ok();
+                }
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// Gives `flow` to the algorithm called `name`, with `overrides` (key, value as in TOML; a value

@@ -79,6 +79,7 @@ impl Handle {
             changer.clone(),
             log,
         )?;
+        changer.serve_metrics(config.metrics)?;
         // All that can fail comes before anything runs: what is there already is dropped again, the
         // kernel's names last, because they are given back by hand.
         let mut unix = Vec::new();

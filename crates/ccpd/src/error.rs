@@ -8,6 +8,7 @@ use thiserror::Error as ThisError;
 
 use crate::config::ConfigError;
 use crate::datapath::tcp::TcpError;
+use crate::metrics::MetricsError;
 use crate::socket_file::SocketError;
 
 /// The daemon does not start.
@@ -23,6 +24,9 @@ pub enum StartError {
     /// A socket can't be made.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// Metrics can't be served.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// Kernel TCP can't be steered.
     #[error(transparent)]
     Tcp(#[from] TcpError),
@@ -36,7 +40,7 @@ impl StartError {
         match self {
             Self::Config(_) => 2,
             Self::Tcp(error) if error.is_not_possible_here() => 3,
-            Self::Kind(_) | Self::Socket(_) | Self::Tcp(_) => 1,
+            Self::Kind(_) | Self::Socket(_) | Self::Metrics(_) | Self::Tcp(_) => 1,
         }
     }
 }

@@ -57,5 +57,5 @@ pub use daemon::{Ccpd, Handle, Liveness, Stopper};
 pub use datapath::tcp::TcpError;
 pub use error::{RunError, StartError, in_full};
 pub use log::{LogFilter, LogFilterError};
-pub use metrics::{Definition, definitions as metric_definitions};
+pub use metrics::{Definition, MetricsError, definitions as metric_definitions};
 pub use socket_file::{PassedSocket, SocketError};

@@ -5,6 +5,7 @@ mod fake;
 mod kinds;
 mod users;
 
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -25,6 +26,7 @@ struct Daemon {
     dir: tempfile::TempDir,
     handle: Handle,
     missed: Missed,
+    config: Config,
 }
 
 impl Daemon {
@@ -60,7 +62,7 @@ impl Daemon {
         );
         let config: Config = text.parse().unwrap();
         let missed = Missed::default();
-        let mut builder = Ccpd::builder().config(config);
+        let mut builder = Ccpd::builder().config(config.clone());
         for (kind, manner) in [
             ("echo", Manner::Echo),
             ("fragile", Manner::PanicsAtTheThird),
@@ -76,6 +78,7 @@ impl Daemon {
             dir,
             handle,
             missed,
+            config,
         }
     }
 
@@ -601,4 +604,63 @@ fn value(metrics: &[Metric], name: &str, of: &str) -> Option<f64> {
         Some((_, value)) => value == of,
     })?;
     Some(sample.value.number())
+}
+
+/// A port of this host that was free a moment ago.
+fn free_port() -> u16 {
+    let any = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    any.local_addr().unwrap().port()
+}
+
+fn scrape(port: u16) -> Option<String> {
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    Some(answer)
+}
+
+/// A reload turns the Prometheus endpoint on, moves it and turns it off; one that is not possible changes
+/// nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_served_where_the_configuration_says() {
+    let daemon = Daemon::start().await;
+    let change = async |listen: Option<&str>| {
+        let mut config = daemon.config.clone();
+        config.metrics = listen.map(|listen| listen.parse().unwrap());
+        daemon.handle.changer().change_to(config).await
+    };
+    let (first, second) = (free_port(), free_port());
+    change(Some(&format!("127.0.0.1:{first}"))).await.unwrap();
+    let answer = scrape(first).unwrap();
+    assert!(answer.contains("\nccpd_build_info{version="), "{answer}");
+    assert!(
+        answer.contains("\nccpd_refusals_total{why=\"flows\"} 0\n"),
+        "{answer}"
+    );
+    // The same port with another address.
+    change(Some(&format!("127.0.0.2:{first}"))).await.unwrap();
+    assert!(scrape(first).is_none());
+    change(Some(&format!("127.0.0.1:{second}"))).await.unwrap();
+    assert!(scrape(second).is_some());
+    let taken = std::net::TcpListener::bind(("127.0.0.1", first)).unwrap();
+    let error = change(Some(&format!("127.0.0.1:{first}")))
+        .await
+        .unwrap_err();
+    let expected = format!("can't serve metrics on 127.0.0.1:{first} (`metrics.listen`)");
+    assert_eq!(error.to_string(), expected);
+    drop(taken);
+    // An address of which this host has none.
+    change(Some(&format!("192.0.2.1:{second}")))
+        .await
+        .unwrap_err();
+    assert!(scrape(second).is_some());
+    change(None).await.unwrap();
+    assert!(scrape(second).is_none());
+    change(Some(&format!("127.0.0.1:{second}"))).await.unwrap();
+    daemon.stop().await;
+    let deadline = Instant::now() + PATIENCE;
+    while scrape(second).is_some() {
+        assert!(Instant::now() < deadline, "it is still served");
+    }
 }

@@ -7,9 +7,11 @@ mod host;
 mod policy;
 mod problem;
 mod programs;
+mod service;
 mod take;
 mod valid;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -31,6 +33,8 @@ pub struct Config {
     /// `ccpd.control_mode`: who may ask on it, as the file's mode. Changes are for root and the user
     /// that the daemon runs as, whatever the mode says. Default 0600.
     pub control_mode: u32,
+    /// `metrics.listen`: where metrics are served for Prometheus. Default: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// `[[datapath]]`: where flows come from. Default: kernel TCP under the name `ccp`.
     pub datapaths: Vec<DatapathConfig>,
     /// `[algorithms.NAME]`: what flows may run, with the parameters, which the algorithm's code
@@ -45,6 +49,7 @@ impl Default for Config {
         Self {
             control: PathBuf::from(ccp_control::DEFAULT_SOCKET),
             control_mode: 0o600,
+            metrics: None,
             datapaths: vec![DatapathConfig::Tcp(TcpConfig::default())],
             algorithms: vec![Params::empty("reno")],
             policy: PolicyConfig::default(),
@@ -111,6 +116,7 @@ impl Config {
         };
         self.control == other.control
             && self.control_mode == other.control_mode
+            && self.metrics == other.metrics
             && self.datapaths == other.datapaths
             && self.policy == other.policy
             && names(self) == names(other)
@@ -129,6 +135,7 @@ impl Config {
         };
         let control = control.unwrap_or(default.control);
         let control_mode = control_mode.unwrap_or(default.control_mode);
+        let metrics = service::metrics(&root);
         let datapaths = match root.sections("datapath") {
             None => default.datapaths,
             Some(sections) => datapaths(sections, &control, source),
@@ -152,6 +159,7 @@ impl Config {
         Self {
             control,
             control_mode,
+            metrics,
             datapaths,
             algorithms,
             policy,

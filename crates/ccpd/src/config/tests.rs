@@ -123,6 +123,10 @@ refusals! {
     match_mark_too_high: "[[policy.rule]]\nmatch = { mark = 0x100000000 }\nalgorithm = 'reno'\n";
     match_mark_outside_its_mask: "[[policy.rule]]\nmatch = { mark = '0x11/0x10' }\nalgorithm = 'reno'\n";
     match_datapath_is_no_text: "[[policy.rule]]\nmatch = { datapath = 1 }\nalgorithm = 'reno'\n";
+    metrics_on_no_port: "[metrics]\nlisten = 0\n";
+    metrics_on_a_port_too_high: "[metrics]\nlisten = 65536\n";
+    metrics_on_a_name: "[metrics]\nlisten = 'localhost:9469'\n";
+    metrics_unknown_key: "[metrics]\nport = 9469\n";
     everything_wrong_is_said_at_once: "[ccpd]\ncontrol = 1\n[[datapath]]\nkind = 'tcp'\nname = ''\n[policy]\ndefault = 'x'\n";
     socket_path_too_long: concat!("[ccpd]\ncontrol = '/", "0123456789012345678901234567890123456789", "0123456789012345678901234567890123456789", "012345678901234567890123456", "'\n");
 }
@@ -149,6 +153,20 @@ fn the_last_values_that_are_taken() {
     assert_eq!(first.fallback_after, Duration::from_millis(100));
     assert_eq!(second.max_flows, 65_536);
     assert_eq!(third.mode, 0o777);
+}
+
+#[test]
+fn a_port_alone_is_on_the_loopback() {
+    for (listen, expected) in [
+        ("9469", "127.0.0.1:9469"),
+        ("'9469'", "127.0.0.1:9469"),
+        ("'[::1]:1'", "[::1]:1"),
+        ("'0.0.0.0:65535'", "0.0.0.0:65535"),
+    ] {
+        let config = parse(&format!("[metrics]\nlisten = {listen}\n")).unwrap();
+        assert_eq!(config.metrics, Some(expected.parse().unwrap()), "{listen}");
+    }
+    assert_eq!(parse("[metrics]\n").unwrap().metrics, None);
 }
 
 #[test]

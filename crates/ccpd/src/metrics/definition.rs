@@ -155,6 +155,7 @@ table! {
         RefusedOtherUser = "other_user" => "Datagrams of another user than the one whose datapath has that path.",
         RefusedFlooding = "flooding" => "Datapaths hung up on because they ask and never read.",
         RefusedControl = "control_clients" => "Clients of the control socket beyond those that are served at once.",
+        RefusedScrapes = "metrics_clients" => "Connections to the metrics endpoint beyond those that are served at once.",
     }
     Counter "ccpd_programs_refused_total" ["programs"]
         "Programs that a datapath does not run." { ProgramsRefused }

@@ -6,6 +6,8 @@
 
 mod definition;
 mod process;
+mod server;
+mod text;
 mod values;
 
 use std::collections::BTreeMap;
@@ -18,6 +20,9 @@ use ccp_wire::DecodeError;
 
 pub(crate) use definition::{Count, OfAlgorithm, OfDatapath};
 pub use definition::{Definition, definitions};
+
+pub use server::MetricsError;
+pub(crate) use server::MetricsServer;
 
 use definition::{Family, LATENCY, Looked, Table};
 use process::Process;

@@ -1,0 +1,23 @@
+//! `[metrics]`: what others see of the daemon.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use ccp_core::keys::Section;
+
+const LISTEN: &str = "an address with a port such as \"127.0.0.1:9469\" or \"[::1]:9469\", or a port \
+                      from 1 to 65535 on 127.0.0.1";
+
+/// Reads `[metrics]`: where they are served.
+pub(super) fn metrics(root: &Section<'_>) -> Option<SocketAddr> {
+    let section = root.section("metrics")?;
+    let listen = section.text_or_integer("listen", LISTEN).and_then(|found| {
+        let port = |text: &str| Some((Ipv4Addr::LOCALHOST, text.parse().ok()?).into());
+        let address: Option<SocketAddr> = found.value.parse().ok().or_else(|| port(found.value));
+        match address.filter(|address| address.port() != 0) {
+            None => found.wrong(LISTEN),
+            some => some,
+        }
+    });
+    section.finish();
+    listen
+}

@@ -1,0 +1,124 @@
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream as Stream;
+use std::time::Instant;
+
+use super::*;
+
+fn start() -> (MetricsServer, Arc<Metrics>) {
+    let metrics = Arc::new(Metrics::new());
+    let any = "127.0.0.1:0".parse().unwrap();
+    let server = MetricsServer::start(any, &metrics, &CancellationToken::new());
+    (server.unwrap(), metrics)
+}
+
+/// What is answered to `request`, as far as anything is.
+fn ask(server: &MetricsServer, request: &[u8]) -> String {
+    let mut stream = Stream::connect(server.address()).unwrap();
+    stream
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
+    // It may be hung up on before it has said everything.
+    let _ = stream.write_all(request);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8(answer).unwrap()
+}
+
+#[test]
+fn metrics_are_served() {
+    let (server, metrics) = start();
+    metrics.count(Count::Reports, 7);
+    let answer = ask(&server, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(
+        answer.contains("content-type: text/plain; version=0.0.4"),
+        "{answer}"
+    );
+    assert!(answer.contains("\nccpd_reports_total 7\n"), "{answer}");
+    assert!(
+        answer.contains("\n# TYPE ccpd_report_latency_seconds histogram\n"),
+        "{answer}"
+    );
+    let answer = ask(&server, b"GET / HTTP/1.0\r\n\r\n");
+    assert!(answer.contains("/metrics"), "{answer}");
+}
+
+#[test]
+fn a_bad_request_is_refused_and_costs_nothing() {
+    let (server, _metrics) = start();
+    let long = format!(
+        "GET /metrics HTTP/1.1\r\nA: {}\r\n\r\n",
+        "x".repeat(1 << 20)
+    );
+    let cases: [(&[u8], &str); 6] = [
+        (b"GET /nothing HTTP/1.1\r\nHost: a\r\n\r\n", "404"),
+        (
+            b"POST /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: 9999999\r\n\r\n",
+            "405",
+        ),
+        (b"GET /metrics HTTP/9.9\r\n\r\n", "400"),
+        (b"\0\xff\x80 nonsense\r\n\r\n", "400"),
+        (long.as_bytes(), "431"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", ""),
+    ];
+    for (request, expected) in cases {
+        let answer = ask(&server, request);
+        let said = String::from_utf8_lossy(&request[..request.len().min(40)]).into_owned();
+        // Who still sends may find the connection reset instead.
+        let status = answer.split(' ').nth(1).unwrap_or("");
+        assert!(
+            status == expected || (request.len() > 1_000 && status.is_empty()),
+            "{said}: {answer}"
+        );
+    }
+    let answer = ask(&server, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[test]
+fn who_says_nothing_is_hung_up_on_and_others_are_served_or_refused() {
+    let (server, metrics) = start();
+    let before = Instant::now();
+    let mut silent: Vec<Stream> = (0..MOST_CLIENTS)
+        .map(|_| Stream::connect(server.address()).unwrap())
+        .collect();
+    // All places are taken: one more is hung up on.
+    let deadline = Instant::now() + Duration::from_secs(4);
+    while metrics.gather().iter().all(|m| {
+        let refused = |s: &ccp_control::MetricSample| {
+            s.label
+                .as_ref()
+                .is_some_and(|(_, v)| v == "metrics_clients")
+                && s.value.number() > 0.0
+        };
+        m.name != "ccpd_refusals_total" || !m.samples.iter().any(refused)
+    }) {
+        assert!(Instant::now() < deadline, "nobody was refused");
+        let answer = ask(&server, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(answer, "", "all places were taken");
+    }
+    for stream in &mut silent {
+        stream
+            .set_read_timeout(Some(HEAD_WITHIN + Duration::from_secs(5)))
+            .unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+    }
+    assert!(before.elapsed() < HEAD_WITHIN + Duration::from_secs(4));
+    let answer = ask(&server, b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[test]
+fn an_address_is_taken_once_and_free_afterwards() {
+    let (server, metrics) = start();
+    let address = server.address();
+    let stop = CancellationToken::new();
+    let error = MetricsServer::start(address, &metrics, &stop).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("can't serve metrics on {address} (`metrics.listen`)")
+    );
+    drop(server);
+    drop(MetricsServer::start(address, &metrics, &stop).unwrap());
+}
