@@ -1,16 +1,22 @@
-//! One task per flow: it takes what came for the flow, lets the algorithm decide, and writes what is to
-//! be told to the datapath itself.
+//! What is done for a flow: what came for it is taken, the algorithm decides, and what is to be told is
+//! written to the datapath.
+//!
+//! A flow has a task, which waits for what comes, for the time that the algorithm asked for, and for room
+//! at the datapath. Who brings a report may do at once what there is to do ([`FlowCell::serve`]): then no
+//! other task has to be woken for it. Nobody waits for who is at it already: that one has the task look
+//! again when it is done.
 //!
 //! While the datapath does not take anything, changes gather in the runner and become one update;
 //! the newest value of each register is what is sent in the end.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use ccp_control::FlowMode;
 use ccp_core::{
-    Algorithm, Command, CompiledProgram, Counts, Event, FlowId, FlowRunner, Opened, Rate,
+    Algorithm, Command, CompiledProgram, Counts, Event, FlowId, FlowRunner, Micros, Opened, Rate,
     RawReport, RunnerNotice, RunnerOutput, SockId, Timestamp,
 };
 use tracing::{error, trace, warn};
@@ -28,18 +34,27 @@ pub(crate) use show::{Shown, instructions};
 
 /// After so many reports in a row, others get their turn.
 const BATCH: usize = 32;
+/// A flow whose algorithm took longer for a report does not hold up who brings reports
+const CHEAP: Micros = Micros(100);
+/// for so many reports: its task takes them.
+const ASIDE: u32 = 100;
 
 /// What a flow's task shares with those who bring it reports and ask how it is.
 #[derive(Debug)]
 pub(crate) struct FlowCell {
     id: FlowId,
     outlet: Arc<dyn Outlet>,
-    /// What waits for the task.
+    shared: Arc<Shared>,
+    /// What waits for the flow.
     pub(crate) inbox: Inbox,
     /// When a report came whose way is measured, in nanoseconds of the clock; 0 if none has.
     read_at: AtomicU64,
-    /// Held while the algorithm is at work. Empty until the task has begun.
-    steered: Mutex<Option<Steered>>,
+    /// Held while the algorithm is at work. Empty until the task has begun, and after the flow's end.
+    steered: Mutex<Option<Box<Steered>>>,
+    /// Somebody wanted to do something while another was at it.
+    again: AtomicBool,
+    /// So many further reports are for the flow's task.
+    aside: AtomicU32,
     /// What was last shown.
     shown: Mutex<ccp_control::FlowStatus>,
 }
@@ -51,16 +66,22 @@ struct Steered {
     /// The report that came last, and its values.
     last: Option<Head>,
     fields: Vec<u64>,
+    state: State,
+    /// What the flow's task waits for.
+    waits: Waits,
 }
 
 impl FlowCell {
-    pub(crate) fn new(opened: &Opened, outlet: Arc<dyn Outlet>) -> Arc<Self> {
+    pub(crate) fn new(opened: &Opened, outlet: Arc<dyn Outlet>, shared: &Arc<Shared>) -> Arc<Self> {
         Arc::new(Self {
             id: opened.flow,
             outlet,
+            shared: Arc::clone(shared),
             inbox: Inbox::default(),
             read_at: AtomicU64::new(0),
             steered: Mutex::new(None),
+            again: AtomicBool::new(false),
+            aside: AtomicU32::new(0),
             shown: Mutex::new(show::first_status(opened)),
         })
     }
@@ -78,19 +99,144 @@ impl FlowCell {
 
     /// The datapath, and the program that the flow runs there; nothing while its algorithm is at work.
     pub(crate) fn runs(&self) -> Option<(Arc<str>, u32, CompiledProgram)> {
-        let steered = match self.steered.try_lock() {
-            Ok(steered) => steered,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return None,
-        };
-        let runner = &steered.as_ref()?.runner;
+        let inside = self.enter()?;
+        let runner = &inside.steered()?.runner;
         let (uid, program) = runner.program()?;
         Some((Arc::clone(runner.datapath()), uid, program.clone()))
     }
 
-    fn with_steered<T>(&self, work: impl FnOnce(&mut Steered) -> T) -> Option<T> {
-        let mut steered = self.steered.lock().unwrap_or_else(PoisonError::into_inner);
-        steered.as_mut().map(work)
+    /// Takes the flow into one's hands, if nobody has it: who has it wakes the flow's task afterwards.
+    fn enter(&self) -> Option<Inside<'_>> {
+        let steered = self.try_lock().or_else(|| {
+            self.again.store(true, Ordering::Relaxed);
+            // Either who is inside sees the note when leaving, or has left by now.
+            fence(Ordering::SeqCst);
+            self.try_lock()
+        })?;
+        Some(Inside {
+            cell: self,
+            steered: Some(steered),
+        })
+    }
+
+    fn try_lock(&self) -> Option<MutexGuard<'_, Option<Box<Steered>>>> {
+        match self.steered.try_lock() {
+            Ok(steered) => Some(steered),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// The flow has got a report. Does what there is to do for it, here and now, unless somebody is at it or
+    /// its algorithm takes its time. What is to be done later is left to the flow's task.
+    pub(crate) fn serve(&self) {
+        let aside = self.aside.load(Ordering::Relaxed);
+        if aside > 0 {
+            self.aside.store(aside - 1, Ordering::Relaxed);
+            return self.inbox.wake();
+        }
+        let Some(mut inside) = self.enter() else {
+            return;
+        };
+        let known = inside.steered().map(|steered| steered.waits);
+        let step = inside.step();
+        let reported = inside
+            .steered_mut()
+            .and_then(|steered| steered.state.reported.take());
+        drop(inside);
+        if reported.is_some_and(|at| self.shared.clock.now().since(at) > CHEAP) {
+            self.aside.store(ASIDE, Ordering::Relaxed);
+        }
+        let waits_already = match (step, known) {
+            (Step::Idle(waits), Some(known)) => known.covers(waits),
+            // It has not begun, or has ended.
+            (_, None) => true,
+            (Step::More | Step::Ended, Some(_)) => false,
+        };
+        if !waits_already {
+            self.inbox.wake();
+        }
+    }
+
+    /// The same by the flow's task, which then waits for what it is told. `None` if somebody is at it,
+    /// who wakes the task.
+    fn serve_by_task(&self) -> Option<Step> {
+        let mut inside = self.enter()?;
+        let step = inside.step();
+        if let (Step::Idle(waits), Some(steered)) = (&step, inside.steered_mut()) {
+            steered.waits = *waits;
+        }
+        Some(step)
+    }
+
+    /// Gives up the flow after an error in this program: its datapath steers it by itself.
+    pub(crate) fn give_up(&self) {
+        *self.steered.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.inbox.wake();
+    }
+}
+
+/// A flow in somebody's hands.
+struct Inside<'a> {
+    cell: &'a FlowCell,
+    /// There until it is dropped.
+    steered: Option<MutexGuard<'a, Option<Box<Steered>>>>,
+}
+
+impl Inside<'_> {
+    fn steered(&self) -> Option<&Steered> {
+        self.steered.as_ref()?.as_deref()
+    }
+
+    fn steered_mut(&mut self) -> Option<&mut Steered> {
+        self.steered.as_mut()?.as_deref_mut()
+    }
+
+    fn step(&mut self) -> Step {
+        let cell = self.cell;
+        let Some(steered) = self.steered_mut() else {
+            return Step::Ended;
+        };
+        let Steered {
+            runner,
+            last,
+            fields,
+            state,
+            ..
+        } = steered;
+        let shared = &cell.shared;
+        let before = *runner.counts();
+        // Looked at first: what comes meanwhile is not dealt with yet.
+        let read_at = cell.read_at.load(Ordering::Relaxed);
+        let mut work = Work {
+            cell,
+            shared,
+            state,
+        };
+        let step = work.step_with(runner, last, fields);
+        work.count(runner, &before);
+        if read_at != 0 {
+            cell.read_at.store(0, Ordering::Relaxed);
+            let took = shared.clock.nanos().saturating_sub(read_at);
+            shared.metrics.answered(Duration::from_nanos(took));
+        }
+        if step == Step::Ended
+            && let Some(guard) = &mut self.steered
+        {
+            **guard = None;
+        }
+        step
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.steered = None;
+        fence(Ordering::SeqCst);
+        if self.cell.again.load(Ordering::Relaxed) && self.cell.again.swap(false, Ordering::Relaxed)
+        {
+            self.cell.inbox.wake();
+        }
     }
 }
 
@@ -126,115 +272,147 @@ pub(crate) struct FlowTask {
     pub(crate) opened: Opened,
     pub(crate) default: Option<Algorithm>,
     pub(crate) datapath: Arc<DatapathMetrics>,
-    pub(crate) shared: Arc<Shared>,
 }
 
-/// How a step of the task ended.
+/// How a step ended.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
     /// There may be more to do.
     More,
-    /// Nothing to do before the time, if there is one, or until something comes.
-    Idle(Option<Timestamp>),
+    /// Nothing to do before something comes, or what is waited for.
+    Idle(Waits),
     /// The flow has ended, or the daemon stops.
     Ended,
 }
 
+/// What is waited for besides what comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Waits {
+    /// The time that the algorithm asked for.
+    until: Option<Timestamp>,
+    /// That the datapath takes something again.
+    room: bool,
+}
+
+impl Waits {
+    /// Whether who waits for `self` is there in time for `other`.
+    fn covers(self, other: Self) -> bool {
+        let in_time = other
+            .until
+            .is_none_or(|time| self.until.is_some_and(|until| until <= time));
+        in_time && (self.room || !other.room)
+    }
+}
+
 impl FlowTask {
     /// Runs until the flow ends or the daemon stops.
-    pub(crate) async fn run(self) {
+    pub(crate) fn run(self) -> impl Future<Output = ()> + Send + 'static {
         let Self {
             cell,
             opened,
             default,
             datapath,
-            shared,
         } = self;
-        let outlet = &*cell.outlet;
-        let sock_id = opened.announced.info.sock_id;
-        let mss = opened.announced.info.mss;
-        let _listed = Listed {
-            shared: &shared,
-            id: cell.id,
+        // Not within the task, whose memory lasts as long as the flow.
+        let begin = Box::new((opened, default, datapath));
+        run(cell, begin)
+    }
+}
+
+async fn run(cell: Arc<FlowCell>, begin: Box<Begin>) {
+    let _listed = Listed(&cell);
+    cell.begin(*begin);
+    loop {
+        let waits = match cell.serve_by_task() {
+            Some(Step::Ended) => break,
+            Some(Step::More) => {
+                give_way().await;
+                continue;
+            }
+            Some(Step::Idle(waits)) => waits,
+            None => Waits::default(),
         };
+        let timer = async {
+            match waits.until.and_then(|time| cell.shared.clock.instant(time)) {
+                Some(instant) => tokio::time::sleep_until(instant).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ready = async {
+            match waits.room {
+                true => cell.outlet.ready().await,
+                false => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = cell.inbox.wait() => {}
+            () = timer => {}
+            () = ready => {}
+        }
+    }
+}
+
+type Begin = (Opened, Option<Algorithm>, Arc<DatapathMetrics>);
+
+impl FlowCell {
+    fn begin(&self, (opened, default, datapath): Begin) {
         let (origin, rule) = (opened.announced.info.origin, opened.rule);
-        let runner = FlowRunner::new(shared.clock.now(), opened, default);
-        let metrics = &shared.metrics;
+        let (sock_id, mss) = (opened.announced.info.sock_id, opened.announced.info.mss);
+        let runner = FlowRunner::new(self.shared.clock.now(), opened, default);
+        let metrics = &self.shared.metrics;
         metrics.flow(&Counts::default(), runner.counts());
         let steered_by = runner.algorithm().cloned();
         let counted = CountedFlow::new(
             datapath,
             metrics.algorithm(steered_by.as_ref().map(Algorithm::name)),
         );
-        let steered = Steered {
-            runner,
-            last: None,
-            fields: Vec::new(),
-        };
-        *cell.steered.lock().unwrap_or_else(PoisonError::into_inner) = Some(steered);
-        let mut work = Work {
-            cell: &cell,
+        let mut state = State {
             sock_id,
             rate_set: false,
             mss,
             seen: None,
-            shared: &shared,
             held: None,
+            reported: None,
             counted,
             steered_by,
         };
-        work.tell_opened(origin, rule);
-        loop {
-            let wake_at = match work.step() {
-                Step::Ended => break,
-                Step::More => {
-                    give_way().await;
-                    continue;
-                }
-                Step::Idle(wake_at) => wake_at,
-            };
-            let timer = async {
-                match wake_at.and_then(|time| shared.clock.instant(time)) {
-                    Some(instant) => tokio::time::sleep_until(instant).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let ready = async {
-                match work.held {
-                    Some(_) => outlet.ready().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = cell.inbox.wait() => {}
-                () = timer => {}
-                () = ready => {}
-            }
-        }
+        let work = Work {
+            cell: self,
+            shared: &self.shared,
+            state: &mut state,
+        };
+        work.tell_opened(&runner, origin, rule);
+        let steered = Steered {
+            runner,
+            last: None,
+            fields: Vec::new(),
+            state,
+            waits: Waits::default(),
+        };
+        *self.steered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(steered));
     }
 }
 
 /// Takes the flow off the board, whatever its task ends by.
-struct Listed<'a> {
-    shared: &'a Shared,
-    id: FlowId,
-}
+struct Listed<'a>(&'a FlowCell);
 
 impl Drop for Listed<'_> {
     fn drop(&mut self) {
-        self.shared.board.remove(self.id);
+        let id = self.0.id;
+        self.0.shared.board.remove(id);
         if std::thread::panicking() {
             // Algorithms' panics are caught before: this one is ours.
             error!(
-                flow = self.id.0,
+                flow = id.0,
                 "the flow's task failed; its datapath steers it by itself"
             );
         }
     }
 }
 
-struct Work<'a> {
-    cell: &'a FlowCell,
+/// What is kept of a flow besides.
+#[derive(Debug)]
+struct State {
     sock_id: SockId,
     /// The algorithm has set a rate; else the rate that is observed is the datapath's own.
     rate_set: bool,
@@ -242,33 +420,37 @@ struct Work<'a> {
     mss: u32,
     /// Who steers the flow and how often its programs have faulted, as last seen.
     seen: Option<(FlowMode, u32)>,
-    shared: &'a Shared,
     /// A command that the datapath has not taken yet. Nothing else is sent before it.
-    held: Option<Command>,
+    held: Option<Box<Command>>,
+    /// When the last report was begun with, until somebody has looked how long ago that is.
+    reported: Option<Timestamp>,
     counted: CountedFlow,
     /// For whom it is counted.
     steered_by: Option<Algorithm>,
 }
 
-impl Work<'_> {
-    fn step(&mut self) -> Step {
-        let cell = self.cell;
-        cell.with_steered(|steered| {
-            let before = *steered.runner.counts();
-            // Looked at first: what comes meanwhile is not dealt with yet.
-            let read_at = cell.read_at.load(Ordering::Relaxed);
-            let step = self.step_with(steered);
-            self.count(&steered.runner, &before);
-            if read_at != 0 {
-                cell.read_at.store(0, Ordering::Relaxed);
-                let took = self.shared.clock.nanos().saturating_sub(read_at);
-                self.shared.metrics.answered(Duration::from_nanos(took));
-            }
-            step
-        })
-        .unwrap_or(Step::Ended)
-    }
+/// What is done for a flow in one go.
+struct Work<'a> {
+    cell: &'a FlowCell,
+    shared: &'a Shared,
+    state: &'a mut State,
+}
 
+impl Deref for Work<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        self.state
+    }
+}
+
+impl DerefMut for Work<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.state
+    }
+}
+
+impl Work<'_> {
     /// What has changed since the flow had counted `before` becomes part of the metrics.
     fn count(&mut self, runner: &FlowRunner, before: &Counts) {
         let metrics = &self.shared.metrics;
@@ -282,18 +464,21 @@ impl Work<'_> {
         if !same {
             self.steered_by = runner.algorithm().cloned();
             let name = self.steered_by.as_ref().map(Algorithm::name);
-            self.counted.belongs_to(metrics.algorithm(name));
+            let algorithm = metrics.algorithm(name);
+            self.counted.belongs_to(algorithm);
         }
     }
 
-    fn step_with(&mut self, steered: &mut Steered) -> Step {
-        let Steered {
-            runner,
-            last,
-            fields,
-        } = steered;
+    fn step_with(
+        &mut self,
+        runner: &mut FlowRunner,
+        last: &mut Option<Head>,
+        fields: &mut Vec<u64>,
+    ) -> Step {
         self.observe(runner);
-        runner.on_timer(self.shared.clock.now());
+        if runner.wake_at().is_some() {
+            runner.on_timer(self.shared.clock.now());
+        }
         let mut left = BATCH;
         while left > 0 {
             left -= 1;
@@ -304,6 +489,7 @@ impl Work<'_> {
             match next {
                 Next::Report(head) => {
                     *last = Some(head);
+                    self.reported = Some(now);
                     let report = head.with(fields);
                     log_report(runner, &report, self.cell.id());
                     self.report(runner, now, &report);
@@ -343,7 +529,10 @@ impl Work<'_> {
         self.cell.outlet.handled(self.sock_id);
         match left {
             0 => Step::More,
-            _ => Step::Idle(runner.wake_at()),
+            _ => Step::Idle(Waits {
+                until: runner.wake_at(),
+                room: self.held.is_some(),
+            }),
         }
     }
 
@@ -371,7 +560,7 @@ impl Work<'_> {
     /// Does what the runner wants done, as far as the datapath takes it.
     fn send(&mut self, runner: &mut FlowRunner) {
         if let Some(command) = self.held.take() {
-            self.tell(runner, command);
+            self.tell(runner, *command);
         }
         while self.held.is_none() {
             match runner.poll() {
@@ -405,7 +594,7 @@ impl Work<'_> {
             self.rate_set = rate > 0;
         }
         if self.cell.outlet.send(runner.programs(), &command) == Sent::Full {
-            self.held = Some(command);
+            self.held = Some(Box::new(command));
         }
     }
 

@@ -65,7 +65,8 @@ pub(crate) enum Next {
 }
 
 impl Inbox {
-    /// A report arrived. Allocates only while the ring grows to its size.
+    /// A report arrived. Wakes nobody: that, or to deal with it, is for who calls this. Allocates only while
+    /// the ring grows to its size.
     pub(crate) fn report(&self, report: &Delivery<'_>) {
         let head = Head {
             program_uid: report.measure.program_uid,
@@ -79,8 +80,6 @@ impl Inbox {
         let mut waiting = self.lock();
         if !waiting.closed {
             waiting.missed += waiting.reports.push(head, fields);
-            drop(waiting);
-            self.wake.notify_one();
         }
     }
 
@@ -147,6 +146,11 @@ impl Inbox {
             return Some(Next::FromGroup(waiting.from_group.remove(0)));
         }
         waiting.closed.then_some(Next::Closed)
+    }
+
+    /// The flow's task is to look.
+    pub(crate) fn wake(&self) {
+        self.wake.notify_one();
     }
 
     /// Waits until something may have come.

@@ -452,6 +452,29 @@ async fn a_flow_that_hangs_holds_up_no_other() {
     assert!(took < HANG / 2, "{took:?}");
 }
 
+/// Nor do more of them than the daemon has threads otherwise.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_flows_that_hang_hold_up_no_other() {
+    let daemon = Daemon::start().await;
+    let mut fake = Fake::ready(&daemon.datapath(), "one");
+    fake.open(9, 9);
+    let (echo, _) = fake.started(9);
+    let began = Instant::now();
+    for flow in 1..=6 {
+        fake.open_to(flow, flow as u16, 1006);
+        let (hangs, _) = fake.started(flow);
+        // The flow's task has started it, and is done with that by then.
+        std::thread::sleep(Duration::from_millis(20));
+        fake.report(flow, hangs, &[1]);
+        fake.report(9, echo, &[u64::from(flow)]);
+        assert_eq!(fake.window(9), u64::from(flow));
+    }
+    assert_eq!(daemon.flows().await.len(), 7);
+    let took = began.elapsed();
+    assert!(took < HANG / 2, "{took:?}");
+    daemon.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flow_is_woken_at_the_time_it_asks_for() {
     let daemon = Daemon::start().await;

@@ -116,8 +116,13 @@ impl Link {
 
     /// The datapath sent `bytes`: one or more frames. What is no frame is counted and passed over, and
     /// so is a second READY among them.
-    pub(super) fn on_bytes(&mut self, bytes: &[u8]) {
+    ///
+    /// Returns the flow of the last report, for which the caller does what there is to do, or wakes its
+    /// task; other flows' tasks are woken.
+    #[must_use]
+    pub(super) fn on_bytes(&mut self, bytes: &[u8]) -> Option<Arc<FlowCell>> {
         let mut greeted = false;
+        let mut last: Option<Arc<FlowCell>> = None;
         for frame in frames(bytes) {
             match frame.and_then(|frame| frame.message()) {
                 // Each has all programs made and sent anew: a datagram full of them would hold up
@@ -126,7 +131,15 @@ impl Link {
                     self.session.on_garbage();
                     self.shared.metrics.count(Count::MessagesRepeated, 1);
                 }
-                Ok(message) => self.on_message(&message),
+                Ok(message) => {
+                    let Some(flow) = self.on_message(&message) else {
+                        continue;
+                    };
+                    if let Some(other) = last.take_if(|last| last.id() != flow.id()) {
+                        other.inbox.wake();
+                    }
+                    last = Some(flow);
+                }
                 Err(error) => {
                     self.session.on_garbage();
                     self.shared.metrics.malformed(&error);
@@ -136,20 +149,23 @@ impl Link {
                 }
             }
         }
+        last
     }
 
-    /// The datapath sent `message`.
-    pub(super) fn on_message(&mut self, message: &Message<'_>) {
-        if let Some(delivery) = self.session.on_message(message) {
-            if let Some(flow) = self.flows.get(&delivery.flow) {
-                if self.sampler.next() {
-                    flow.measure(self.shared.clock.nanos());
-                }
-                flow.inbox.report(&delivery);
-            }
-            return;
+    /// The datapath sent `message`. If it is a report, returns the flow that has it now, as
+    /// [`on_bytes`](Self::on_bytes) does.
+    #[must_use]
+    pub(super) fn on_message(&mut self, message: &Message<'_>) -> Option<Arc<FlowCell>> {
+        let Some(delivery) = self.session.on_message(message) else {
+            self.drain();
+            return None;
+        };
+        let flow = self.flows.get(&delivery.flow)?;
+        if self.sampler.next() {
+            flow.measure(self.shared.clock.nanos());
         }
-        self.drain();
+        flow.inbox.report(&delivery);
+        Some(Arc::clone(flow))
     }
 
     /// The rules are others from now on.
@@ -285,7 +301,7 @@ impl Link {
     }
 
     fn open(&mut self, opened: Opened) {
-        let cell = FlowCell::new(&opened, Arc::clone(&self.outlet));
+        let cell = FlowCell::new(&opened, Arc::clone(&self.outlet), &self.shared);
         debug!(
             datapath = %self.name,
             flow = opened.flow.0,
@@ -301,7 +317,6 @@ impl Link {
             cell,
             opened,
             default: Some(self.shared.plan().policy().default_algorithm().clone()),
-            shared: Arc::clone(&self.shared),
         })));
     }
 

@@ -4,6 +4,7 @@ mod link;
 mod log_limit;
 mod peers;
 mod polls;
+mod readers;
 mod resolver;
 pub(crate) mod tcp;
 mod turnstile;

@@ -10,30 +10,49 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ccp_core::{Micros, SessionOptions};
 use ccp_wire::{Encode as _, Features, Heartbeat, Kind, frames};
+use tokio::sync::Notify;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::warn;
 
 use super::link::{self, Link};
 use super::log_limit::LogLimit;
+use crate::flow_task::FlowCell;
 use crate::metrics::Count;
 use crate::orders::Order;
 use crate::outlet::Outlet;
 use crate::shared::Shared;
 
-/// After so many datagrams in a row, or so long, others get their turn.
-pub(super) const BATCH: usize = 64;
-pub(super) const SLICE: Duration = Duration::from_millis(2);
 /// So many datapaths may use one socket at once.
 const MOST_PEERS: usize = 1024;
 /// How often it is looked whether quiet datapaths are still there.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
-/// How often datapaths that ask for it are told that the daemon is alive, by the task that reads what they
-/// send.
+/// How often datapaths that ask for it are told that the daemon is alive, while what they send is read.
 const BEAT_EVERY: Duration = Duration::from_millis(250);
 /// Without such a sign for so long, they steer their flows by themselves.
 const FALLBACK_AFTER: Micros = Micros::from_millis(1_000);
 /// How often a datapath that takes nothing is tried again, for what is not a flow's.
 const RETRY_EVERY: Duration = Duration::from_millis(10);
+
+/// Something is to be looked at: a peer has gone, or takes nothing.
+#[derive(Debug, Default)]
+pub(super) struct Attention {
+    asked: AtomicBool,
+    wake: Notify,
+}
+
+impl Attention {
+    /// Asks for it.
+    pub(super) fn ask(&self) {
+        if !self.asked.swap(true, Ordering::Relaxed) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Waits until somebody asks for it.
+    pub(super) async fn asked(&self) {
+        self.wake.notified().await;
+    }
+}
 
 /// The way to one datapath.
 pub(super) trait Peer: Outlet {
@@ -103,10 +122,11 @@ struct Known<P> {
 }
 
 /// What became of a datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Heard {
-    /// It was taken.
-    Taken,
+    /// It was taken. If there was a report in it: the flow that has it, for which the caller does what there
+    /// is to do, or wakes its task.
+    Taken(Option<Arc<FlowCell>>),
     /// Its sender is not known.
     Stranger,
     /// Its sender's address is that of a datapath of this user, who did not send it.
@@ -120,8 +140,7 @@ pub(super) struct Peers<K, P> {
     name: String,
     max_flows: usize,
     known: HashMap<K, Known<P>>,
-    /// Something is to be looked at: a peer has gone, or takes nothing.
-    attention: Arc<AtomicBool>,
+    attention: Arc<Attention>,
     /// Another one each time that the daemon starts: a datapath that was there before announces its flows
     /// again.
     epoch: u32,
@@ -145,8 +164,8 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
         }
     }
 
-    /// What a peer sets when it has gone.
-    pub(super) const fn attention(&self) -> &Arc<AtomicBool> {
+    /// What a peer asks for when it has gone.
+    pub(super) const fn attention(&self) -> &Arc<Attention> {
         &self.attention
     }
 
@@ -165,11 +184,11 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
         if begins_with_ready(bytes) {
             known.peer.probe();
         }
-        known.link.on_bytes(bytes);
+        let flow = known.link.on_bytes(bytes);
         if known.link.is_backed_up() {
-            self.attention.store(true, Ordering::Relaxed);
+            self.attention.ask();
         }
-        Heard::Taken
+        Heard::Taken(flow)
     }
 
     /// Whether a further one of the user `uid` may come; it was refused if not.
@@ -182,8 +201,16 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
         room
     }
 
-    /// One that was not known before, called `name` in logs, sent `bytes` first.
-    pub(super) fn admit(&mut self, key: K, name: String, peer: P, bytes: &[u8]) {
+    /// One that was not known before, called `name` in logs, sent `bytes` first. Returns what
+    /// [`Heard::Taken`] does.
+    #[must_use]
+    pub(super) fn admit(
+        &mut self,
+        key: K,
+        name: String,
+        peer: P,
+        bytes: &[u8],
+    ) -> Option<Arc<FlowCell>> {
         let options = SessionOptions {
             max_flows: self.max_flows,
             epoch: self.epoch,
@@ -194,11 +221,12 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
         let peer = Arc::new(peer);
         let outlet = Arc::clone(&peer);
         let mut link = Link::new(&self.name, name, outlet, options, &self.shared);
-        link.on_bytes(bytes);
+        let flow = link.on_bytes(bytes);
         if link.is_backed_up() {
-            self.attention.store(true, Ordering::Relaxed);
+            self.attention.ask();
         }
         self.known.insert(key, Known { peer, link });
+        flow
     }
 
     /// The one at `key` is not there any more.
@@ -220,11 +248,16 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
         }
     }
 
+    /// Nobody is served any more: flows' tasks end, and write nothing more.
+    pub(super) fn stop(&mut self) {
+        self.known.clear();
+    }
+
     /// Does what was ordered.
     pub(super) fn obey(&mut self, order: Order) {
         link::obey(order, self.known.values_mut().map(|known| &mut known.link));
         // Programs may wait for a datapath to take them.
-        self.attention.store(true, Ordering::Relaxed);
+        self.attention.ask();
     }
 
     /// Does what is due.
@@ -233,7 +266,7 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
             // Which have gone without anybody having tried to answer them.
             Due::Probe => self.known.values().for_each(|known| known.peer.probe()),
             Due::Beat => self.beat(),
-            Due::Retry => self.attention.store(true, Ordering::Relaxed),
+            Due::Retry => self.attention.ask(),
         }
     }
 
@@ -257,7 +290,7 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
     /// Ends what belongs to datapaths that have gone, or that ask and never read, and tries again to
     /// tell the others what they did not take.
     pub(super) fn attend(&mut self, times: &mut Times) {
-        if !self.attention.swap(false, Ordering::Relaxed) {
+        if !self.attention.asked.swap(false, Ordering::Relaxed) {
             return;
         }
         let mut backed_up = false;

@@ -372,7 +372,10 @@ impl Names {
             .first_chunk()
             .is_some_and(|kind| u16::from_le_bytes(*kind) == Kind::Create.to_wire());
         if !announces {
-            return link.on_bytes(frame);
+            if let Some(flow) = link.on_bytes(frame) {
+                flow.inbox.wake();
+            }
+            return;
         }
         for frame in frames(frame) {
             match frame.and_then(|frame| frame.message()) {
@@ -380,9 +383,13 @@ impl Names {
                     let requests = |name| self.requests.get(&name).cloned();
                     create.cong_alg = create.cong_alg.and_then(requests);
                     create.attributes = self.resolver.resolve(&create.attributes);
-                    link.on_message(&Message::Create(create));
+                    let _no_report = link.on_message(&Message::Create(create));
                 }
-                Ok(message) => link.on_message(&message),
+                Ok(message) => {
+                    if let Some(flow) = link.on_message(&message) {
+                        flow.inbox.wake();
+                    }
+                }
                 Err(_) => link.session().on_garbage(),
             }
         }

@@ -7,24 +7,30 @@
 //! within two seconds.
 
 use std::ffi::OsString;
-use std::io::{self, ErrorKind};
-use std::sync::Arc;
-use std::time::Instant;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::sys::socket::UnixAddr;
-use rustix::net::sockopt::set_socket_passcred;
-use tokio::net::UnixDatagram;
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::net::sockopt::{Timeout, set_socket_passcred, set_socket_timeout};
+use rustix::net::{
+    AddressFamily, SendFlags, SocketFlags, SocketType, connect, getsockname, send, socket_with,
+};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tracing::info;
 
-use super::peers::{BATCH, Heard, Peers, SLICE, Times};
+use super::peers::{Attention, Due, Heard, Peers, Times};
+use super::readers::{LOOK_EVERY, Readers, Source};
 use crate::config::UnixConfig;
 use crate::error::in_full;
+use crate::flow_task::FlowCell;
 use crate::metrics::Count;
 use crate::orders::Order;
 use crate::shared::Shared;
 use crate::socket_file::{Places, SocketError, SocketFile};
-use crate::turns::give_way;
 use peer::UnixPeer;
 use receive::{Datagram, Receiver};
 use reply::Target;
@@ -33,17 +39,38 @@ mod peer;
 mod receive;
 mod reply;
 
+/// If nobody can send to the socket by its path, who reads it looks up so often.
+const LOOK_UP_EVERY: Duration = Duration::from_millis(250);
+
 /// A bound socket and the datapaths that use it.
 #[derive(Debug)]
 pub(crate) struct UnixDatapath {
-    socket: Arc<UnixDatagram>,
+    socket: Arc<Socket>,
     /// Removes the socket when dropped.
     _file: SocketFile,
-    /// By the path that they are bound at.
-    peers: Peers<OsString, UnixPeer>,
     path: String,
     shared: Arc<Shared>,
     orders: mpsc::Receiver<Order>,
+}
+
+/// What threads read.
+#[derive(Debug)]
+struct Socket {
+    fd: Arc<OwnedFd>,
+    /// Connected to it.
+    rouser: OwnedFd,
+    attention: Arc<Attention>,
+    served: Mutex<Served>,
+}
+
+/// The datapaths that use a socket.
+#[derive(Debug)]
+struct Served {
+    fd: Arc<OwnedFd>,
+    /// By the path that they are bound at.
+    peers: Peers<OsString, UnixPeer>,
+    /// Nothing is taken any more.
+    stopped: bool,
 }
 
 impl UnixDatapath {
@@ -53,24 +80,34 @@ impl UnixDatapath {
         places: &mut Places,
         shared: &Arc<Shared>,
     ) -> Result<Self, SocketError> {
-        let (file, socket) = SocketFile::datagram(&config.path, config.mode, places)?;
+        let (file, fd) = SocketFile::datagram(&config.path, config.mode, places)?;
         let cannot = |source: io::Error| SocketError::Io {
             what: "ask for senders' credentials on",
             path: config.path.clone(),
             source,
         };
         // Again where the socket was made elsewhere.
-        set_socket_passcred(&socket, true).map_err(|error| cannot(error.into()))?;
-        let socket = UnixDatagram::from_std(socket.into()).map_err(|source| SocketError::Io {
+        set_socket_passcred(&fd, true).map_err(|error| cannot(error.into()))?;
+        let rouser = rouser(&fd).map_err(|source| SocketError::Io {
             what: "read from",
             path: config.path.clone(),
-            source,
+            source: source.into(),
         })?;
         let path = config.path.display().to_string();
+        let peers = Peers::new(path.clone(), config.max_flows, shared);
+        let fd = Arc::new(fd);
         Ok(Self {
-            socket: Arc::new(socket),
+            socket: Arc::new(Socket {
+                fd: Arc::clone(&fd),
+                rouser,
+                attention: Arc::clone(peers.attention()),
+                served: Mutex::new(Served {
+                    fd,
+                    peers,
+                    stopped: false,
+                }),
+            }),
             _file: file,
-            peers: Peers::new(path.clone(), config.max_flows, shared),
             path,
             shared: Arc::clone(shared),
             orders: shared.orders.listen(),
@@ -79,57 +116,98 @@ impl UnixDatapath {
 
     /// Serves datapaths until the daemon stops.
     pub(crate) async fn run(mut self) -> io::Result<()> {
+        let mut readers = Readers::start(&self.path, Arc::clone(&self.socket))?;
         info!(path = %self.path, "listening for libccp datapaths");
+        let served = self.serve(&mut readers).await;
+        self.socket.served().stop();
+        readers.stop().await;
+        served
+    }
+
+    async fn serve(&mut self, readers: &mut Readers<Socket>) -> io::Result<()> {
         let stop = self.shared.stop.clone();
         let socket = Arc::clone(&self.socket);
-        let mut receiver = Receiver::new();
         let mut times = Times::new();
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut is_read = true;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                ready = socket.readable() => {
-                    ready?;
-                    if self.read(&mut receiver)? {
-                        // Others get their turn, however much there is to read.
-                        give_way().await;
-                    }
+                error = readers.failed() => return Err(error),
+                Some(order) = self.orders.recv() => socket.served().peers.obey(order),
+                () = socket.attention.asked() => {}
+                due = times.due() => match due {
+                    // It says that they are heard.
+                    Due::Beat if !is_read => {}
+                    due => socket.served().peers.on_time(due),
+                },
+                _ = look.tick() => {
+                    is_read = readers.look();
+                    continue;
                 }
-                Some(order) = self.orders.recv() => self.peers.obey(order),
-                due = times.due() => self.peers.on_time(due),
             }
-            self.peers.attend(&mut times);
+            socket.served().peers.attend(&mut times);
         }
     }
+}
 
-    /// Reads for a while. Returns whether there may be more.
-    fn read(&mut self, receiver: &mut Receiver) -> io::Result<bool> {
-        let socket = Arc::clone(&self.socket);
-        let until = Instant::now() + SLICE;
-        for _ in 0..BATCH {
-            match receiver.read(&socket) {
-                Ok(datagram) => self.on_datagram(&datagram),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-            if Instant::now() >= until {
-                break;
-            }
-        }
-        Ok(true)
+/// Something that wakes up who reads `socket`, and waits in the system call that does.
+fn rouser(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
+    ioctl_fionbio(socket, false)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let rouser = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    if connect(&rouser, &getsockname(socket)?).is_err() {
+        // Its mode forbids it.
+        set_socket_timeout(socket, Timeout::Recv, Some(LOOK_UP_EVERY))?;
+    }
+    Ok(rouser)
+}
+
+impl Socket {
+    fn served(&self) -> MutexGuard<'_, Served> {
+        self.served.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source for Socket {
+    type Buffer = Receiver;
+
+    fn buffer(&self) -> Receiver {
+        Receiver::new()
     }
 
-    fn on_datagram(&mut self, datagram: &Datagram<'_>) {
+    fn take(&self, receiver: &mut Receiver) -> io::Result<Option<Arc<FlowCell>>> {
+        let datagram = receiver.read(&*self.fd)?;
+        Ok(self.served().on_datagram(&datagram))
+    }
+
+    fn rouse(&self) {
+        // If its queue is full, nobody waits.
+        let _ = send(&self.rouser, &[], SendFlags::empty());
+    }
+}
+
+impl Served {
+    fn stop(&mut self) {
+        self.stopped = true;
+        self.peers.stop();
+    }
+
+    fn on_datagram(&mut self, datagram: &Datagram<'_>) -> Option<Arc<FlowCell>> {
+        if self.stopped {
+            return None;
+        }
         let from = datagram.from.as_ref().and_then(UnixAddr::path);
         let (Some(from), Some(uid)) = (from, datagram.uid) else {
             let why =
                 "a sender has no path, or sends along what is not taken: it could not be answered";
             self.peers.refuse(Count::RefusedUnanswerable, why);
-            return;
+            return None;
         };
         let key = from.as_os_str();
         match self.peers.hear(key, uid, datagram.bytes) {
-            Heard::Taken => return,
+            Heard::Taken(flow) => return flow,
             Heard::Stranger => {}
             // Either the path is theirs by now, or they only say so.
             Heard::OtherUser(owner) => {
@@ -138,22 +216,23 @@ impl UnixDatapath {
                     let why =
                         format!("{path} is the datapath of user {owner}, not of user {uid}: {why}");
                     self.peers.refuse(Count::RefusedOtherUser, &why);
-                    return;
+                    return None;
                 }
                 self.peers.remove(key);
             }
         }
         if !self.peers.has_room(uid) {
-            return;
+            return None;
         }
-        match UnixPeer::new(from, uid, &self.socket, self.peers.attention()) {
+        match UnixPeer::new(from, uid, &self.fd, self.peers.attention()) {
             Ok(peer) => {
                 let name = from.display().to_string();
-                self.peers.admit(key.to_owned(), name, peer, datagram.bytes);
+                self.peers.admit(key.to_owned(), name, peer, datagram.bytes)
             }
             Err(error) => {
                 let why = format!("{} is not answered: {}", from.display(), in_full(&error));
                 self.peers.refuse(Count::RefusedUnanswerable, &why);
+                None
             }
         }
     }

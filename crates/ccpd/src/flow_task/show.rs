@@ -1,6 +1,6 @@
 //! How a flow is, for those who ask.
 
-use std::sync::{PoisonError, TryLockError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use ccp_control::{Explanation, FlowDetail, FlowMode, FlowOrigin, FlowStatus, LastReport};
@@ -67,13 +67,11 @@ impl Shown {
 
     async fn look<T>(&self, cell: &FlowCell, look: impl Fn(&Steered) -> T) -> Option<T> {
         loop {
-            match cell.steered.try_lock() {
-                Ok(steered) => return steered.as_ref().map(&look),
-                Err(TryLockError::Poisoned(poisoned)) => {
-                    return poisoned.into_inner().as_ref().map(&look);
-                }
-                Err(TryLockError::WouldBlock) if Instant::now() >= self.until => return None,
-                Err(TryLockError::WouldBlock) => {}
+            if let Some(inside) = cell.enter() {
+                return inside.steered().map(&look);
+            }
+            if Instant::now() >= self.until {
+                return None;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

@@ -20,19 +20,13 @@ impl Work<'_> {
         }
     }
 
-    pub(super) fn tell_opened(&self, origin: Origin, rule: Option<usize>) {
-        if !self.shared.feed.wants(Topic::Changes) {
-            return;
-        }
+    pub(super) fn tell_opened(&self, runner: &FlowRunner, origin: Origin, rule: Option<usize>) {
         let now = self.shared.clock.now();
-        let status = self.cell.with_steered(|s| self.status(&s.runner, now));
-        if let Some(status) = status {
-            self.tell_change(now, || What::Opened {
-                status,
-                origin: show::origin(origin),
-                rule,
-            });
-        }
+        self.tell_change(now, || What::Opened {
+            status: self.status(runner, now),
+            origin: show::origin(origin),
+            rule,
+        });
     }
 
     pub(super) fn tell_closed(&self, runner: &FlowRunner, now: Timestamp) {

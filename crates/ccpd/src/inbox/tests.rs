@@ -86,6 +86,8 @@ async fn whoever_waits_is_woken_once_for_many() {
     let inbox = Inbox::default();
     report(&inbox, &[1]);
     report(&inbox, &[2]);
+    inbox.wake();
+    inbox.wake();
     inbox.wait().await;
     assert_eq!(kinds(&inbox), ["report [1]", "report [2]"]);
 }

@@ -18,7 +18,7 @@ use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tracing::{debug, warn};
 
-use super::super::peers::Peer;
+use super::super::peers::{Attention, Peer};
 use super::super::turnstile::Turnstile;
 use super::reply::{Target, Untrusted};
 use crate::outlet::{Outlet, Sent};
@@ -33,7 +33,7 @@ pub(super) struct UnixPeer {
     frame: Mutex<BytesMut>,
     gone: AtomicBool,
     /// Set when it has gone, for whoever buries it.
-    attention: Arc<AtomicBool>,
+    attention: Arc<Attention>,
 }
 
 /// By which socket it is answered.
@@ -43,7 +43,7 @@ enum Way {
     /// in it.
     Own(UnixDatagram),
     /// The daemon's: the datapath listens to the path that it sends to, and to nothing else.
-    Common(Arc<UnixDatagram>, Mutex<Target>),
+    Common(Arc<OwnedFd>, Mutex<Target>),
 }
 
 /// Why there is no way to a datapath.
@@ -70,8 +70,8 @@ impl UnixPeer {
     pub(super) fn new(
         path: &Path,
         uid: u32,
-        common: &Arc<UnixDatagram>,
-        attention: &Arc<AtomicBool>,
+        common: &Arc<OwnedFd>,
+        attention: &Arc<Attention>,
     ) -> Result<Self, NoWay> {
         let unreachable = |error: Errno| NoWay::Unreachable(error.into());
         let target = Target::open(path, uid)?;
@@ -95,7 +95,7 @@ impl UnixPeer {
 
     fn lose(&self) {
         self.gone.store(true, Ordering::Relaxed);
-        self.attention.store(true, Ordering::Relaxed);
+        self.attention.ask();
     }
 
     /// Turns to who is bound at its path now, if that is still the same user's.

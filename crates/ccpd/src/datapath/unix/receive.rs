@@ -1,11 +1,9 @@
 //! Datagrams with the credentials of who sent them.
 
 use std::io::{self, IoSliceMut};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrLike as _, UnixAddr, recvmsg};
-use tokio::io::Interest;
-use tokio::net::UnixDatagram;
 
 /// The longest datagram that is read: a frame's length is 16 bits.
 const LONGEST: usize = 1 << 16;
@@ -41,30 +39,28 @@ impl Receiver {
         }
     }
 
-    /// Reads the next datagram of `socket`, without waiting.
+    /// Waits for the next datagram of `socket` and reads it.
     ///
     /// # Errors
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none; what else the system says.
-    pub(super) fn read(&mut self, socket: &UnixDatagram) -> io::Result<Datagram<'_>> {
+    /// What the system says.
+    pub(super) fn read(&mut self, socket: &impl AsRawFd) -> io::Result<Datagram<'_>> {
         let Self { bytes, control } = self;
-        let (len, from, uid) = socket.try_io(Interest::READABLE, || {
-            let mut parts = [IoSliceMut::new(bytes)];
-            let message = recvmsg::<UnixAddr>(
-                socket.as_raw_fd(),
-                &mut parts,
-                Some(control),
-                MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC,
-            )?;
-            let uid = message.cmsgs().ok().and_then(|mut messages| {
-                messages.find_map(|message| match message {
-                    ControlMessageOwned::ScmCredentials(credentials) => Some(credentials.uid()),
-                    _ => None,
-                })
-            });
-            // Somebody who is bound to nothing has an address without length, whose kind nix would not tell.
-            let from = message.address.filter(|address| address.len() > FAMILY);
-            Ok((message.bytes, from, uid))
-        })?;
+        let mut parts = [IoSliceMut::new(bytes)];
+        let message = recvmsg::<UnixAddr>(
+            socket.as_raw_fd(),
+            &mut parts,
+            Some(control),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        )?;
+        let uid = message.cmsgs().ok().and_then(|mut messages| {
+            messages.find_map(|message| match message {
+                ControlMessageOwned::ScmCredentials(credentials) => Some(credentials.uid()),
+                _ => None,
+            })
+        });
+        // Somebody who is bound to nothing has an address without length, whose kind nix would not tell.
+        let from = message.address.filter(|address| address.len() > FAMILY);
+        let len = message.bytes;
         Ok(Datagram {
             bytes: self.bytes.get(..len).unwrap_or_default(),
             from,
