@@ -11,12 +11,14 @@ mod daemon;
 mod flows;
 pub mod host;
 mod kernel_test;
+mod process;
 mod trace;
 
 pub use cgroup::Cgroup;
 pub use daemon::{Daemon, Ended, Setup, unique_name};
 pub use flows::FlowLine;
 pub use kernel_test::KernelTest;
+pub use process::Process;
 pub use trace::{Reduction, Trace};
 
 use std::time::{Duration, Instant};

@@ -108,7 +108,7 @@ fn lasting(config: &Config) -> impl Iterator<Item = DatapathConfig> {
 fn takes(config: &Config) -> Takes {
     let takes = config.datapaths.iter().filter_map(|d| match d {
         DatapathConfig::Tcp(tcp) => Some((tcp.name.clone(), tcp.take.as_deref().cloned())),
-        DatapathConfig::Unix(_) => None,
+        DatapathConfig::Unix(_) | DatapathConfig::Netlink(_) => None,
     });
     takes.collect()
 }

@@ -13,6 +13,7 @@ use crate::builder::Builder;
 use crate::change::{Changer, Made};
 use crate::config::DatapathConfig;
 use crate::control_server::ControlServer;
+use crate::datapath::netlink::NetlinkDatapath;
 use crate::datapath::tcp::{self, TcpError, TcpPath};
 use crate::datapath::unix::UnixDatapath;
 use crate::error::{RunError, StartError};
@@ -90,6 +91,12 @@ impl Handle {
             }
         }
         let sockets = places.finish()?;
+        let mut netlink = None;
+        for datapath in &config.datapaths {
+            if let DatapathConfig::Netlink(config) = datapath {
+                netlink = Some((datapath.name(), NetlinkDatapath::join(config, &shared)?));
+            }
+        }
         let tcp = attach(&config.datapaths, &shared).await?;
         let mut parts = Parts {
             tasks: JoinSet::new(),
@@ -102,6 +109,9 @@ impl Handle {
             Ok(())
         });
         for (name, datapath) in unix {
+            parts.spawn(name, datapath.run());
+        }
+        if let Some((name, datapath)) = netlink {
             parts.spawn(name, datapath.run());
         }
         for (name, datapath) in tcp {

@@ -7,6 +7,7 @@ use ccp_core::DuplicateKind;
 use thiserror::Error as ThisError;
 
 use crate::config::ConfigError;
+use crate::datapath::netlink::NetlinkError;
 use crate::datapath::tcp::TcpError;
 use crate::metrics::MetricsError;
 use crate::socket_file::SocketError;
@@ -30,6 +31,9 @@ pub enum StartError {
     /// Kernel TCP can't be steered.
     #[error(transparent)]
     Tcp(#[from] TcpError),
+    /// Datapaths on netlink can't be listened to.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
 }
 
 impl StartError {
@@ -40,7 +44,12 @@ impl StartError {
         match self {
             Self::Config(_) => 2,
             Self::Tcp(error) if error.is_not_possible_here() => 3,
-            Self::Kind(_) | Self::Socket(_) | Self::Metrics(_) | Self::Tcp(_) => 1,
+            Self::Netlink(error) if error.is_not_possible_here() => 3,
+            Self::Kind(_)
+            | Self::Socket(_)
+            | Self::Metrics(_)
+            | Self::Tcp(_)
+            | Self::Netlink(_) => 1,
         }
     }
 }

@@ -55,6 +55,7 @@ pub use change::{
 };
 pub use config::{Config, ConfigError};
 pub use daemon::{Ccpd, Handle, Liveness, Stopper};
+pub use datapath::netlink::NetlinkError;
 pub use datapath::tcp::TcpError;
 pub use error::{RunError, StartError, in_full};
 pub use log::{LogFilter, LogFilterError};

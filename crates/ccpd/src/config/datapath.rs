@@ -16,6 +16,8 @@ pub enum DatapathConfig {
     Tcp(TcpConfig),
     /// libccp datapaths on a Unix datagram socket.
     Unix(UnixConfig),
+    /// Datapaths that speak as the CCP kernel module does, on netlink.
+    Netlink(NetlinkConfig),
 }
 
 /// Linux kernel TCP through eBPF: `kind = "tcp"`.
@@ -84,6 +86,34 @@ pub struct UnixConfig {
     pub max_flows: u32,
 }
 
+/// Datapaths on netlink: `kind = "netlink"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NetlinkConfig {
+    /// How many flows of one datapath are steered at once; further ones are not answered. 1 to
+    /// 1,048,576; default 65,536.
+    pub max_flows: u32,
+}
+
+impl NetlinkConfig {
+    /// The name by which rules and listings know it; there is one at most.
+    pub const NAME: &'static str = "netlink";
+
+    fn read(section: &Section<'_>) -> Self {
+        let default = Self::default();
+        Self {
+            max_flows: valid::flows(section, "max_flows", MOST_UNIX_FLOWS)
+                .unwrap_or(default.max_flows),
+        }
+    }
+}
+
+impl Default for NetlinkConfig {
+    fn default() -> Self {
+        Self { max_flows: 65_536 }
+    }
+}
+
 /// How many names kernel TCP registers besides the first one.
 pub(super) const MOST_MORE_NAMES: usize = 7;
 /// The highest number of flows of kernel TCP: slots are named with 16 bits.
@@ -122,19 +152,25 @@ impl Default for UnixConfig {
 enum Kind {
     Tcp,
     Unix,
+    Netlink,
 }
 
-const KINDS: [(&str, Kind); 2] = [("tcp", Kind::Tcp), ("unix", Kind::Unix)];
+const KINDS: [(&str, Kind); 3] = [
+    ("tcp", Kind::Tcp),
+    ("unix", Kind::Unix),
+    ("netlink", Kind::Netlink),
+];
 
 impl DatapathConfig {
     pub(super) fn read(section: &Section<'_>) -> Option<Self> {
         if !section.has("kind") {
-            section.missing("kind", "expected \"tcp\" or \"unix\"");
+            section.missing("kind", "expected \"tcp\", \"unix\" or \"netlink\"");
             return None;
         }
         Some(match section.choice("kind", &KINDS)? {
             Kind::Tcp => Self::Tcp(TcpConfig::read(section)),
             Kind::Unix => Self::Unix(UnixConfig::read(section)),
+            Kind::Netlink => Self::Netlink(NetlinkConfig::read(section)),
         })
     }
 
@@ -142,7 +178,7 @@ impl DatapathConfig {
     pub(crate) fn has_name(&self, name: &str) -> bool {
         match self {
             Self::Tcp(tcp) => tcp.name == name || tcp.names.iter().any(|n| n.name == name),
-            Self::Unix(_) => self.name() == name,
+            Self::Unix(_) | Self::Netlink(_) => self.name() == name,
         }
     }
 
@@ -153,7 +189,7 @@ impl DatapathConfig {
                 take: None,
                 ..tcp.clone()
             }),
-            Self::Unix(_) => self.clone(),
+            Self::Unix(_) | Self::Netlink(_) => self.clone(),
         }
     }
 
@@ -163,6 +199,7 @@ impl DatapathConfig {
         match self {
             Self::Tcp(tcp) => tcp.name.clone(),
             Self::Unix(unix) => unix.path.display().to_string(),
+            Self::Netlink(_) => NetlinkConfig::NAME.to_owned(),
         }
     }
 }

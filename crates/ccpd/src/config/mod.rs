@@ -19,7 +19,7 @@ use ccp_core::keys::{Section, Source};
 use ccp_core::{Params, SourceText};
 
 pub use ccp_core::keys::{Problem, Problems};
-pub use datapath::{DatapathConfig, Namespaces, TcpConfig, TcpName, UnixConfig};
+pub use datapath::{DatapathConfig, Namespaces, NetlinkConfig, TcpConfig, TcpName, UnixConfig};
 pub use policy::{PolicyConfig, RuleConfig};
 pub use problem::ConfigError;
 pub use take::{EndsConfig, TakeConfig};
@@ -199,6 +199,7 @@ fn datapaths(sections: Vec<Section<'_>>, control: &Path, source: &Source) -> Vec
             let key = match datapath {
                 DatapathConfig::Tcp(_) => "name",
                 DatapathConfig::Unix(_) => "path",
+                DatapathConfig::Netlink(_) => "kind",
             };
             let text = format!("{}.{key} = \"{name}\" {why}", section.path());
             source.problem(&section.span_of(key), text);

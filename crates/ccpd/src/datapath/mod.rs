@@ -2,6 +2,7 @@
 
 mod link;
 mod log_limit;
+pub(crate) mod netlink;
 mod peers;
 mod polls;
 mod readers;

@@ -169,6 +169,11 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
         &self.attention
     }
 
+    /// The peers.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &P)> {
+        self.known.iter().map(|(key, known)| (key, &*known.peer))
+    }
+
     /// The user `uid` sent `bytes` from `key`.
     pub(super) fn hear<Q>(&mut self, key: &Q, uid: u32, bytes: &[u8]) -> Heard
     where

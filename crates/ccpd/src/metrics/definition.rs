@@ -138,6 +138,7 @@ table! {
         MalformedCount = "count" => "It holds more of something than is taken.",
         MalformedValue = "value" => "A number means nothing in its place.",
         MalformedText = "text" => "A text is none, or not of the form demanded.",
+        MalformedNetlink = "netlink" => "The header of a netlink message is wrong, or tells of an error.",
         MalformedOther = "other" => "Anything else.",
     }
     Counter "ccpd_messages_refused_total" ["messages"]
@@ -153,10 +154,13 @@ table! {
         RefusedDatapaths = "datapaths" => "Datagrams of datapaths beyond those that one socket serves.",
         RefusedUnanswerable = "unanswerable" => "Datagrams of senders that have no path, or whose path cannot be trusted or answered.",
         RefusedOtherUser = "other_user" => "Datagrams of another user than the one whose datapath has that path.",
+        RefusedNotRoot = "not_root" => "Datagrams on netlink of others than the kernel and root.",
         RefusedFlooding = "flooding" => "Datapaths hung up on because they ask and never read.",
         RefusedControl = "control_clients" => "Clients of the control socket beyond those that are served at once.",
         RefusedScrapes = "metrics_clients" => "Connections to the metrics endpoint beyond those that are served at once.",
     }
+    Counter "ccpd_netlink_overruns_total" ["overruns"]
+        "How often datagrams on netlink were lost because they came faster than they were read." { NetlinkOverruns }
     Counter "ccpd_programs_refused_total" ["programs"]
         "Programs that a datapath does not run." { ProgramsRefused }
     Counter "ccpd_flows_without_their_algorithm_total" ["flows"]
