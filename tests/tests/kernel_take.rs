@@ -184,22 +184,34 @@ fn root_iperf3_in_a_cgroup_is_steered() -> anyhow::Result<()> {
         return Ok(());
     };
     let cgroup = Cgroup::new();
+    let within = Cgroup::at(&cgroup.path().join("within"));
+    let except = Cgroup::at(&cgroup.path().join("except"));
     let beside = Cgroup::new();
-    let take = format!(
-        "namespaces = \"any\"\n[datapath.take]\ncgroups = [\"{}\"]",
-        cgroup.path().display()
-    );
+    let keys = |cgroup: &Cgroup, more: &str| {
+        format!(
+            "[datapath.take]\ncgroups = [\"{}\"]\n{more}",
+            cgroup.path().display()
+        )
+    };
+    let all_but = format!("except.cgroups = '{}'", except.path().display());
+    let take = format!("namespaces = \"any\"\n{}", keys(&cgroup, &all_but));
     let setup = Setup::with_datapath(&take, RULES);
     let mut daemon = setup.start(&lab.client);
     taking(&setup);
     assert_eq!(programs_at(cgroup.dir()), 1);
     let (v4, v6) = (lab.link.b_v4().to_string(), lab.link.b_v6().to_string());
-    let servers = [lab.serve(5201)?, lab.serve(5202)?, lab.serve(5203)?];
+    let servers = [
+        lab.serve(5201)?,
+        lab.serve(5202)?,
+        lab.serve(5203)?,
+        lab.serve(5204)?,
+    ];
     let mut flows = [
         lab.send(Some(&cgroup), &v4, 5201)?,
-        lab.send(Some(&cgroup), &v6, 5202)?,
+        lab.send(Some(&within), &v6, 5202)?,
     ];
     let other = lab.send(Some(&beside), &v4, 5203)?;
+    let excepted = lab.send(Some(&except), &v4, 5204)?;
     for flow in &flows {
         let socket = flow.steered_by(&setup);
         let lines = daemon.flows();
@@ -208,7 +220,18 @@ fn root_iperf3_in_a_cgroup_is_steered() -> anyhow::Result<()> {
         assert_eq!((&line.algorithm[..], &line.state[..]), ("fixed", "running"));
     }
     other.usual();
+    excepted.usual();
 
+    // No exception any more, and those under way too: both connections that iperf3 has.
+    reload(
+        &mut daemon,
+        &setup,
+        &keys(&cgroup, "living = true"),
+        "living=2",
+    );
+    excepted.steered_by(&setup);
+    other.usual();
+    assert_eq!(programs_at(cgroup.dir()), 1);
     // Another control group, while they send. What was taken stays.
     let keys = |path: &Path| format!("[datapath.take]\ncgroups = [\"{}\"]", path.display());
     reload(&mut daemon, &setup, &keys(beside.path()), "taking flows");
@@ -242,7 +265,62 @@ fn root_iperf3_in_a_cgroup_is_steered() -> anyhow::Result<()> {
         flow.usual();
         flow.goes_on(before);
     }
-    drop((flows, other, servers));
+    drop((flows, other, excepted, servers));
+    Ok(())
+}
+
+/// Those that do ask: each of the ways that the documentation names.
+#[test]
+fn root_sockets_ask_by_option_by_route_and_by_default() -> anyhow::Result<()> {
+    let Some(lab) = Lab::new()? else {
+        return Ok(());
+    };
+    let setup = Setup::new(RULES);
+    let daemon = setup.start(&lab.client);
+    let name = setup.name();
+    let v4 = lab.link.b_v4().to_string();
+    let servers = [
+        lab.serve(5201)?,
+        lab.serve(5202)?,
+        lab.serve(5203)?,
+        lab.serve(5204)?,
+    ];
+    let usual = lab.send(None, &v4, 5204)?;
+    usual.usual();
+
+    let mut command = Command::new("iperf3");
+    command.args(["-c", &v4, "-p", "5201", "-t", "60", "-C", name]);
+    let by_option = Iperf {
+        child: lab.client.spawn(quiet(command))?,
+        ns: &lab.client,
+        port: 5201,
+    };
+    by_option.steered_by(&setup);
+    let to = format!(
+        "route replace {v4}/32 dev {} congctl {name}",
+        lab.link.device()
+    );
+    lab.client.ip(to.split(' '))?;
+    let by_route = lab.send(None, &v4, 5202)?;
+    by_route.steered_by(&setup);
+    // What a server accepts and sends on, by the default of its namespace.
+    lab.client.ip(["route", "del", &format!("{v4}/32")])?;
+    lab.server
+        .set_sysctl("net.ipv4.tcp_congestion_control", name)?;
+    let mut command = Command::new("iperf3");
+    command.args(["-c", &v4, "-p", "5203", "-t", "60", "-R"]);
+    let by_default = lab.client.spawn(quiet(command))?;
+    let steered = within(PATIENCE, || {
+        let sockets = lab.server.ss().ok()?;
+        let mut sends = sockets.into_iter().filter(|s| s.local.port() == 5203);
+        sends.find(|s| s.congestion.as_deref() == Some(name) && s.cwnd_packets == Some(7))
+    });
+    assert!(steered.is_some(), "{:#?}", lab.server.ss());
+    let ended = daemon.stop();
+    assert_eq!(ended.code(), 0, "{}", ended.log);
+    let default = lab.server.sysctl("net.ipv4.tcp_congestion_control")?;
+    assert_ne!(default, name);
+    drop((usual, by_option, by_route, by_default, servers));
     Ok(())
 }
 

@@ -3,10 +3,11 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ccp_ebpf::{Cgroups, Ends, Mode, Range, Take, TakeError, clean_up};
+use ccp_ebpf::{Cgroups, Ends, Mode, Namespaces, Range, Take, TakeError, clean_up};
 use ccp_lab::{Namespace, congestion_of, set_congestion};
 
 use crate::common::{Attached, Daemon, skipped, still};
@@ -21,6 +22,14 @@ impl Pair {
     /// To `to`, which has to be an address of the namespace's loopback.
     fn new(ns: &Namespace, to: &str) -> Self {
         Self::accepted_by(&Self::listener(ns, to), ns)
+    }
+
+    /// In the namespace of this process, which is the machine's.
+    fn connected(to: &str) -> Self {
+        let listener = TcpListener::bind(to).unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (far, _) = listener.accept().unwrap();
+        Self { near, far }
     }
 
     fn listener(ns: &Namespace, at: &str) -> TcpListener {
@@ -363,4 +372,108 @@ fn root_a_dead_daemon_takes_nothing_and_beyond_limits_flows_keep_what_they_had()
     assert_eq!((left.given_back, left.refused), (1, 0), "{left:?}");
     assert_eq!(fourth.near(), "reno");
     assert!(!attached.options().pin_root.exists());
+}
+
+#[test]
+fn root_only_flows_of_the_namespaces_that_are_served_are_taken() {
+    if skipped() {
+        return;
+    }
+    let ns = namespace();
+    let attached = Attached::with(|o| {
+        o.fallback_after = Duration::from_secs(3600);
+        o.namespaces = Namespaces::Initial;
+    });
+    let here = Pair::connected("127.77.9.1:0");
+    let there = Pair::new(&ns, "127.77.9.1:0");
+    let usual = here.near();
+    let mut take = towards(&["127.77.9.0/24"]);
+    take.living = true;
+    let taking = attached.take(Some(&take)).unwrap();
+    assert_eq!((taking.living, taking.unreached.len()), (1, 0));
+    assert_eq!(here.near(), attached.name());
+    assert_eq!(there.near(), "reno");
+    assert_eq!(Pair::connected("127.77.9.1:0").near(), attached.name());
+    assert_eq!(Pair::new(&ns, "127.77.9.1:0").near(), "reno");
+    attached.detach();
+    assert_eq!(here.near(), usual);
+}
+
+/// Others' programs at the same control group.
+#[test]
+fn root_others_programs_stay_and_may_keep_ours_out() {
+    if skipped() {
+        return;
+    }
+    let attached = attached();
+    let path = format!("/{}", attached.name());
+    let cgroup = OwnCgroup::new(&path);
+    let dir = fs::File::open(&cgroup.0).unwrap();
+    let theirs = sockops_program();
+    let attach = |flags| {
+        // SAFETY: open descriptors.
+        unsafe {
+            libbpf_sys::bpf_prog_attach(
+                theirs.as_raw_fd(),
+                dir.as_raw_fd(),
+                libbpf_sys::BPF_CGROUP_SOCK_OPS,
+                flags,
+            )
+        }
+    };
+    // Beside others.
+    assert_eq!(attach(libbpf_sys::BPF_F_ALLOW_MULTI), 0);
+    let mut take = Take::default();
+    take.which.cgroups = vec![PathBuf::from(&path)];
+    attached.take(Some(&take)).unwrap();
+    assert_eq!(takes(&attached), 1);
+    attached.take(None).unwrap();
+    // SAFETY: open descriptors.
+    let gone = unsafe {
+        libbpf_sys::bpf_prog_detach2(
+            theirs.as_raw_fd(),
+            dir.as_raw_fd(),
+            libbpf_sys::BPF_CGROUP_SOCK_OPS,
+        )
+    };
+    assert_eq!(gone, 0, "it was still there");
+    // One that wants to be alone. What was in force stays.
+    assert_eq!(attach(0), 0);
+    let before = towards(&["127.77.10.0/24"]);
+    attached.take(Some(&before)).unwrap();
+    let refused = attached.take(Some(&take)).unwrap_err().to_string();
+    assert!(refused.contains(&path), "{refused}");
+    assert!(refused.contains("allows none beside itself"), "{refused}");
+    assert_eq!(takes(&attached), 1);
+    let ns = namespace();
+    assert_eq!(Pair::new(&ns, "127.77.10.1:0").near(), attached.name());
+}
+
+/// `return 1`.
+fn sockops_program() -> OwnedFd {
+    let insns = [
+        libbpf_sys::bpf_insn {
+            code: 0xb7,
+            imm: 1,
+            ..Default::default()
+        },
+        libbpf_sys::bpf_insn {
+            code: 0x95,
+            ..Default::default()
+        },
+    ];
+    // SAFETY: two instructions, and strings that end with a zero.
+    let fd = unsafe {
+        libbpf_sys::bpf_prog_load(
+            libbpf_sys::BPF_PROG_TYPE_SOCK_OPS,
+            c"theirs".as_ptr(),
+            c"GPL".as_ptr(),
+            insns.as_ptr(),
+            insns.len() as _,
+            std::ptr::null_mut(),
+        )
+    };
+    assert!(fd >= 0, "{fd}");
+    // SAFETY: just opened, and nobody else's.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
