@@ -5,17 +5,22 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use ccp_control::{Client, ClientError};
+use tokio::runtime::Runtime;
 
 /// Connects to the daemon on `socket` and does `asking`.
 pub(crate) fn ask<T>(
     socket: &Path,
     asking: impl AsyncFnOnce(&mut Client) -> Result<T, ClientError>,
 ) -> anyhow::Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    Ok(runtime()?.block_on(async { asking(&mut Client::connect(socket).await?).await })?)
+}
+
+/// What waits for the daemon.
+pub(crate) fn runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("can't start")?;
-    Ok(runtime.block_on(async { asking(&mut Client::connect(socket).await?).await })?)
+        .context("can't start")
 }
 
 /// Prints `text`. A reader that has seen enough, as `head` does, is no error.

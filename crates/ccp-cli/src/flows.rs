@@ -3,21 +3,79 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use ccp_control::FlowStatus;
+use ccp_control::{FlowOrder, FlowStatus, Selection};
 
 use crate::daemon::{Column, ask, json, print};
+use crate::units::{loss, millis, packets, rate};
 
 /// Arguments of `ccp flows`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// Only flows in which this word occurs: in the datapath, the algorithm, the state or an address. All
+    /// of several words have to.
+    #[arg(long, value_name = "WORD")]
+    filter: Vec<String>,
+
+    /// What comes first; without it, they are in the order of datapath and socket id.
+    #[arg(long, value_name = "KEY")]
+    sort: Option<Sort>,
+
+    /// At most so many flows.
+    #[arg(long, value_name = "N")]
+    limit: Option<u32>,
+
     /// Print an array of JSON objects: bytes, bytes per second and microseconds throughout.
     #[arg(long)]
     json: bool,
 }
 
+/// By what flows are put in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Sort {
+    /// The order in which they came.
+    Flow,
+    /// The largest window first.
+    Cwnd,
+    /// The largest rate first.
+    Rate,
+    /// The largest round-trip time first.
+    Rtt,
+    /// The largest part of what was sent lost, first.
+    Loss,
+    /// The most reports first.
+    Reports,
+    /// The most faults first.
+    Faults,
+    /// The youngest first.
+    Youngest,
+}
+
+impl From<Sort> for FlowOrder {
+    fn from(sort: Sort) -> Self {
+        match sort {
+            Sort::Flow => Self::Flow,
+            Sort::Cwnd => Self::Cwnd,
+            Sort::Rate => Self::Rate,
+            Sort::Rtt => Self::Rtt,
+            Sort::Loss => Self::Loss,
+            Sort::Reports => Self::Reports,
+            Sort::Faults => Self::Faults,
+            Sort::Youngest => Self::Youngest,
+        }
+    }
+}
+
 /// Asks for the flows and prints them.
 pub(crate) fn run(socket: &Path, args: &Args) -> anyhow::Result<ExitCode> {
-    let flows = ask(socket, async |ccpd| ccpd.flows().await)?;
+    let selection = Selection {
+        words: args.filter.clone(),
+        order: args.sort.map(FlowOrder::from),
+        limit: args.limit,
+    };
+    let mut flows = ask(socket, async |ccpd| ccpd.select(&selection).await)?.flows;
+    if args.sort.is_none() {
+        flows.sort_by(|a, b| (&a.datapath, a.sock_id).cmp(&(&b.datapath, b.sock_id)));
+    }
     let text = if args.json {
         json(&flows)?
     } else {
@@ -27,7 +85,7 @@ pub(crate) fn run(socket: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-const COLUMNS: [Column; 11] = [
+const COLUMNS: [Column; 13] = [
     ("FLOW", true),
     ("DATAPATH", false),
     ("ALGORITHM", false),
@@ -37,8 +95,10 @@ const COLUMNS: [Column; 11] = [
     ("CWND", true),
     ("RATE", true),
     ("RTT", true),
+    ("LOSS", true),
     ("REPORTS", true),
     ("UPDATES", true),
+    ("FAULTS", true),
 ];
 
 /// The flows as a person reads them: window in packets, rate in Mbit/s, round-trip time in ms.
@@ -47,8 +107,7 @@ fn table(flows: &[FlowStatus]) -> String {
     crate::daemon::table(COLUMNS, &rows)
 }
 
-fn row(flow: &FlowStatus) -> [String; 11] {
-    let or_dash = |known: bool, text: String| if known { text } else { "-".to_owned() };
+fn row(flow: &FlowStatus) -> [String; 13] {
     [
         flow.flow.to_string(),
         flow.datapath.clone(),
@@ -57,36 +116,20 @@ fn row(flow: &FlowStatus) -> [String; 11] {
         flow.src.to_string(),
         flow.dst.to_string(),
         packets(flow.cwnd_bytes, flow.mss_bytes),
-        or_dash(
-            flow.rate_bytes_per_s > 0,
-            format!("{:.2} Mbit/s", flow.rate_bytes_per_s as f64 / 125_000.0),
-        ),
-        or_dash(
-            flow.rtt_us > 0,
-            format!("{:.3} ms", flow.rtt_us as f64 / 1_000.0),
-        ),
+        rate(flow.rate_bytes_per_s),
+        millis(flow.rtt_us),
+        loss(flow.lost_bytes, flow.delivered_bytes),
         flow.reports.to_string(),
         flow.updates.to_string(),
+        flow.faults.to_string(),
     ]
 }
 
-fn packets(bytes: u64, mss: u32) -> String {
-    if mss == 0 {
-        return format!("{bytes} B");
-    }
-    let packets = bytes as f64 / f64::from(mss);
-    if packets.fract() == 0.0 {
-        format!("{packets:.0} pkt")
-    } else {
-        format!("{packets:.1} pkt")
-    }
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use ccp_control::{Attributes, FlowMode, FlowStatus};
 
-    fn flow(sock_id: u32) -> FlowStatus {
+    pub(crate) fn flow(sock_id: u32) -> FlowStatus {
         FlowStatus {
             datapath: "ccp".to_owned(),
             flow: sock_id.into(),
@@ -119,6 +162,8 @@ mod tests {
         fresh.rtt_us = 0;
         fresh.cwnd_bytes = 15_000;
         fresh.state = FlowMode::Native;
+        fresh.lost_bytes = Some(1_448);
+        fresh.delivered_bytes = Some(144_800);
         insta::assert_snapshot!(super::table(&[flow(1), fresh]));
     }
 

@@ -5,15 +5,22 @@
 //! possible here.
 
 mod algorithms;
+mod completions;
 mod daemon;
 mod demo;
 mod flows;
 mod lang;
+mod log_level;
+mod man;
 mod policy;
+mod programs;
 mod reload;
 mod set;
+mod show;
 mod sim;
 mod stats;
+mod units;
+mod watch;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,23 +43,35 @@ struct Cli {
 enum Command {
     /// Lists the flows under control: algorithm, window, rate, round-trip time, state.
     Flows(flows::Args),
+    /// Shows everything that is known of one flow.
+    Show(show::Args),
+    /// Prints what happens to flows while it happens: come, gone, changed hands; with --reports each report.
+    Watch(watch::Args),
     /// Checks, compiles, formats and runs programs of the datapath language. Needs no daemon.
     Lang(lang::Args),
     /// Lists the algorithms that flows may get, and which flows get them.
     Algorithms(algorithms::Args),
+    /// Lists the programs that the datapaths run, or prints one.
+    Programs(programs::Args),
     /// Says which algorithm the rules give a flow, and why.
     #[command(subcommand)]
     Policy(policy::Command),
     /// Gives one flow another algorithm, or other parameters, until the next reload.
     Set(set::Args),
     /// Reads the configuration file again and does what it says now. A wrong one changes nothing.
-    Reload,
     /// Shows what the daemon has counted: flows, reports, refusals, faults, memory.
     Stats(stats::Args),
+    Reload(reload::Args),
+    /// Says what the daemon logs, or changes it until its next start.
+    LogLevel(log_level::Args),
     /// Simulates flows, links and the control plane in virtual time. Needs no daemon, and no privileges.
     Sim(sim::Args),
     /// Steers real TCP flows in network namespaces of its own and plots what happens. Needs root, or --sim.
     Demo(demo::Args),
+    /// Prints what a shell needs to complete this command.
+    Completions(completions::Args),
+    /// Writes the manual pages.
+    Man(man::Args),
 }
 
 fn main() -> ExitCode {
@@ -63,8 +82,14 @@ fn main() -> ExitCode {
         Command::Algorithms(args) => algorithms::run(&cli.socket, &args),
         Command::Policy(command) => policy::run(&cli.socket, &command),
         Command::Set(args) => set::run(&cli.socket, &args),
-        Command::Reload => reload::run(&cli.socket),
         Command::Stats(args) => stats::run(&cli.socket, &args),
+        Command::Reload(args) => reload::run(&cli.socket, &args),
+        Command::Show(args) => show::run(&cli.socket, &args),
+        Command::Watch(args) => watch::run(&cli.socket, &args),
+        Command::Programs(args) => programs::run(&cli.socket, &args),
+        Command::LogLevel(args) => log_level::run(&cli.socket, &args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Sim(args) => sim::run(&args),
         Command::Demo(args) => demo::run(&args),
     };

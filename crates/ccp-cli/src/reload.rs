@@ -3,11 +3,23 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::daemon::{ask, print};
+use crate::daemon::{ask, json, print};
+
+/// Arguments of `ccp reload`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print a JSON object.
+    #[arg(long)]
+    json: bool,
+}
 
 /// Asks for it and says what it changed.
-pub(crate) fn run(socket: &Path) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(socket: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     let done = ask(socket, async |ccpd| ccpd.reload().await)?;
+    if args.json {
+        print(&json(&done)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let changed = if done.changed.is_empty() {
         "none changed".to_owned()
     } else {

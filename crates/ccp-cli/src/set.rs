@@ -1,9 +1,12 @@
 //! `ccp set`: one flow gets another algorithm.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::daemon::ask;
+use serde::Serialize;
+
+use crate::daemon::{ask, json, print};
 
 /// Arguments of `ccp set`.
 #[derive(Debug, clap::Args)]
@@ -17,6 +20,17 @@ pub(crate) struct Args {
     /// Other values for its parameters, as in the configuration.
     #[arg(value_name = "KEY=VALUE", value_parser = parameter)]
     parameters: Vec<(String, String)>,
+
+    /// Print a JSON object: which flow, and what it has now.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Done<'a> {
+    flow: u64,
+    algorithm: &'a str,
+    parameters: BTreeMap<&'a str, &'a str>,
 }
 
 /// Asks for it. The flow keeps its window; the next reload puts it under the rules again.
@@ -24,6 +38,14 @@ pub(crate) fn run(socket: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     ask(socket, async |ccpd| {
         ccpd.set(args.flow, &args.algorithm, &args.parameters).await
     })?;
+    if args.json {
+        let parameters = args.parameters.iter();
+        print(&json(&Done {
+            flow: args.flow,
+            algorithm: &args.algorithm,
+            parameters: parameters.map(|(k, v)| (k.as_str(), v.as_str())).collect(),
+        })?)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
