@@ -219,15 +219,21 @@ impl Client {
     }
 
     /// From now on the daemon tells what happens to flows: [`next`](Self::next) gives it. Any other
-    /// question ends that.
+    /// question ends that. Nothing is missed that happens after this has returned.
     ///
     /// # Errors
-    /// If the connection fails.
+    /// If too many flows are named. Also as [`flows`](Self::flows).
     pub async fn watch(&mut self, watch: &Watch) -> Result<(), ClientError> {
         self.send(&Request::Watch(watch.clone())).await?;
         self.stop_watching().await?;
-        self.watching = true;
-        Ok(())
+        // The first response has no events: it says that from now on all is told.
+        match self.receive().await? {
+            Response::Events { .. } => {
+                self.watching = true;
+                Ok(())
+            }
+            other => Err(self.unexpected(other)),
+        }
     }
 
     /// What happened since the last call; waits until something has. Safe to cancel: nothing is lost.

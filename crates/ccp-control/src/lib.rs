@@ -10,8 +10,9 @@
 //! 2. The client sends a [`Request`]; the daemon answers with one [`Response`] or, where a list may be
 //!    long, with several, the last of which says so. Then the next request.
 //! 3. After [`Request::Watch`] the daemon tells what happens, with [`Response::Events`], until the client
-//!    sends its next request, which is answered after the last of them. At least once per second
-//!    comes one, if need be without events, so that a daemon that hangs can be told from a quiet one.
+//!    sends its next request, which is answered after the last of them. The first has no events: it says
+//!    that nothing is missed from then on. At least once per second comes one, if need be without
+//!    events, so that a daemon that hangs can be told from a quiet one.
 //!    What waits for a client is bounded: one that does not read loses events and is told how many.
 //!
 //! Asking is for everybody whom the socket's file mode lets in; changing ([`Request::is_change`]) is

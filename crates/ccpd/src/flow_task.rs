@@ -517,10 +517,11 @@ impl Work<'_> {
                 Next::Assigned(assigned) => self.assign(runner, now, *assigned),
                 Next::Stopped => return Step::Ended,
                 Next::Closed => {
+                    let last = self.last_status(runner, now);
                     runner.close(now);
                     self.held = None;
                     self.send(runner);
-                    self.tell_closed(runner, now);
+                    self.tell_closed(last, now);
                     return Step::Ended;
                 }
             }

@@ -29,10 +29,21 @@ impl Work<'_> {
         });
     }
 
-    pub(super) fn tell_closed(&self, runner: &FlowRunner, now: Timestamp) {
-        self.tell_change(now, || What::Closed {
-            status: self.status(runner, now),
-        });
+    /// How the flow is in the end, if anybody wants to know: before its algorithm goes.
+    pub(super) fn last_status(
+        &self,
+        runner: &FlowRunner,
+        now: Timestamp,
+    ) -> Option<Box<ccp_control::FlowStatus>> {
+        let wanted = self.shared.feed.wants(Topic::Changes);
+        wanted.then(|| self.status(runner, now))
+    }
+
+    /// The last that is told of the flow.
+    pub(super) fn tell_closed(&self, last: Option<Box<ccp_control::FlowStatus>>, now: Timestamp) {
+        if let Some(status) = last {
+            self.tell_change(now, || What::Closed { status });
+        }
     }
 
     fn status(&self, runner: &FlowRunner, now: Timestamp) -> Box<ccp_control::FlowStatus> {
