@@ -131,7 +131,7 @@ async fn everything_about_one_flow_is_shown() {
         (detail.rules.rule, &*detail.rules.algorithm),
         (None, "echo")
     );
-    assert_eq!((detail.rules.passed.len(), detail.by_hand), (1, false));
+    assert_eq!((detail.rules.rules.len(), detail.by_hand), (1, false));
     assert_eq!(
         (detail.kind.as_deref(), detail.program_uid),
         (Some("echo"), Some(uid))

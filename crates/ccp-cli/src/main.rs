@@ -59,9 +59,9 @@ enum Command {
     /// Gives one flow another algorithm, or other parameters, until the next reload.
     Set(set::Args),
     /// Reads the configuration file again and does what it says now. A wrong one changes nothing.
+    Reload(reload::Args),
     /// Shows what the daemon has counted: flows, reports, refusals, faults, memory.
     Stats(stats::Args),
-    Reload(reload::Args),
     /// Says what the daemon logs, or changes it until its next start.
     LogLevel(log_level::Args),
     /// Simulates flows, links and the control plane in virtual time. Needs no daemon, and no privileges.

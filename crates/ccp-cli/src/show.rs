@@ -38,10 +38,13 @@ fn told(detail: &FlowDetail) -> String {
     let mut text = format!("flow {} of {}\n", flow.flow, flow.datapath);
     let mut line = |what: &str, value: String| {
         // Into memory: it does not fail.
-        let _ = writeln!(text, "  {what:<12}{value}");
+        let _ = writeln!(text, "  {what:<13}{value}");
     };
     line("local", flow.src.to_string());
     line("remote", flow.dst.to_string());
+    for (name, value) in &flow.attributes.0 {
+        line(name, value.to_string());
+    }
     line("algorithm", algorithm(detail));
     line("because", because(detail));
     if let Some(requested) = &detail.requested {

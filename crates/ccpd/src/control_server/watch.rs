@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use ccp_control::{
-    Event, FrameError, MOST_WATCHED, Receiver, Refusal, Request, Response, Sender, Watch, What,
+    AttributeValue, Event, FrameError, MOST_WATCHED, Receiver, Refusal, Request, Response, Sender,
+    Watch, What,
 };
 use ccp_core::FlowId;
 use tokio::net::UnixStream;
@@ -130,7 +131,17 @@ fn size(event: &Event) -> usize {
         + match &event.what {
             What::Opened { status, .. } | What::Closed { status } => {
                 let program = status.program.as_ref().map_or(0, String::len);
-                status.datapath.len() + status.algorithm.len() + program
+                let attributes = status.attributes.0.iter();
+                let attributes: usize = attributes
+                    .map(|(name, value)| {
+                        let text = match value {
+                            AttributeValue::Number(_) => 0,
+                            AttributeValue::Text(text) => text.len(),
+                        };
+                        name.len() + text + 16
+                    })
+                    .sum();
+                status.datapath.len() + status.algorithm.len() + program + attributes
             }
             What::AlgorithmChanged { from, to, .. } => from.len() + to.len(),
             What::ProgramFaults { program, .. } => program.as_ref().map_or(0, String::len),
