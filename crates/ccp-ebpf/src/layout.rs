@@ -34,8 +34,6 @@ pub const REG_MICROS: usize = 2;
 pub const REG_SSTHRESH: usize = 3;
 /// First control variable.
 pub const REG_CONTROL: usize = 4;
-/// First register that code generation lays out freely.
-pub const REG_FREE: usize = REG_CONTROL + MAX_CONTROL;
 
 /// Primitive: time of this ACK in µs, `CLOCK_MONOTONIC`.
 pub const PRIM_NOW: usize = 5;
@@ -47,8 +45,10 @@ pub const PRIM_COUNT: usize = 33;
 /// Flag of a flow: the glue or a program turned `sk_pacing_status` on.
 pub const F_PACING_SET: u32 = 16;
 
-/// Flags of a flow of which each makes every ACK the glue's first.
-pub const F_GLUE: u32 = 7;
+/// `Flow::due`: the next ACK is the glue's first.
+pub const DUE_GLUE: u32 = 1;
+/// `Flow::due`: the glue has just done what is due.
+pub const DUE_PASSED: u32 = 1 << 31;
 /// Flag of a flow: ECE was seen (kernels before 6.10 only).
 pub const F_ECE: u32 = 64;
 /// Most that the kernel's pacing sysctls allow, in percent of a window per round trip.
@@ -84,26 +84,16 @@ pub struct Taken {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
-    /// 1: the glue has just done what is due.
-    pub pass: u32,
     /// Program handle.
     pub program: u32,
-    /// The glue's flags.
-    pub flags: u32,
-    /// Faults in a row.
-    pub fault_run: u32,
-    /// Epoch last announced.
-    pub epoch: u32,
-    /// Mailbox slot.
-    pub slot: u32,
-    /// Mailbox sequence last looked at.
-    pub seen_seq: u32,
-    /// Low 32 bits of the time the slot was last refreshed, µs.
-    pub refreshed_us: u32,
-    /// Time after which it is refreshed again, µs.
-    pub refresh_after_us: u32,
+    /// Whether the glue is to go first: `DUE_*`.
+    pub due: u32,
     /// Packets, last value that we wrote to `snd_cwnd`.
     pub applied_cwnd: u32,
+    /// Low 32 bits of the time when the program last looked at what others write, µs.
+    pub looked_us: u32,
+    /// Time after which it is to look again, µs.
+    pub look_after_us: u32,
     /// Window in packets that proportional rate reduction asks for; 0 = not in charge.
     pub prr_cwnd: u32,
     /// Bytes per packet on this ACK, at least 1.
@@ -112,6 +102,16 @@ pub struct Flow {
     pub pace_ss: u32,
     /// And otherwise.
     pub pace_ca: u32,
+    /// Faults in a row.
+    pub fault_run: u32,
+    /// The glue's flags.
+    pub flags: u32,
+    /// Epoch last announced.
+    pub epoch: u32,
+    /// Mailbox slot.
+    pub slot: u32,
+    /// Mailbox sequence last looked at.
+    pub seen_seq: u32,
     /// `tp->bytes_acked` on the previous ACK.
     pub last_bytes_acked: u64,
     /// `tp->delivered` on the previous ACK.
@@ -182,10 +182,14 @@ pub struct Flow {
     pub told_faults: u32,
     /// Faults that this generation's announcement tells of.
     pub new_faults: u32,
+    /// Low 32 bits of the time the slot was last refreshed, µs.
+    pub refreshed_us: u32,
+    /// Time after which it is refreshed again, µs.
+    pub refresh_after_us: u32,
     /// Zero.
     pub reserved32: u32,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub reserved: u64,
     /// Primitives of this ACK.
     pub prim: [u64; MAX_PRIMITIVES],
     /// Registers.
@@ -351,7 +355,7 @@ const _: () = assert!(size_of::<Slot>() == 128);
 const _: () = assert!(size_of::<Config>() == 64);
 const _: () = assert!(size_of::<ProgramMeta>() == 32 + 8 * (MAX_REGISTERS - REG_CONTROL));
 const _: () = assert!(size_of::<MeasureHead>() == 16 && size_of::<MeasureTail>() == 8);
-const _: () = assert!(REG_FREE == 22 && FIELDS == 20 && PRIM_COUNT <= MAX_PRIMITIVES);
+const _: () = assert!(FIELDS == 20 && PRIM_COUNT <= MAX_PRIMITIVES);
 
 #[cfg(test)]
 mod tests;

@@ -76,6 +76,7 @@ static __always_inline void refresh_slot(struct sock *sk, struct ccp_flow *f, st
 
 	f->refreshed_us = now_us;
 	f->refresh_after_us = max_u32(tp->srtt_us >> 3, 1000);
+	f->look_after_us = max_u32(min_u32(tp->srtt_us >> 7, CCP_LOOK_AFTER_MOST_US), CCP_LOOK_AFTER_LEAST_US);
 	s->mode = f->mode;
 	s->program_uid = f->program_uid;
 	s->snd_cwnd = tp->snd_cwnd;

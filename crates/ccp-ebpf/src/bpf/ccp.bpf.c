@@ -109,11 +109,9 @@ void BPF_PROG(ccp_init, struct sock *sk)
 	f->applied_cwnd = tp->snd_cwnd;
 	f->reg[CCP_REG_CWND] = (u64)tp->snd_cwnd * f->mss;
 	f->prim[CCP_PRIM_RTT_SAMPLE_US] = ~0ULL;
-	f->last_delivered = tp->delivered;
 	f->last_delivered_ce = tp->delivered_ce;
 	f->last_lost = tp->lost;
 	f->last_bytes_acked = f->start_bytes_acked = tp->bytes_acked;
-	f->last_sacked_out = tp->sacked_out;
 	f->mode = CCP_MODE_FALLBACK;
 	f->netns_inum = netns;
 	f->uid = uid;
@@ -217,7 +215,7 @@ static __always_inline void run_program(void *ctx, struct sock *sk)
 #define FAULT_PAUSE_US 1000000
 
 /* The heartbeat, announcements and updates. True if a program steers. */
-static __always_inline bool steered(struct sock *sk, struct ccp_flow *f, struct ccp_config *cfg, u64 now_us)
+static __always_inline bool steered(struct sock *sk, struct ccp_flow *f, struct ccp_config *cfg, const struct rate_sample *rs, u64 now_us)
 {
 	bool fresh = (s64)(now_us * 1000 - cfg->beat_ns) <= (s64)cfg->fallback_after_ns;
 
@@ -245,7 +243,7 @@ static __always_inline bool steered(struct sock *sk, struct ccp_flow *f, struct 
 	} else if (!(f->flags & CCP_F_ANSWERED) && (u32)now_us - f->announced_us > ANNOUNCE_AGAIN_US) {
 		announce(sk, f, now_us);
 	}
-	read_mailbox(sk, f, now_us);
+	read_mailbox(sk, f, rs, now_us);
 	return f->mode == CCP_MODE_RUNNING;
 }
 
@@ -260,10 +258,7 @@ static __always_inline void refresh(struct sock *sk, struct ccp_flow *f, struct 
 	look_for_answer(sk, f, cfg, now_us);
 	s = bpf_map_lookup_elem(&slots, &slot);
 	f->mss = max_u32(tp->mss_cache, 1);
-	if (f->mode == CCP_MODE_RUNNING)
-		account_delivered(tp, f);
-	else
-		account(tp, f);
+	account_rest(tp, f, f->mode == CCP_MODE_RUNNING ? f->prim_mask : 0);
 	if (s)
 		refresh_slot(sk, f, s, now_us);
 }
@@ -289,7 +284,7 @@ static __always_inline void on_ack(void *ctx, struct sock *sk, u32 ack, bool dat
 	if (f->slot == CCP_NO_SLOT)
 		goto native;
 	refresh(sk, f, cfg, now_us);
-	if (!steered(sk, f, cfg, now_us))
+	if (!steered(sk, f, cfg, rs, now_us))
 		goto native;
 
 	if (!meta_of(f->program)) {
@@ -380,11 +375,13 @@ void BPF_PROG(ccp_set_state, struct sock *sk, u8 state)
 			f->timeouts++;
 		}
 		f->flags &= ~(CCP_F_REDUCING | CCP_F_UNDONE);
+		f->due |= CCP_DUE_GLUE;
 	} else if (reduces(state)) {
 		if (reduces(old))
 			return;
 		f->prr_delivered = 0;
 		f->flags = (f->flags & ~CCP_F_UNDONE) | CCP_F_REDUCING;
+		f->due |= CCP_DUE_GLUE;
 		if (f->mode == CCP_MODE_RUNNING && f->mss && !(f->flags & CCP_F_OWN_RECOVERY)) {
 			sync_cwnd(tp, f);
 			f->reg[CCP_REG_CWND] = max_u64(f->reg[CCP_REG_CWND] / 2, 2 * (u64)f->mss);
@@ -404,8 +401,10 @@ u32 BPF_PROG(ccp_undo_cwnd, struct sock *sk)
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
 	struct ccp_flow *f = flow_of(sk);
 
-	if (f)
+	if (f) {
 		f->flags |= CCP_F_UNDONE | CCP_F_RESYNC;
+		f->due |= CCP_DUE_GLUE;
+	}
 	return max_u32(tp->snd_cwnd, tp->prior_cwnd);
 }
 

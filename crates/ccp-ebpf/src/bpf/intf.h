@@ -26,8 +26,7 @@
 #define CCP_REG_RATE 1    /* bytes/s; 0 = no rate set: kernel-like pacing */
 #define CCP_REG_MICROS 2  /* us since micros_base_us */
 #define CCP_REG_SSTHRESH 3 /* bytes; loaded on every ACK if the program reads prim[SSTHRESH]; what it then writes is applied (see "ssthresh" below) */
-#define CCP_REG_CONTROL 4 /* first control variable; then reports, locals, temporaries as codegen lays them out */
-#define CCP_REG_FREE (CCP_REG_CONTROL + CCP_MAX_CONTROL) /* first register codegen lays out freely (22) */
+#define CCP_REG_CONTROL 4 /* first control variable; behind the program's last one reports, locals, temporaries as codegen lays them out */
 
 /* ---- primitives: indices into ccp_flow.prim; 0..14 are libccp's, in its order ---- */
 enum ccp_prim {
@@ -83,10 +82,23 @@ enum ccp_prim {
 #define CCP_F_ECE 64         /* ECE seen by in_ack_event (kernels before 6.10 only) */
 #define CCP_F_CWND_PENDING 128 /* Cwnd was updated before the first program: it starts from that */
 #define CCP_F_ANSWERED 256   /* the daemon wrote to this generation: no need to announce it again */
-/* While one of these is set, each ACK is the glue's first. */
+/* While one of these is set, each ACK is the glue's first: `due` says so to the program. */
 #define CCP_F_GLUE 7 /* TIMEOUT, RESYNC, REDUCING */
 #define CCP_F_UNANSWERED 1024 /* fell back since nobody handled its reports: announced again when somebody does */
 #define CCP_F_FAULTED 512    /* fell back since the program faulted too often: announced again only after a pause */
+
+/* ---- ccp_flow.due ---- */
+#define CCP_DUE_GLUE 1            /* the next ACK is the glue's first: it clears this when nothing is due any more */
+#define CCP_DUE_PASSED 0x80000000 /* the glue has just done what is due */
+
+/* How often a program looks at what others write: every 1/16 of a round-trip time, within these bounds. */
+#define CCP_LOOK_AFTER_LEAST_US 25
+#define CCP_LOOK_AFTER_MOST_US 1000
+
+/* What a program counts by itself if it reads one of these; the glue does the rest (bits of prim_mask). */
+#define CCP_COUNTS_LOSSES (1ULL << CCP_PRIM_LOST_PKTS | 1ULL << CCP_PRIM_BYTES_LOST)
+#define CCP_COUNTS_MARKS (1ULL << CCP_PRIM_ECN_BYTES | 1ULL << CCP_PRIM_ECN_PACKETS | 1ULL << CCP_PRIM_BYTES_CE)
+#define CCP_COUNTS_DELIVERIES (1ULL << CCP_PRIM_BYTES_MISORDERED | 1ULL << CCP_PRIM_PACKETS_ACKED | 1ULL << CCP_PRIM_PACKETS_MISORDERED)
 
 /* ---- flags of a program (ccp_program_meta.flags) ---- */
 #define CCP_PROGRAM_OWN_RECOVERY 1
@@ -96,17 +108,19 @@ enum ccp_prim {
  *
  * The way of an ACK. ccp_cong_control looks at a word of icsk_ca_priv that says which program runs the flow, and tail-calls it: no look-up. Everything
  * that is due only now and then (updates, announcements, fallback, recovery, what others see of the flow) is the glue's, to which a program gives way by
- * clearing that word and tail-calling programs[0]; the glue does what is due, says so in `pass`, and tail-calls the program again.
+ * clearing that word and tail-calling programs[0]; the glue does what is due, says so in `due`, and tail-calls the program again.
  *
  * Contract of a generated program (attach point tcp_congestion_ops.cong_control, ctx as for the glue):
- *   entry   f = bpf_sk_storage_get(flows, sk, NULL, 0). Gives way to the glue if there is none, and, unless `pass`, also if
- *           f->program is not the program's own handle; f->flags & CCP_F_GLUE; fault_run != 0; the window in the socket is not applied_cwnd (except with
- *           CCP_PROGRAM_OWN_RECOVERY); config.flags != 0, another config.epoch, or the heartbeat is older than config.fallback_after_ns; the mailbox
+ *   entry   f = bpf_sk_storage_get(flows, sk, NULL, 0). Gives way to the glue if there is none, and, unless `due` says that it has passed, also if
+ *           f->program is not the program's own handle; `due` is not 0; the window in the socket is not applied_cwnd (except with
+ *           CCP_PROGRAM_OWN_RECOVERY). When look_after_us have passed since looked_us, it sets looked_us = now and gives way also if
+ *           config.flags != 0, another config.epoch, or the heartbeat is older than config.fallback_after_ns; the mailbox
  *           was written (and is not being written); refresh_after_us have passed since refreshed_us.
- *           pass: pass = 0, otherwise prr_cwnd = 0.
- *   measure mss, the last_* and what follows from them, the latest RTT; those prim[] that the program reads; reg[MICROS] = now - micros_base_us.
- *   body    on reg[] in place. A fault restores the registers written, ++faults, ++fault_run, and goes on at "apply" (so that recovery and pacing
- *           go on with the values from before): it must not skip "apply".
+ *           Passed: due &= ~CCP_DUE_PASSED.
+ *   measure mss, last_bytes_acked, those of the other last_* that it counts by itself (CCP_COUNTS_*) with what follows from them;
+ *           those prim[] that the program reads; reg[MICROS] = now - micros_base_us.
+ *   body    on reg[] in place. A fault restores the registers written, ++faults, ++fault_run, due = CCP_DUE_GLUE, and goes on at "apply" (so that
+ *           recovery and pacing go on with the values from before): it must not skip "apply".
  *   commit  (no fault) fault_run = 0; if the program writes Micros: micros_base_us = prim[NOW] - reg[MICROS].
  *   ssthresh (no fault, the program writes Ssthresh, reg[SSTHRESH] != prim[SSTHRESH])
  *           sk->snd_ssthresh = clamp(reg[SSTHRESH] / mss, 2, 0x7fffffff)
@@ -114,7 +128,7 @@ enum ccp_prim {
  *   report  (no fault, Report was said) MEASURE frame of `struct ccp_measure` + u64[n] + `struct ccp_measure_tail` into the ring (reserve with constant size).
  *           Accepted: ++reports (an atomic addition, so a full barrier), then submitted, without a wake-up if config.polling is 1; merged = 0,
  *           volatile registers to their defaults. Refused: ++merged, ++ring_full; volatile registers keep.
- *   apply   w = prr_cwnd ? prr_cwnd : clamp(reg[CWND] / mss, 1, min(snd_cwnd_clamp, CCP_MAX_CWND_PACKETS))          (64-bit; mss is never 0)
+ *   apply   w = prr_cwnd ? prr_cwnd (which becomes 0) : clamp(reg[CWND] / mss, 1, min(snd_cwnd_clamp, CCP_MAX_CWND_PACKETS))          (64-bit; mss is never 0)
  *           sk->snd_cwnd = applied_cwnd = w
  *           if reg[RATE] != 0: rate = min(max(reg[RATE], mss), sk_max_pacing_rate); if sk->sk_pacing_status == 0 { it = 1; flags |= CCP_F_PACING_SET }
  *           else               rate = min(mss * (w < snd_ssthresh / 2 ? pace_ss : pace_ca) / srtt_us * max(w, packets_out), sk_max_pacing_rate)
@@ -125,20 +139,20 @@ enum ccp_prim {
  */
 struct ccp_flow {
 	/* The rest of the first line: looked at on every ACK. */
-	__u32 pass;             /* 1: the glue has just done what is due */
 	__u32 program;          /* handle: index | serial << 16; 0 = none */
-	__u32 flags;            /* CCP_F_* (codegen may only set CCP_F_PACING_SET and clear CCP_F_ECE) */
-	__u32 fault_run;        /* faults in a row */
-	__u32 epoch;            /* the last announced one; 0 = never announced */
-	__u32 slot;
-	__u32 seen_seq;         /* mailbox sequence last looked at */
-	__u32 refreshed_us;     /* low 32 bits of the time ccp_slot was last refreshed */
-	__u32 refresh_after_us; /* when it is due again */
+	__u32 due;              /* CCP_DUE_*; read together with `program` */
 	__u32 applied_cwnd;     /* packets, last value written to snd_cwnd by us */
+	__u32 looked_us;        /* low 32 bits of the time when the program last looked at what others write */
+	__u32 look_after_us;    /* when it is to look again */
 	__u32 prr_cwnd;         /* packets; 0 = PRR is not in charge */
 	__u32 mss;              /* bytes, >= 1 */
 	__u32 pace_ss;          /* as the kernel paces: percent of a window per RTT, times 80000, below half of ssthresh */
 	__u32 pace_ca;          /* ... and otherwise */
+	__u32 fault_run;        /* faults in a row */
+	__u32 flags;            /* CCP_F_* (codegen may only set CCP_F_PACING_SET and clear CCP_F_ECE) */
+	__u32 epoch;            /* the last announced one; 0 = never announced */
+	__u32 slot;
+	__u32 seen_seq;         /* mailbox sequence last looked at */
 
 	/* Second line: what was seen on the previous ACK. */
 	__u64 last_bytes_acked;
@@ -179,8 +193,10 @@ struct ccp_flow {
 	__u32 uid;
 	__u32 told_faults;     /* part of `faults` that announcements before this generation's told of */
 	__u32 new_faults;      /* those that this generation's tells of */
+	__u32 refreshed_us;    /* low 32 bits of the time ccp_slot was last refreshed */
+	__u32 refresh_after_us; /* when it is due again */
 	__u32 reserved32;      /* 0 */
-	__u64 reserved[2];     /* 0 */
+	__u64 reserved;        /* 0 */
 
 	__u64 prim[CCP_MAX_PRIMITIVES];
 	__u64 reg[CCP_MAX_REGISTERS];

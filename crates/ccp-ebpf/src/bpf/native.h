@@ -100,17 +100,25 @@ static __always_inline void account_delivered(struct tcp_sock *tp, struct ccp_fl
 	f->bytes_delivered = max_u64(f->bytes_delivered, tp->bytes_acked - f->start_bytes_acked + (u64)tp->sacked_out * f->mss);
 }
 
-/* What was delivered, lost and marked since the last time. Programs do the same on each ACK, but for what is delivered. */
-static __always_inline void account(struct tcp_sock *tp, struct ccp_flow *f)
+/* What was delivered, lost and marked since the last time, but for what a program that reads `prim_mask` counts on each ACK. */
+static __always_inline void account_rest(struct tcp_sock *tp, struct ccp_flow *f, u64 prim_mask)
 {
 	u32 ce = tp->delivered_ce, lost = tp->lost, mss = f->mss;
 
-	f->bytes_ce += (u64)(ce - f->last_delivered_ce) * mss;
-	f->bytes_lost += (u64)(lost - f->last_lost) * mss;
-	f->last_delivered = tp->delivered;
-	f->last_delivered_ce = ce;
-	f->last_lost = lost;
+	if (!(prim_mask & CCP_COUNTS_MARKS)) {
+		f->bytes_ce += (u64)(ce - f->last_delivered_ce) * mss;
+		f->last_delivered_ce = ce;
+	}
+	if (!(prim_mask & CCP_COUNTS_LOSSES)) {
+		f->bytes_lost += (u64)(lost - f->last_lost) * mss;
+		f->last_lost = lost;
+	}
 	account_delivered(tp, f);
+}
+
+static __always_inline void account(struct tcp_sock *tp, struct ccp_flow *f)
+{
+	account_rest(tp, f, 0);
 }
 
 static __always_inline void start_cubic(struct sock *sk)

@@ -37,13 +37,15 @@ static __always_inline void prepare(struct sock *sk, struct ccp_flow *f, const s
 		tp->snd_ssthresh = target;
 		f->prr_cwnd = min_u32(prr(tp, f, target, acked, tp->bytes_acked != f->last_bytes_acked, rs->losses > 0), max);
 	}
-	f->pass = 1;
+	f->looked_us = tp->tcp_mstamp;
+	f->due = CCP_DUE_PASSED | (f->flags & CCP_F_GLUE || f->fault_run ? CCP_DUE_GLUE : 0);
 }
 
 /* The flow starts a program: variables at their defaults, the clock at 0; window and rate are kept, except that a flow that ran natively brings its own. */
-static __always_inline void start_program(struct sock *sk, struct ccp_flow *f, struct ccp_program_meta *meta, u64 now_us)
+static __always_inline void start_program(struct sock *sk, struct ccp_flow *f, struct ccp_program_meta *meta, const struct rate_sample *rs, u64 now_us)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	u64 counted = f->mode == CCP_MODE_RUNNING ? f->prim_mask : 0; /* by the program before */
 	u32 n = min_u32(meta->count, CCP_MAX_REGISTERS - CCP_REG_CONTROL), i;
 
 	for (i = 0; i < CCP_MAX_REGISTERS - CCP_REG_CONTROL; i++) {
@@ -64,14 +66,21 @@ static __always_inline void start_program(struct sock *sk, struct ccp_flow *f, s
 		}
 		if (!(f->flags & CCP_F_CWND_PENDING))
 			f->reg[CCP_REG_CWND] = (u64)cwnd * f->mss;
-		account(tp, f);
-		/* last_bytes_acked stays at the ACK before: nobody has grown the window by this one yet. */
-		f->last_sacked_out = tp->sacked_out;
 		f->round_delivered = tp->delivered;
-		f->prim[CCP_PRIM_RTT_SAMPLE_US] = tp->srtt_us ? tp->srtt_us >> 3 : ~0ULL;
 		f->merged = 0;
 		f->flags &= ~(CCP_F_TIMEOUT | CCP_F_RESYNC);
 	}
+	/* last_bytes_acked stays at the ACK before: nobody has grown the window by this one yet. */
+	account_rest(tp, f, counted);
+	if (!(counted & CCP_COUNTS_DELIVERIES)) {
+		u32 sacked = tp->sacked_out, acked = rs->acked_sacked;
+
+		/* The packets of this ACK count as well, where it is sure that they came in order. */
+		f->last_delivered = tp->delivered - (sacked ? 0 : acked);
+		f->last_sacked_out = sacked;
+	}
+	if (!(counted & 1ULL << CCP_PRIM_RTT_SAMPLE_US))
+		f->prim[CCP_PRIM_RTT_SAMPLE_US] = tp->srtt_us ? tp->srtt_us >> 3 : ~0ULL;
 	/* A reduction undone on this very ACK is the next program's affair too. */
 	f->flags &= ~(CCP_F_CWND_PENDING | CCP_F_OWN_RECOVERY);
 	if (meta->flags & CCP_PROGRAM_OWN_RECOVERY)
@@ -102,7 +111,7 @@ static __always_inline bool newer(u32 seq, u32 than)
 #define MAILBOX_TRIES 8
 
 /* Takes what the daemon wrote since the last look. Everything in the slot is checked here: user space can write anything into it. */
-static __always_inline void read_mailbox(struct sock *sk, struct ccp_flow *f, u64 now_us)
+static __always_inline void read_mailbox(struct sock *sk, struct ccp_flow *f, const struct rate_sample *rs, u64 now_us)
 {
 	u32 slot = f->slot, seq, seen = f->seen_seq, i;
 	struct ccp_mailbox *m = bpf_map_lookup_elem(&mailbox, &slot), mb;
@@ -150,7 +159,7 @@ static __always_inline void read_mailbox(struct sock *sk, struct ccp_flow *f, u6
 			count(CCP_STAT_REFUSED_PROGRAM, 1);
 			return;
 		}
-		start_program(sk, f, meta, now_us);
+		start_program(sk, f, meta, rs, now_us);
 	}
 	if (newer(mb.field_seq[CCP_FIELD_CWND], seen)) {
 		f->reg[CCP_REG_CWND] = max_u64(min_u64(mb.value[CCP_FIELD_CWND], (u64)CCP_MAX_CWND_PACKETS * f->mss), f->mss);

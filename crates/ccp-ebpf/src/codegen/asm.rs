@@ -1,8 +1,11 @@
 //! Builds instruction sequences: labels, jumps, reachability.
 //!
-//! Jumps only go forward, as everything in a generated program does. A jump reaches 32,767 slots;
-//! where a label is further away than that, the jump goes through *relays*, unconditional jumps
-//! that [`Asm::relay`] puts between two instructions of the program.
+//! A jump reaches 32,767 slots; where a label ahead is further away than that, the jump goes through
+//! *relays*, unconditional jumps that [`Asm::relay`] puts between two instructions of the program.
+//!
+//! What is rarely run stands *aside*, behind what is run always, and jumps back: nothing else jumps
+//! backwards. So what is run always is short and in one piece, and its conditional jumps are not
+//! taken, which is what a processor expects of those that it has not met for a while.
 //!
 //! The kernel refuses programs with instructions that nothing leads to. Here they are not even
 //! emitted: after an unconditional jump or `exit` everything is dropped until a label is placed
@@ -28,11 +31,24 @@ pub(super) struct TooFar {
 /// around each division by a register.
 const RELAY_AFTER: usize = 12_000;
 
+/// Instructions that stand aside.
+#[derive(Debug)]
+struct Aside {
+    from: Label,
+    insns: Vec<Insn>,
+    /// A conditional jump behind them, and where it goes.
+    leave: Option<(Insn, Label)>,
+    back: Label,
+}
+
 #[derive(Debug)]
 pub(super) struct Asm {
     insns: Vec<Insn>,
     /// Per label the slots of the jumps that wait for it.
     waiting: Vec<Vec<usize>>,
+    /// Per label where it is.
+    places: Vec<Option<usize>>,
+    asides: Vec<Aside>,
     /// No open jump stands before this slot.
     oldest: usize,
     reachable: bool,
@@ -48,6 +64,8 @@ impl Asm {
         Self {
             insns: Vec::new(),
             waiting: Vec::new(),
+            places: Vec::new(),
+            asides: Vec::new(),
             oldest: 0,
             reachable: true,
             relay_after,
@@ -75,6 +93,7 @@ impl Asm {
 
     pub(super) fn label(&mut self) -> Label {
         self.waiting.push(Vec::new());
+        self.places.push(None);
         Label(self.waiting.len() - 1)
     }
 
@@ -83,8 +102,18 @@ impl Asm {
         !self.waiting[label.0].is_empty()
     }
 
-    /// Puts `label` here.
+    /// Puts `label` here, also for jumps that come later.
     pub(super) fn place(&mut self, label: Label) -> Result<(), TooFar> {
+        self.places[label.0] = self.reachable.then_some(self.here());
+        self.gather(label)?;
+        if self.reachable {
+            self.places[label.0] = Some(self.here());
+        }
+        Ok(())
+    }
+
+    /// Lets the jumps that wait for `label` come here.
+    fn gather(&mut self, label: Label) -> Result<(), TooFar> {
         let to = self.here();
         for from in std::mem::take(&mut self.waiting[label.0]) {
             self.land(from, to)?;
@@ -102,10 +131,19 @@ impl Asm {
     /// Keeps jumps that have been open for long within reach. To be called between instructions
     /// of the source program.
     pub(super) fn relay(&mut self) -> Result<(), TooFar> {
-        if self.here() - self.oldest < self.relay_after {
+        let aside: usize = self.asides.iter().map(|aside| aside.insns.len() + 2).sum();
+        if self.here() - self.oldest + aside < self.relay_after {
             return Ok(());
         }
         // Those of at least half the age go along, so that relays are few.
+        let past = self.label();
+        if self.reachable && !self.asides.is_empty() {
+            self.jump(past);
+            self.asides()?;
+            self.place(past)?;
+        } else {
+            self.asides()?;
+        }
         let old = self.here() - self.relay_after / 2;
         let labels: Vec<usize> = (0..self.waiting.len())
             .filter(|&l| self.waiting[l].iter().any(|&from| from < old))
@@ -116,7 +154,7 @@ impl Asm {
             self.jump(past);
         }
         for label in labels {
-            self.place(Label(label))?;
+            self.gather(Label(label))?;
             self.jump(Label(label));
         }
         self.place(past)?;
@@ -204,10 +242,77 @@ impl Asm {
     }
 
     fn open(&mut self, to: Label, insn: Insn) {
-        if self.reachable {
-            self.waiting[to.0].push(self.insns.len());
-            self.insns.push(insn);
+        if !self.reachable {
+            return;
         }
+        let here = self.insns.len();
+        match self.places[to.0].map(|at| i16::try_from(at as i64 - here as i64 - 1)) {
+            Some(Ok(off)) => self.insns.push(insn.over(off)),
+            // Out of reach: whoever waits for a label that is placed is told by `missed`.
+            Some(Err(_)) | None => {
+                self.waiting[to.0].push(here);
+                self.insns.push(insn);
+            }
+        }
+    }
+
+    /// Runs `insns` aside if `dst cmp src`, which is rarely so.
+    pub(super) fn rarely(
+        &mut self,
+        cmp: Cmp,
+        dst: R,
+        src: impl Into<Src>,
+        insns: Vec<Insn>,
+    ) -> Result<(), TooFar> {
+        self.rarely_leaving(cmp, dst, src, insns, None)
+    }
+
+    /// The same, with a conditional jump behind `insns`.
+    pub(super) fn rarely_leaving(
+        &mut self,
+        cmp: Cmp,
+        dst: R,
+        src: impl Into<Src>,
+        insns: Vec<Insn>,
+        leave: Option<(Insn, Label)>,
+    ) -> Result<(), TooFar> {
+        if !self.reachable {
+            return Ok(());
+        }
+        let (from, back) = (self.label(), self.label());
+        self.jump_if(cmp, dst, src, from);
+        self.place(back)?;
+        self.asides.push(Aside {
+            from,
+            insns,
+            leave,
+            back,
+        });
+        Ok(())
+    }
+
+    /// Puts here what stands aside. Nothing may lead here from before.
+    pub(super) fn asides(&mut self) -> Result<(), TooFar> {
+        for aside in std::mem::take(&mut self.asides) {
+            self.place(aside.from)?;
+            for insn in aside.insns {
+                self.emit(insn);
+            }
+            if let Some((insn, to)) = aside.leave {
+                self.open(to, insn);
+            }
+            self.jump(aside.back);
+        }
+        Ok(())
+    }
+
+    /// A jump back that its label was out of reach of.
+    pub(super) fn missed(&self) -> Result<(), TooFar> {
+        let placed = self.places.iter().zip(&self.waiting);
+        let mut missed = placed.filter_map(|(at, jumps)| Some(((*at)?, *jumps.first()?)));
+        missed
+            .next()
+            .map_or(Ok(()), |(to, from)| Err(TooFar { from, to }))
     }
 
     pub(super) fn exit(&mut self) {

@@ -13,20 +13,35 @@ use std::mem::offset_of;
 use ccp_program::{BinaryOp, Clause, Inst, Operand, Program, Reg};
 
 use super::asm::{Asm, Label, TooFar};
-use super::insn::{Alu, Cmp, R, Size, Src};
+use super::insn::{Alu, Cmp, Insn, R, Size, Src};
 use super::plan::{GoesOn, Plan, can_fault};
-use super::{FLOW, Listing, Note};
+use super::{FLOW, FLOW_AT, Listing, Note, REGS, REGS_AT};
 use crate::layout::Flow;
 
-/// Offset of a register in the storage.
+/// Offset of a register from [`REGS`].
 pub(super) fn register_offset(register: usize) -> i16 {
     // The storage is less than 2 KiB long.
-    (offset_of!(Flow, reg) + 8 * register) as i16
+    (offset_of!(Flow, reg) + 8 * register) as i16 - REGS_AT as i16
+}
+
+/// The offset from [`FLOW`] of what is `offset` bytes from the start of the storage.
+pub(super) const fn flow_offset(offset: usize) -> i16 {
+    offset as i16 - FLOW_AT as i16
 }
 
 fn primitive_offset(primitive: u16) -> i16 {
-    (offset_of!(Flow, prim) + 8 * usize::from(primitive)) as i16
+    flow_offset(offset_of!(Flow, prim) + 8 * usize::from(primitive))
 }
+
+/// A byte of the stack that says whether to report: [`YES`] or something else. Not at a multiple of
+/// eight, where the kernel's verifier remembers values.
+pub(super) const REPORT_FLAG: i16 = -511;
+/// Another one, which says whether the next clause is looked at.
+const GO_ON_FLAG: i16 = -510;
+/// What a flag is if it is set.
+pub(super) const YES: i32 = 1;
+/// What it is if not: not 0, which the kernel's verifier remembers.
+const NO: i32 = 2;
 
 /// Most instructions that become one decision: [`Body::branch`] is recursive.
 const MOST_IN_DECISION: usize = 32;
@@ -69,8 +84,8 @@ pub(super) struct Body<'a> {
 impl Body<'_> {
     /// Emits all clauses; afterwards the invocation is complete and did not fault.
     pub(super) fn clauses(&mut self, program: &Program) -> Result<(), TooFar> {
-        if let Some(flag) = self.plan.report_flag {
-            self.set_flag(flag, 0);
+        if self.plan.reports_at_all {
+            self.set_flag(REPORT_FLAG, NO);
         }
         let done = self.asm.label();
         for (index, clause) in program.clauses.iter().enumerate() {
@@ -100,18 +115,17 @@ impl Body<'_> {
             self.branch(decision, test, false, next)?;
         }
         let goes_on = self.plan.goes_on[self.clause];
-        if let (GoesOn::Depends, Some(flag)) = (goes_on, self.plan.go_on_flag) {
-            self.set_flag(flag, 0);
+        if goes_on == GoesOn::Depends {
+            self.set_flag(GO_ON_FLAG, NO);
         }
         self.block(&clause.body, clause.condition.len())?;
-        match (goes_on, done, self.plan.go_on_flag) {
-            (GoesOn::Always, ..) | (_, None, _) => {}
-            (GoesOn::Depends, Some(done), Some(flag)) => {
-                let off = register_offset(flag);
-                self.asm.load(Size::Double, R::R1, FLOW, off);
-                self.asm.jump_if(Cmp::Eq, R::R1, 0, done);
+        match (goes_on, done) {
+            (GoesOn::Always, _) | (_, None) => {}
+            (GoesOn::Depends, Some(done)) => {
+                self.asm.load(Size::Byte, R::R1, R::R10, GO_ON_FLAG);
+                self.asm.jump_if(Cmp::Ne, R::R1, YES, done);
             }
-            (GoesOn::Never | GoesOn::Depends, Some(done), _) => self.asm.jump(done),
+            (GoesOn::Never, Some(done)) => self.asm.jump(done),
         }
         self.asm.place(next)
     }
@@ -156,15 +170,11 @@ impl Body<'_> {
                     self.branch(decision, cond, when, to)?;
                 }
                 Inst::Report => {
-                    if let Some(flag) = self.plan.report_flag {
-                        self.set_flag(flag, 1);
-                    }
+                    self.set_flag(REPORT_FLAG, YES);
                 }
                 Inst::Fallthrough => {
-                    if let (GoesOn::Depends, Some(flag)) =
-                        (self.plan.goes_on[self.clause], self.plan.go_on_flag)
-                    {
-                        self.set_flag(flag, 1);
+                    if self.plan.goes_on[self.clause] == GoesOn::Depends {
+                        self.set_flag(GO_ON_FLAG, YES);
                     }
                 }
                 Inst::Move { dst, src } => self.move_to(dst, src),
@@ -272,18 +282,17 @@ impl Body<'_> {
         self.notes.note(self.asm.here(), note);
     }
 
-    fn set_flag(&mut self, register: usize, value: i32) {
-        self.asm
-            .store(Size::Double, FLOW, register_offset(register), value);
+    fn set_flag(&mut self, at: i16, value: i32) {
+        self.asm.store(Size::Byte, R::R10, at, value);
     }
 
     fn operand(&mut self, to: R, operand: Operand) {
-        let off = match operand {
+        let (base, off) = match operand {
             Operand::Imm(value) => return self.asm.constant(to, value),
-            Operand::Primitive(i) => primitive_offset(i),
-            Operand::Reg(reg) => register_offset(self.plan.register(self.clause, reg)),
+            Operand::Primitive(i) => (FLOW, primitive_offset(i)),
+            Operand::Reg(reg) => (REGS, register_offset(self.plan.register(self.clause, reg))),
         };
-        self.asm.load(Size::Double, to, FLOW, off);
+        self.asm.load(Size::Double, to, base, off);
     }
 
     /// The operand as a source: a small constant as it is, anything else loaded into `via`.
@@ -299,7 +308,7 @@ impl Body<'_> {
 
     fn write(&mut self, dst: Reg, from: R) {
         let off = register_offset(self.plan.register(self.clause, dst));
-        self.asm.store(Size::Double, FLOW, off, from);
+        self.asm.store(Size::Double, REGS, off, from);
     }
 
     /// Checks for a fault where one is possible: where [`can_fault`] says no, the roll-back does
@@ -313,7 +322,7 @@ impl Body<'_> {
     fn move_to(&mut self, dst: Reg, src: Operand) {
         let off = register_offset(self.plan.register(self.clause, dst));
         let src = self.source(R::R1, src);
-        self.asm.store(Size::Double, FLOW, off, src);
+        self.asm.store(Size::Double, REGS, off, src);
     }
 
     /// `op(a, b)`; gives the machine register that holds it.
@@ -440,33 +449,34 @@ impl Body<'_> {
             _ => {}
         }
         self.operand(R::R2, b);
-        let fits = self.asm.label();
         // Two factors below 2^32 never overflow.
         self.asm.mov(R::R3, R::R1);
         self.asm.alu(Alu::Or, R::R3, R::R2);
         self.asm.alu(Alu::Shr, R::R3, 32);
-        self.asm.jump_if(Cmp::Eq, R::R3, 0, fits);
         // Otherwise by halves, a = x·2^32 + y and b = z·2^32 + w: x·z must be 0 (so that of x·w and
         // z·y one is 0) and x·w + z·y + (y·w >> 32) below 2^32. Dividing would be shorter, but
         // the kernel rewrites the program at each division, which takes seconds for thousands.
-        self.asm.mov(R::R3, R::R1);
-        self.asm.alu(Alu::Shr, R::R3, 32);
-        self.asm.mov(R::R4, R::R2);
-        self.asm.alu(Alu::Shr, R::R4, 32);
-        self.asm.alu32(Alu::Mov, R::R5, R::R1);
-        self.asm.alu32(Alu::Mov, R::R0, R::R2);
-        self.asm.mov(R::R7, R::R3);
-        self.asm.alu(Alu::Mul, R::R7, R::R4);
-        self.asm.alu(Alu::Mul, R::R3, R::R0);
-        self.asm.alu(Alu::Mul, R::R4, R::R5);
-        self.asm.alu(Alu::Mul, R::R5, R::R0);
-        self.asm.alu(Alu::Shr, R::R5, 32);
-        self.asm.alu(Alu::Add, R::R3, R::R4);
-        self.asm.alu(Alu::Add, R::R3, R::R5);
-        self.asm.alu(Alu::Shr, R::R3, 32);
-        self.asm.alu(Alu::Or, R::R3, R::R7);
-        self.fault_if(inst, Cmp::Ne, R::R3, 0);
-        self.asm.place(fits)?;
+        let halves = vec![
+            Insn::alu(Alu::Mov, R::R3, R::R1),
+            Insn::alu(Alu::Shr, R::R3, 32),
+            Insn::alu(Alu::Mov, R::R4, R::R2),
+            Insn::alu(Alu::Shr, R::R4, 32),
+            Insn::alu32(Alu::Mov, R::R5, R::R1),
+            Insn::alu32(Alu::Mov, R::R0, R::R2),
+            Insn::alu(Alu::Mov, R::R7, R::R3),
+            Insn::alu(Alu::Mul, R::R7, R::R4),
+            Insn::alu(Alu::Mul, R::R3, R::R0),
+            Insn::alu(Alu::Mul, R::R4, R::R5),
+            Insn::alu(Alu::Mul, R::R5, R::R0),
+            Insn::alu(Alu::Shr, R::R5, 32),
+            Insn::alu(Alu::Add, R::R3, R::R4),
+            Insn::alu(Alu::Add, R::R3, R::R5),
+            Insn::alu(Alu::Shr, R::R3, 32),
+            Insn::alu(Alu::Or, R::R3, R::R7),
+        ];
+        let leave = (Insn::jump_if(Cmp::Ne, R::R3, 0), self.fault);
+        self.asm
+            .rarely_leaving(Cmp::Ne, R::R3, 0, halves, Some(leave))?;
         self.asm.alu(Alu::Mul, R::R1, R::R2);
         Ok(R::R1)
     }

@@ -7,14 +7,14 @@ use std::os::fd::AsRawFd;
 use ccp_program::{Program, Variable};
 
 use super::asm::{Asm, Label, TooFar};
-use super::body::register_offset;
-use super::insn::{Alu, Cmp, Helper, R, Size};
+use super::body::{REPORT_FLAG, YES, flow_offset, register_offset};
+use super::insn::{Alu, Cmp, Helper, Insn, R, Size};
 use super::kernel::PRIV_MARK;
 use super::plan::{Plan, Saved};
-use super::{CONTEXT, Entry, Env, FLOW, SOCK};
+use super::{CONTEXT, Entry, Env, FLOW, FLOW_AT, REGS, REGS_AT, SOCK};
 use crate::layout::{
-    Config, F_GLUE, F_PACING_SET, Flow, MAX_CWND_PACKETS, MSG_MEASURE, MailboxSlot, MeasureHead,
-    MeasureTail, PRIM_NOW, PRIM_SSTHRESH, REG_CONTROL, REG_CWND, REG_MICROS, REG_RATE,
+    Config, DUE_GLUE, DUE_PASSED, F_PACING_SET, Flow, MAX_CWND_PACKETS, MSG_MEASURE, MailboxSlot,
+    MeasureHead, MeasureTail, PRIM_NOW, PRIM_SSTHRESH, REG_CONTROL, REG_CWND, REG_MICROS, REG_RATE,
     REG_SSTHRESH,
 };
 
@@ -28,10 +28,10 @@ const SCRATCH: i16 = -504;
 /// `BPF_RB_NO_WAKEUP`; `Config::polling` is this flag.
 const RB_NO_WAKEUP: i32 = 1;
 
-/// Offset of a field of the socket storage.
+/// Offset of a field of the socket storage, from [`FLOW`].
 macro_rules! flow {
     ($field:ident) => {
-        offset_of!(Flow, $field) as i16
+        flow_offset(offset_of!(Flow, $field))
     };
 }
 
@@ -42,25 +42,34 @@ macro_rules! config {
     };
 }
 
+/// Where [`entry`] goes if it cannot tell that nothing is due, and where what follows begins.
+pub(super) struct Look {
+    look: Label,
+    glue: Label,
+    on: Label,
+}
+
 /// Finds the storage and looks whether there is anything for the glue to do; sets [`FLOW`],
-/// [`SOCK`] and [`CONTEXT`].
-pub(super) fn entry(asm: &mut Asm, env: &Env<'_>, own_recovery: bool) -> Result<(), TooFar> {
-    let (storage, programs, mailbox, handle, ack) = match &env.entry {
+/// [`SOCK`] and [`CONTEXT`]. What is returned goes to [`look`].
+pub(super) fn entry(
+    asm: &mut Asm,
+    env: &Env<'_>,
+    own_recovery: bool,
+) -> Result<Option<Look>, TooFar> {
+    let (storage, handle, ack) = match &env.entry {
         Entry::Array { map } => {
-            asm.map_value(FLOW, map.as_raw_fd(), 0);
+            asm.map_value(FLOW, map.as_raw_fd(), FLOW_AT as u32);
             asm.map_value(SOCK, map.as_raw_fd(), size_of::<Flow>() as u32);
-            return Ok(());
+            return Ok(None);
         }
         Entry::Socket {
             storage,
-            programs,
-            mailbox,
             handle,
             ack,
             ..
-        } => (storage, programs, mailbox, *handle, ack),
+        } => (storage, *handle, ack),
     };
-    let (glue, passed, nothing_due, on) = (asm.label(), asm.label(), asm.label(), asm.label());
+    let (look, glue, on) = (asm.label(), asm.label(), asm.label());
     asm.mov(CONTEXT, R::R1);
     asm.load(Size::Double, SOCK, R::R1, 0);
     asm.map(R::R1, storage.as_raw_fd());
@@ -70,25 +79,61 @@ pub(super) fn entry(asm: &mut Asm, env: &Env<'_>, own_recovery: bool) -> Result<
     asm.call(Helper::SkStorageGet);
     asm.jump_if(Cmp::Eq, R::R0, 0, glue);
     asm.mov(FLOW, R::R0);
-
-    asm.load(Size::Word, R::R1, FLOW, flow!(pass));
-    asm.jump_if(Cmp::Ne, R::R1, 0, passed);
-    asm.load(Size::Word, R::R1, FLOW, flow!(program));
+    asm.alu(Alu::Add, FLOW, FLOW_AT as i32);
+    // The handle, and that nothing is due.
+    asm.load(Size::Double, R::R1, FLOW, flow!(program));
     asm.constant(R::R2, handle.into());
-    asm.jump_if(Cmp::Ne, R::R1, R::R2, glue);
-    asm.load(Size::Word, R::R1, FLOW, flow!(flags));
-    asm.alu(Alu::And, R::R1, F_GLUE as i32);
-    asm.load(Size::Word, R::R2, FLOW, flow!(fault_run));
-    asm.alu(Alu::Or, R::R1, R::R2);
-    asm.map_value(R::R3, env.config.as_raw_fd(), 0);
-    asm.load(Size::Word, R::R2, R::R3, config!(flags));
-    asm.alu(Alu::Or, R::R1, R::R2);
+    asm.jump_if(Cmp::Ne, R::R1, R::R2, look);
+    if !own_recovery {
+        asm.load(Size::Word, R::R1, SOCK, env.sock.snd_cwnd);
+        asm.load(Size::Word, R::R2, FLOW, flow!(applied_cwnd));
+        asm.jump_if(Cmp::Ne, R::R1, R::R2, look);
+    }
+    asm.load(Size::Double, R::R1, SOCK, ack.tcp_mstamp);
+    asm.load(Size::Word, R::R2, FLOW, flow!(looked_us));
+    asm.alu32(Alu::Sub, R::R1, R::R2);
+    asm.load(Size::Word, R::R2, FLOW, flow!(look_after_us));
+    asm.jump_if(Cmp::Ge, R::R1, R::R2, look);
+    asm.place(on)?;
+    Ok(Some(Look { look, glue, on }))
+}
+
+/// Looks closely, and gives way to the glue where something is due.
+pub(super) fn look(
+    asm: &mut Asm,
+    env: &Env<'_>,
+    own_recovery: bool,
+    labels: &Look,
+) -> Result<(), TooFar> {
+    let Entry::Socket {
+        programs,
+        mailbox,
+        handle,
+        ack,
+        ..
+    } = &env.entry
+    else {
+        return Ok(());
+    };
+    let &Look { look, glue, on } = labels;
+    let (passed, nothing_due) = (asm.label(), asm.label());
+    asm.place(look)?;
+    asm.load(Size::Word, R::R1, FLOW, flow!(due));
+    asm.mov(R::R2, R::R1);
+    asm.alu(Alu::And, R::R2, !(DUE_PASSED as i32));
+    asm.jump_if(Cmp::Ne, R::R1, R::R2, passed);
     asm.jump_if(Cmp::Ne, R::R1, 0, glue);
+    asm.load(Size::Word, R::R1, FLOW, flow!(program));
+    asm.constant(R::R2, (*handle).into());
+    asm.jump_if(Cmp::Ne, R::R1, R::R2, glue);
     if !own_recovery {
         asm.load(Size::Word, R::R1, SOCK, env.sock.snd_cwnd);
         asm.load(Size::Word, R::R2, FLOW, flow!(applied_cwnd));
         asm.jump_if(Cmp::Ne, R::R1, R::R2, glue);
     }
+    asm.map_value(R::R3, env.config.as_raw_fd(), 0);
+    asm.load(Size::Word, R::R1, R::R3, config!(flags));
+    asm.jump_if(Cmp::Ne, R::R1, 0, glue);
     asm.load(Size::Word, R::R1, R::R3, config!(epoch));
     asm.load(Size::Word, R::R2, FLOW, flow!(epoch));
     asm.jump_if(Cmp::Ne, R::R1, R::R2, glue);
@@ -99,6 +144,7 @@ pub(super) fn entry(asm: &mut Asm, env: &Env<'_>, own_recovery: bool) -> Result<
     asm.alu(Alu::Sub, R::R1, R::R2);
     asm.load(Size::Double, R::R2, R::R3, config!(fallback_after_ns));
     asm.jump_if(Cmp::SGt, R::R1, R::R2, glue);
+    asm.store(Size::Word, FLOW, flow!(looked_us), R::R4);
     asm.load(Size::Word, R::R2, FLOW, flow!(refreshed_us));
     asm.alu32(Alu::Sub, R::R4, R::R2);
     asm.load(Size::Word, R::R2, FLOW, flow!(refresh_after_us));
@@ -115,7 +161,14 @@ pub(super) fn entry(asm: &mut Asm, env: &Env<'_>, own_recovery: bool) -> Result<
     asm.load(Size::Word, R::R2, FLOW, flow!(seen_seq));
     asm.jump_if(Cmp::Eq, R::R1, R::R2, nothing_due);
     asm.alu(Alu::And, R::R1, 1);
-    asm.jump_if(Cmp::Ne, R::R1, 0, nothing_due);
+    asm.jump_if(Cmp::Eq, R::R1, 0, glue);
+    // Being written right now: the next acknowledgement looks again.
+    asm.load(Size::Word, R::R1, FLOW, flow!(look_after_us));
+    asm.load(Size::Word, R::R2, FLOW, flow!(looked_us));
+    asm.alu32(Alu::Sub, R::R2, R::R1);
+    asm.store(Size::Word, FLOW, flow!(looked_us), R::R2);
+    asm.place(nothing_due)?;
+    asm.jump(on);
 
     asm.place(glue)?;
     // Who runs the flow is to be settled anew: otherwise the glue would be back here at once.
@@ -128,20 +181,25 @@ pub(super) fn entry(asm: &mut Asm, env: &Env<'_>, own_recovery: bool) -> Result<
     asm.exit();
 
     asm.place(passed)?;
-    asm.store(Size::Word, FLOW, flow!(pass), 0);
+    asm.alu32(Alu::And, R::R1, !(DUE_PASSED as i32));
+    asm.store(Size::Word, FLOW, flow!(due), R::R1);
     asm.jump(on);
-    asm.place(nothing_due)?;
-    asm.store(Size::Word, FLOW, flow!(prr_cwnd), 0);
-    asm.place(on)
+    Ok(())
+}
+
+/// Sets [`REGS`].
+pub(super) fn registers(asm: &mut Asm) {
+    asm.mov(REGS, FLOW);
+    asm.alu(Alu::Add, REGS, (REGS_AT - FLOW_AT) as i32);
 }
 
 /// Keeps the values that a fault must bring back.
 pub(super) fn save(asm: &mut Asm, plan: &Plan) {
     for &(register, place) in &plan.saves {
-        asm.load(Size::Double, R::R1, FLOW, register_offset(register));
+        asm.load(Size::Double, R::R1, REGS, register_offset(register));
         match place {
             Saved::Stack(off) => asm.store(Size::Double, R::R10, off, R::R1),
-            Saved::Register(to) => asm.store(Size::Double, FLOW, register_offset(to), R::R1),
+            Saved::Register(to) => asm.store(Size::Double, REGS, register_offset(to), R::R1),
         }
     }
 }
@@ -151,21 +209,23 @@ pub(super) fn fault(asm: &mut Asm, plan: &Plan) {
     for &(register, place) in &plan.saves {
         match place {
             Saved::Stack(off) => asm.load(Size::Double, R::R1, R::R10, off),
-            Saved::Register(from) => asm.load(Size::Double, R::R1, FLOW, register_offset(from)),
+            Saved::Register(from) => asm.load(Size::Double, R::R1, REGS, register_offset(from)),
         }
-        asm.store(Size::Double, FLOW, register_offset(register), R::R1);
+        asm.store(Size::Double, REGS, register_offset(register), R::R1);
     }
     count(asm, flow!(faults));
     count(asm, flow!(fault_run));
+    // The glue counts them.
+    asm.store(Size::Word, FLOW, flow!(due), DUE_GLUE as i32);
 }
 
 /// Makes the invocation's effects last.
 pub(super) fn commit(asm: &mut Asm, plan: &Plan) {
     asm.store(Size::Word, FLOW, flow!(fault_run), 0);
     if plan.writes_micros {
-        let now = (offset_of!(Flow, prim) + 8 * PRIM_NOW) as i16;
+        let now = flow_offset(offset_of!(Flow, prim) + 8 * PRIM_NOW);
         asm.load(Size::Double, R::R1, FLOW, now);
-        asm.load(Size::Double, R::R2, FLOW, register_offset(REG_MICROS));
+        asm.load(Size::Double, R::R2, REGS, register_offset(REG_MICROS));
         asm.alu(Alu::Sub, R::R1, R::R2);
         asm.store(Size::Double, FLOW, flow!(micros_base_us), R::R1);
     }
@@ -174,8 +234,8 @@ pub(super) fn commit(asm: &mut Asm, plan: &Plan) {
 /// Applies `Ssthresh` where the program has set it to something else than it was.
 pub(super) fn ssthresh(asm: &mut Asm, env: &Env<'_>) -> Result<(), TooFar> {
     let (done, enough, finite) = (asm.label(), asm.label(), asm.label());
-    let was = (offset_of!(Flow, prim) + 8 * PRIM_SSTHRESH) as i16;
-    asm.load(Size::Double, R::R1, FLOW, register_offset(REG_SSTHRESH));
+    let was = flow_offset(offset_of!(Flow, prim) + 8 * PRIM_SSTHRESH);
+    asm.load(Size::Double, R::R1, REGS, register_offset(REG_SSTHRESH));
     asm.load(Size::Double, R::R2, FLOW, was);
     asm.jump_if(Cmp::Eq, R::R1, R::R2, done);
     // At least two packets.
@@ -194,24 +254,27 @@ pub(super) fn ssthresh(asm: &mut Asm, env: &Env<'_>) -> Result<(), TooFar> {
     // A reduction in progress goes there.
     asm.load(Size::Word, R::R3, FLOW, flow!(prr_cwnd));
     asm.jump_if(Cmp::Eq, R::R3, 0, done);
-    asm.store(Size::Double, FLOW, register_offset(REG_CWND), R::R1);
+    asm.store(Size::Double, REGS, register_offset(REG_CWND), R::R1);
     asm.place(done)
 }
 
-/// Sends the report variables if the register `flag` says so.
+/// Goes to `report` if the program said so.
+pub(super) fn report_if_asked(asm: &mut Asm, report: Label) {
+    asm.load(Size::Byte, R::R1, R::R10, REPORT_FLAG);
+    asm.jump_if(Cmp::Eq, R::R1, YES, report);
+}
+
+/// Sends the report variables; goes to `done`, or is there.
 pub(super) fn report(
     asm: &mut Asm,
     plan: &Plan,
     program: &Program,
     env: &Env<'_>,
-    flag: usize,
     done: Label,
 ) -> Result<(), TooFar> {
     let (accepted, n) = (asm.label(), program.reports.len());
     let tail = size_of::<MeasureHead>() + 8 * n;
     let length = tail + size_of::<MeasureTail>();
-    asm.load(Size::Double, R::R1, FLOW, register_offset(flag));
-    asm.jump_if(Cmp::Eq, R::R1, 0, done);
     asm.map(R::R1, env.ring.as_raw_fd());
     asm.mov(R::R2, length as i32);
     asm.mov(R::R3, 0);
@@ -243,7 +306,7 @@ pub(super) fn report(
     asm.store(Size::Word, R::R0, count_at, n as i32);
     for i in 0..n {
         let to = (size_of::<MeasureHead>() + 8 * i) as i16;
-        asm.load(Size::Double, R::R1, FLOW, register_offset(plan.report(i)));
+        asm.load(Size::Double, R::R1, REGS, register_offset(plan.report(i)));
         asm.store(Size::Double, R::R0, to, R::R1);
     }
     // Atomic for its barrier: the record is seen in the ring by a reader that we do not see
@@ -277,10 +340,10 @@ fn reset(asm: &mut Asm, register: usize, variable: &Variable) {
     }
     let off = register_offset(register);
     match i32::try_from(variable.default.cast_signed()) {
-        Ok(small) => asm.store(Size::Double, FLOW, off, small),
+        Ok(small) => asm.store(Size::Double, REGS, off, small),
         Err(_) => {
             asm.constant(R::R1, variable.default);
-            asm.store(Size::Double, FLOW, off, R::R1);
+            asm.store(Size::Double, REGS, off, R::R1);
         }
     }
 }
@@ -294,62 +357,97 @@ fn count(asm: &mut Asm, counter: i16) {
 /// Window and pacing rate to the socket, then the end.
 pub(super) fn apply(asm: &mut Asm, env: &Env<'_>) -> Result<(), TooFar> {
     let sock = &env.sock;
-    let (window, rate, bound, end) = (asm.label(), asm.label(), asm.label(), asm.label());
+    let (window, bound, end) = (asm.label(), asm.label(), asm.label());
+    let (reduced, changed, infinite, none) = (asm.label(), asm.label(), asm.label(), asm.label());
+    let (same, rate, slow) = (asm.label(), asm.label(), asm.label());
 
-    // r1 = the window in packets. Mostly it is what it was, which saves a division.
-    asm.load(Size::Word, R::R1, FLOW, flow!(prr_cwnd));
-    asm.jump_if(Cmp::Ne, R::R1, 0, window);
-    let (same, most, below) = (asm.label(), asm.label(), asm.label());
-    asm.load(Size::Word, R::R1, FLOW, flow!(applied_cwnd));
+    // r1 = the window in packets. Mostly it is what it was, which saves a division. r2 = MSS.
     asm.load(Size::Word, R::R2, FLOW, flow!(mss));
-    asm.load(Size::Double, R::R3, FLOW, register_offset(REG_CWND));
+    asm.load(Size::Word, R::R1, FLOW, flow!(prr_cwnd));
+    asm.jump_if(Cmp::Ne, R::R1, 0, reduced);
+    asm.load(Size::Word, R::R1, FLOW, flow!(applied_cwnd));
+    asm.load(Size::Double, R::R3, REGS, register_offset(REG_CWND));
     asm.mov(R::R4, R::R1);
     asm.alu(Alu::Mul, R::R4, R::R2);
     asm.mov(R::R5, R::R3);
     asm.alu(Alu::Sub, R::R5, R::R4);
-    asm.jump_if(Cmp::Lt, R::R5, R::R2, same);
-    asm.mov(R::R1, R::R3);
-    asm.alu(Alu::Div, R::R1, R::R2);
+    asm.jump_if(Cmp::Ge, R::R5, R::R2, changed);
     asm.place(same)?;
-    asm.load(Size::Word, R::R2, SOCK, sock.snd_cwnd_clamp);
-    asm.jump_if(Cmp::Le, R::R2, MAX_CWND_PACKETS as i32, most);
-    asm.mov(R::R2, MAX_CWND_PACKETS as i32);
-    asm.place(most)?;
-    asm.jump_if(Cmp::Le, R::R1, R::R2, below);
-    asm.mov(R::R1, R::R2);
-    asm.place(below)?;
-    asm.jump_if(Cmp::Ne, R::R1, 0, window);
-    asm.mov(R::R1, 1);
+    asm.load(Size::Word, R::R3, SOCK, sock.snd_cwnd_clamp);
+    asm.jump_if(Cmp::Gt, R::R3, MAX_CWND_PACKETS as i32, infinite);
+    let bounded = asm.label();
+    asm.place(bounded)?;
+    asm.rarely(
+        Cmp::Gt,
+        R::R1,
+        R::R3,
+        vec![Insn::alu(Alu::Mov, R::R1, R::R3)],
+    )?;
+    asm.jump_if(Cmp::Eq, R::R1, 0, none);
     asm.place(window)?;
     asm.store(Size::Word, SOCK, sock.snd_cwnd, R::R1);
     asm.store(Size::Word, FLOW, flow!(applied_cwnd), R::R1);
 
     // r2 = the pacing rate in bytes per second.
-    asm.load(Size::Double, R::R2, FLOW, register_offset(REG_RATE));
-    asm.jump_if(Cmp::Ne, R::R2, 0, rate);
-    let (avoidance, out) = (asm.label(), asm.label());
+    asm.load(Size::Double, R::R3, REGS, register_offset(REG_RATE));
+    asm.jump_if(Cmp::Ne, R::R3, 0, rate);
     asm.load(Size::Word, R::R3, SOCK, sock.srtt_us);
     asm.jump_if(Cmp::Eq, R::R3, 0, end);
-    asm.load(Size::Word, R::R2, SOCK, sock.snd_ssthresh);
-    asm.alu(Alu::Shr, R::R2, 1);
+    asm.load(Size::Word, R::R5, SOCK, sock.snd_ssthresh);
+    asm.alu(Alu::Shr, R::R5, 1);
     asm.load(Size::Word, R::R4, FLOW, flow!(pace_ca));
-    asm.jump_if(Cmp::Ge, R::R1, R::R2, avoidance);
-    asm.load(Size::Word, R::R4, FLOW, flow!(pace_ss));
-    asm.place(avoidance)?;
-    asm.load(Size::Word, R::R2, FLOW, flow!(mss));
+    asm.jump_if(Cmp::Lt, R::R1, R::R5, slow);
+    let pace = asm.label();
+    asm.place(pace)?;
     asm.alu(Alu::Mul, R::R2, R::R4);
     asm.alu(Alu::Div, R::R2, R::R3);
     asm.load(Size::Word, R::R3, SOCK, sock.packets_out);
-    asm.jump_if(Cmp::Ge, R::R3, R::R1, out);
-    asm.mov(R::R3, R::R1);
-    asm.place(out)?;
-    asm.alu(Alu::Mul, R::R2, R::R3);
-    asm.jump(bound);
-    asm.place(rate)?;
+    asm.rarely(
+        Cmp::Gt,
+        R::R3,
+        R::R1,
+        vec![Insn::alu(Alu::Mov, R::R1, R::R3)],
+    )?;
+    asm.alu(Alu::Mul, R::R2, R::R1);
+    asm.place(bound)?;
+    asm.load(Size::Double, R::R3, SOCK, sock.sk_max_pacing_rate);
+    asm.rarely(
+        Cmp::Gt,
+        R::R2,
+        R::R3,
+        vec![Insn::alu(Alu::Mov, R::R2, R::R3)],
+    )?;
+    asm.jump_if(Cmp::Eq, R::R2, 0, end);
+    asm.store(Size::Double, SOCK, sock.sk_pacing_rate, R::R2);
+    asm.place(end)?;
+    asm.mov(R::R0, 0);
+    asm.exit();
+
+    asm.place(reduced)?;
+    asm.store(Size::Word, FLOW, flow!(prr_cwnd), 0);
+    asm.jump(window);
+
+    asm.place(changed)?;
+    asm.mov(R::R1, R::R3);
+    asm.alu(Alu::Div, R::R1, R::R2);
+    asm.jump(same);
+
+    asm.place(infinite)?;
+    asm.mov(R::R3, MAX_CWND_PACKETS as i32);
+    asm.jump(bounded);
+
+    asm.place(none)?;
+    asm.mov(R::R1, 1);
+    asm.jump(window);
+
+    asm.place(slow)?;
+    asm.load(Size::Word, R::R4, FLOW, flow!(pace_ss));
+    asm.jump(pace);
+
     // At least a packet per second: nobody can stop a flow.
+    asm.place(rate)?;
     let enough = asm.label();
-    asm.load(Size::Word, R::R3, FLOW, flow!(mss));
-    asm.jump_if(Cmp::Ge, R::R2, R::R3, enough);
+    asm.jump_if(Cmp::Le, R::R3, R::R2, enough);
     asm.mov(R::R2, R::R3);
     asm.place(enough)?;
     asm.load(Size::Word, R::R3, SOCK, sock.sk_pacing_status);
@@ -359,16 +457,6 @@ pub(super) fn apply(asm: &mut Asm, env: &Env<'_>) -> Result<(), TooFar> {
     asm.load(Size::Word, R::R3, FLOW, flow!(flags));
     asm.alu(Alu::Or, R::R3, F_PACING_SET as i32);
     asm.store(Size::Word, FLOW, flow!(flags), R::R3);
-    asm.place(bound)?;
-    asm.load(Size::Double, R::R3, SOCK, sock.sk_max_pacing_rate);
-    let fits = asm.label();
-    asm.jump_if(Cmp::Le, R::R2, R::R3, fits);
-    asm.mov(R::R2, R::R3);
-    asm.place(fits)?;
-    asm.jump_if(Cmp::Eq, R::R2, 0, end);
-    asm.store(Size::Double, SOCK, sock.sk_pacing_rate, R::R2);
-    asm.place(end)?;
-    asm.mov(R::R0, 0);
-    asm.exit();
+    asm.jump(bound);
     Ok(())
 }

@@ -1,14 +1,15 @@
 //! What a program measures on an acknowledgement before its clauses run.
 //!
 //! What an acknowledgement adds to (bytes acknowledged, losses, …) is taken off the socket's own sums
-//! at every acknowledgement, whether the program reads it or not, so that nothing is missed or
-//! counted twice when another program follows. Everything else is fetched if the program reads it.
+//! at every acknowledgement if the program reads it; otherwise by the glue, now and then and before
+//! another program follows, so that nothing is missed or counted twice. Everything else is fetched if
+//! the program reads it.
 
 use std::mem::offset_of;
 
 use super::asm::{Asm, TooFar};
-use super::body::register_offset;
-use super::insn::{Alu, Cmp, R, Size};
+use super::body::flow_offset;
+use super::insn::{Alu, Cmp, Insn, R, Size};
 use super::kernel::{AckOffsets, Bits, SockOffsets};
 use super::plan::Plan;
 use super::{CONTEXT, FLOW, SOCK};
@@ -58,11 +59,26 @@ const PACING_RATE: usize = 30;
 const TIMEOUTS: usize = 31;
 const PACED: usize = 32;
 
+/// Of these, a program that reads one counts all (`CCP_COUNTS_*` in `bpf/intf.h`).
+const COUNTS_LOSSES: [usize; 2] = [LOST_PKTS, BYTES_LOST];
+const COUNTS_MARKS: [usize; 3] = [ECN_BYTES, ECN_PACKETS, BYTES_CE];
+const COUNTS_DELIVERIES: [usize; 3] = [PACKETS_ACKED, PACKETS_MISORDERED, BYTES_MISORDERED];
+
 /// Offset of a field of the socket storage.
 macro_rules! flow {
     ($field:ident) => {
-        offset_of!(Flow, $field) as i16
+        flow_offset(offset_of!(Flow, $field))
     };
+}
+
+/// The offset of a register of the program, which has no base of its own yet.
+fn register(register: usize) -> i16 {
+    flow_offset(offset_of!(Flow, reg) + 8 * register)
+}
+
+/// The offset of a primitive.
+const fn place(primitive: usize) -> i16 {
+    flow_offset(offset_of!(Flow, prim) + 8 * primitive)
 }
 
 struct Measure<'a> {
@@ -110,8 +126,7 @@ impl Measure<'_> {
     }
 
     fn set(&mut self, primitive: usize, from: R) {
-        let off = (offset_of!(Flow, prim) + 8 * primitive) as i16;
-        self.asm.store(Size::Double, FLOW, off, from);
+        self.asm.store(Size::Double, FLOW, place(primitive), from);
     }
 
     /// Stores it if it is read.
@@ -191,11 +206,9 @@ impl Measure<'_> {
 
     /// Bytes per packet, at least 1.
     fn packet(&mut self) -> Result<(), TooFar> {
-        let some = self.asm.label();
         self.of_sock(Size::Word, MSS, self.ack.mss_cache);
-        self.asm.jump_if(Cmp::Ne, MSS, 0, some);
-        self.asm.mov(MSS, 1);
-        self.asm.place(some)?;
+        self.asm
+            .rarely(Cmp::Eq, MSS, 0, vec![Insn::alu(Alu::Mov, MSS, 1)])?;
         self.asm.store(Size::Word, FLOW, flow!(mss), MSS);
         self.put(MSS_BYTES, MSS);
         Ok(())
@@ -214,15 +227,21 @@ impl Measure<'_> {
         self.asm
             .store(Size::Double, FLOW, flow!(last_bytes_acked), R::R1);
 
+        // What the program does not read, the glue counts once per round trip.
         let (lost, ce) = (self.ack.lost, self.ack.delivered_ce);
-        self.packets(lost, flow!(last_lost), flow!(bytes_lost), LOST_PKTS, None)?;
-        self.packets(
-            ce,
-            flow!(last_delivered_ce),
-            flow!(bytes_ce),
-            ECN_PACKETS,
-            Some(ECN_BYTES),
-        )
+        if self.any(&COUNTS_LOSSES) {
+            self.packets(lost, flow!(last_lost), flow!(bytes_lost), LOST_PKTS, None)?;
+        }
+        if self.any(&COUNTS_MARKS) {
+            self.packets(
+                ce,
+                flow!(last_delivered_ce),
+                flow!(bytes_ce),
+                ECN_PACKETS,
+                Some(ECN_BYTES),
+            )?;
+        }
+        Ok(())
     }
 
     /// A sum of packets in the socket, and its course in bytes.
@@ -234,7 +253,6 @@ impl Measure<'_> {
         packets: usize,
         in_bytes: Option<usize>,
     ) -> Result<(), TooFar> {
-        let none = self.asm.label();
         self.of_sock(Size::Word, R::R1, sum);
         self.asm.load(Size::Word, R::R2, FLOW, last);
         self.asm.mov(R::R3, R::R1);
@@ -243,51 +261,49 @@ impl Measure<'_> {
         if let Some(in_bytes) = in_bytes {
             self.put(in_bytes, R::R3);
         }
-        self.asm.jump_if(Cmp::Eq, R::R3, 0, none);
-        self.asm.store(Size::Word, FLOW, last, R::R1);
-        self.asm.alu(Alu::Mul, R::R3, MSS);
-        if let Some(in_bytes) = in_bytes {
-            self.put(in_bytes, R::R3);
+        let mut some = vec![
+            Insn::store(Size::Word, FLOW, last, R::R1),
+            Insn::alu(Alu::Mul, R::R3, MSS),
+            Insn::load(Size::Double, R::R2, FLOW, bytes),
+            Insn::alu(Alu::Add, R::R2, R::R3),
+            Insn::store(Size::Double, FLOW, bytes, R::R2),
+        ];
+        if let Some(primitive) = in_bytes.filter(|p| self.reads(*p)) {
+            some.push(Insn::store(Size::Double, FLOW, place(primitive), R::R3));
         }
-        self.asm.load(Size::Double, R::R2, FLOW, bytes);
-        self.asm.alu(Alu::Add, R::R2, R::R3);
-        self.asm.store(Size::Double, FLOW, bytes, R::R2);
-        self.asm.place(none)
+        self.asm.rarely(Cmp::Ne, R::R3, 0, some)
     }
 
     /// What was delivered in order and out of order.
     fn misordered(&mut self) -> Result<(), TooFar> {
-        self.of_sock(Size::Word, R::R1, self.ack.delivered);
-        self.of_sock(Size::Word, R::R2, self.ack.sacked_out);
-        if self.any(&[PACKETS_ACKED, PACKETS_MISORDERED, BYTES_MISORDERED]) {
-            let (some, in_order) = (self.asm.label(), self.asm.label());
+        if self.any(&COUNTS_DELIVERIES) {
+            self.of_sock(Size::Word, R::R1, self.ack.delivered);
+            self.of_sock(Size::Word, R::R2, self.ack.sacked_out);
             self.asm
                 .load(Size::Word, R::R4, FLOW, flow!(last_sacked_out));
             self.asm.mov(R::R3, R::R2);
             self.asm.alu32(Alu::Sub, R::R3, R::R4);
             self.sign_extend(R::R3);
-            self.asm.jump_if(Cmp::SGe, R::R3, 0, some);
-            self.asm.mov(R::R3, 0);
-            self.asm.place(some)?;
+            self.asm
+                .rarely(Cmp::SLt, R::R3, 0, vec![Insn::alu(Alu::Mov, R::R3, 0)])?;
             self.put(PACKETS_MISORDERED, R::R3);
             self.asm
                 .load(Size::Word, R::R5, FLOW, flow!(last_delivered));
             self.asm.mov(R::R4, R::R1);
             self.asm.alu32(Alu::Sub, R::R4, R::R5);
             self.asm.alu(Alu::Sub, R::R4, R::R3);
-            self.asm.jump_if(Cmp::SGe, R::R4, 0, in_order);
-            self.asm.mov(R::R4, 0);
-            self.asm.place(in_order)?;
+            self.asm
+                .rarely(Cmp::SLt, R::R4, 0, vec![Insn::alu(Alu::Mov, R::R4, 0)])?;
             self.put(PACKETS_ACKED, R::R4);
             if self.reads(BYTES_MISORDERED) {
                 self.asm.alu(Alu::Mul, R::R3, MSS);
                 self.set(BYTES_MISORDERED, R::R3);
             }
+            self.asm
+                .store(Size::Word, FLOW, flow!(last_delivered), R::R1);
+            self.asm
+                .store(Size::Word, FLOW, flow!(last_sacked_out), R::R2);
         }
-        self.asm
-            .store(Size::Word, FLOW, flow!(last_delivered), R::R1);
-        self.asm
-            .store(Size::Word, FLOW, flow!(last_sacked_out), R::R2);
         Ok(())
     }
 
@@ -346,12 +362,14 @@ impl Measure<'_> {
                 self.set(ROUND_COUNT, R::R1);
             }
         }
-        // Also for the program that comes next.
-        let none = self.asm.label();
-        self.asm.load(Size::Double, R::R1, SAMPLE, ack.rs_rtt_us);
-        self.asm.jump_if(Cmp::SLt, R::R1, 0, none);
-        self.set(RTT_SAMPLE_US, R::R1);
-        self.asm.place(none)
+        if self.reads(RTT_SAMPLE_US) {
+            let none = self.asm.label();
+            self.asm.load(Size::Double, R::R1, SAMPLE, ack.rs_rtt_us);
+            self.asm.jump_if(Cmp::SLt, R::R1, 0, none);
+            self.set(RTT_SAMPLE_US, R::R1);
+            self.asm.place(none)?;
+        }
+        Ok(())
     }
 
     fn time(&mut self, micros: bool) {
@@ -365,7 +383,7 @@ impl Measure<'_> {
                 .load(Size::Double, R::R2, FLOW, flow!(micros_base_us));
             self.asm.alu(Alu::Sub, R::R1, R::R2);
             self.asm
-                .store(Size::Double, FLOW, register_offset(REG_MICROS), R::R1);
+                .store(Size::Double, FLOW, register(REG_MICROS), R::R1);
         }
     }
 
@@ -396,24 +414,19 @@ impl Measure<'_> {
     /// Without a value yet: all ones.
     fn round_trips(&mut self) -> Result<(), TooFar> {
         if self.reads(SRTT_US) {
-            let (none, done) = (self.asm.label(), self.asm.label());
             self.of_sock(Size::Word, R::R1, self.sock.srtt_us);
-            self.asm.jump_if(Cmp::Eq, R::R1, 0, none);
-            self.asm.alu(Alu::Shr, R::R1, 3);
-            self.asm.jump(done);
-            self.asm.place(none)?;
-            self.asm.mov(R::R1, -1);
-            self.asm.place(done)?;
-            self.set(SRTT_US, R::R1);
+            self.asm.mov(R::R2, R::R1);
+            self.asm.alu(Alu::Shr, R::R2, 3);
+            self.asm
+                .rarely(Cmp::Eq, R::R1, 0, vec![Insn::alu(Alu::Mov, R::R2, -1)])?;
+            self.set(SRTT_US, R::R2);
         }
         if self.reads(MIN_RTT_US) {
-            let some = self.asm.label();
             self.of_sock(Size::Word, R::R1, self.ack.rtt_min);
             self.asm.mov(R::R2, R::R1);
             self.asm.alu32(Alu::Add, R::R2, 1);
-            self.asm.jump_if(Cmp::Ne, R::R2, 0, some);
-            self.asm.mov(R::R1, -1);
-            self.asm.place(some)?;
+            self.asm
+                .rarely(Cmp::Eq, R::R2, 0, vec![Insn::alu(Alu::Mov, R::R1, -1)])?;
             self.set(MIN_RTT_US, R::R1);
         }
         // The mean deviation: rttvar_us is never less than what RTO's minimum needs.
@@ -450,7 +463,7 @@ impl Measure<'_> {
             self.set(PRIM_SSTHRESH, R::R1);
             // What the program may write.
             self.asm
-                .store(Size::Double, FLOW, register_offset(REG_SSTHRESH), R::R1);
+                .store(Size::Double, FLOW, register(REG_SSTHRESH), R::R1);
         }
         Ok(())
     }

@@ -7,8 +7,8 @@
 //! is what [`ccp_program::interp`] says, which tests hold it to.
 //!
 //! ```text
-//! entry ─ measure ─ save ─ clauses ─ commit ─ ssthresh ─ report ─┐
-//!   └ glue                    └ fault: restore, count ───────────┴ apply ─ exit
+//! entry ─ measure ─ save ─ clauses ─ commit ─ ssthresh ─┬──────── apply ─ exit
+//!   └ look ─ glue             └ fault: restore, count ──┼ report ───┘
 //! ```
 //!
 //! The entry looks whether there is anything else to do than to run the program, and leaves it to
@@ -16,9 +16,9 @@
 //!
 //! # Limits
 //! [`LIMITS`] bounds what is taken. Within it a program is refused only if its registers do not
-//! fit the socket's storage: reports, locals, simultaneously live temporaries, and those of the
-//! registers to be restored after a fault that the stack has no room for (it has room for 62),
-//! together at most 138. Programs with at most 90 variables (control, report and local) and
+//! fit the socket's storage: controls, reports, locals, simultaneously live temporaries, and those of
+//! the registers to be restored after a fault that the stack has no room for (it has room for 62),
+//! together at most 156. Programs with at most 90 variables (control, report and local) and
 //! 16 temporaries alive at once always fit.
 
 mod asm;
@@ -31,6 +31,7 @@ mod measure;
 mod plan;
 
 use std::fmt;
+use std::mem::offset_of;
 use std::os::fd::BorrowedFd;
 
 use ccp_program::{Inst, Limits, Operand, Program, Reg, VerifyError, verify};
@@ -41,14 +42,20 @@ pub use kernel::{AckOffsets, Bits, CongControl, Kernel, KernelError, SockOffsets
 pub use load::{Kind, LoadError, load};
 
 use crate::host::Signature;
-use crate::layout::MAX_CONTROL;
+use crate::layout::{Flow, MAX_CONTROL};
 use asm::{Asm, TooFar};
 use body::Body;
 use insn::R;
 use plan::Plan;
 
-/// The machine register that holds the address of the flow's storage.
+/// The machine register that points into the flow's storage, [`FLOW_AT`] bytes from its start: x86
+/// has shorter instructions for what is less than 128 bytes away, and most are for measurements.
 const FLOW: R = R::R6;
+const FLOW_AT: usize = offset_of!(Flow, prim) + 128;
+/// The machine register that points into the program's registers, [`REGS_AT`] bytes from the start
+/// of the storage, for the same reason; once everything is measured.
+const REGS: R = R::R8;
+const REGS_AT: usize = offset_of!(Flow, reg) + 128;
 /// The machine register that holds the address of the socket.
 const SOCK: R = R::R9;
 /// The machine register that holds the address of the context, until the clauses begin.
@@ -154,7 +161,7 @@ pub enum CodegenError {
     },
     /// Its registers do not fit a flow's storage.
     #[error(
-        "the program needs {needed} registers, a flow has room for {room}: {reports} report variables, {locals} local variables, {temps} temporaries at a time, two flags, and copies of all but 62 of the {saved} registers that a fault must bring back"
+        "the program needs {needed} registers, a flow has room for {room}: {reports} report variables, {locals} local variables, {temps} temporaries at a time, and copies of all but 62 of the {saved} registers that a fault must bring back"
     )]
     Registers {
         /// How many it needs besides control variables.
@@ -211,11 +218,20 @@ pub fn generate(program: &Program, env: &Env<'_>) -> Result<Generated, CodegenEr
     let (fault, apply) = (asm.label(), asm.label());
 
     listing.note(asm.here(), Note::Part("entry"));
-    frame::entry(&mut asm, env, program.own_recovery)?;
+    let look = frame::entry(&mut asm, env, program.own_recovery)?;
     if let Entry::Socket { signature, ack, .. } = &env.entry {
         listing.note(asm.here(), Note::Part("measure"));
         measure::measure(&mut asm, &plan, &env.sock, ack, *signature)?;
     }
+    if let Some(look) = look {
+        let past = asm.label();
+        asm.jump(past);
+        listing.note(asm.here(), Note::Part("look"));
+        frame::look(&mut asm, env, program.own_recovery, &look)?;
+        asm.asides()?;
+        asm.place(past)?;
+    }
+    frame::registers(&mut asm);
     listing.note(asm.here(), Note::Part("save"));
     frame::save(&mut asm, &plan);
     Body {
@@ -233,19 +249,29 @@ pub fn generate(program: &Program, env: &Env<'_>) -> Result<Generated, CodegenEr
         listing.note(asm.here(), Note::Part("ssthresh"));
         frame::ssthresh(&mut asm, env)?;
     }
-    if let Some(flag) = plan.report_flag {
-        listing.note(asm.here(), Note::Part("report"));
-        frame::report(&mut asm, &plan, program, env, flag, apply)?;
-    }
-    if asm.is_awaited(fault) {
-        asm.jump(apply);
-        listing.note(asm.here(), Note::Part("fault"));
-        asm.place(fault)?;
-        frame::fault(&mut asm, &plan);
+    let report = asm.label();
+    if plan.reports_at_all {
+        frame::report_if_asked(&mut asm, report);
     }
     asm.place(apply)?;
     listing.note(asm.here(), Note::Part("apply"));
     frame::apply(&mut asm, env)?;
+    // What is rarely run.
+    if asm.is_awaited(report) {
+        listing.note(asm.here(), Note::Part("report"));
+        asm.place(report)?;
+        frame::report(&mut asm, &plan, program, env, apply)?;
+        asm.jump(apply);
+    }
+    listing.note(asm.here(), Note::Part("aside"));
+    asm.asides()?;
+    if asm.is_awaited(fault) {
+        listing.note(asm.here(), Note::Part("fault"));
+        asm.place(fault)?;
+        frame::fault(&mut asm, &plan);
+        asm.jump(apply);
+    }
+    asm.missed()?;
 
     Ok(Generated {
         insns: asm.finish(),

@@ -1,7 +1,7 @@
 //! Where each register of a program lives in the socket's storage, and what a fault must restore.
 //!
-//! The layout: controls from [`REG_CONTROL`] on; from [`REG_FREE`] on reports, locals,
-//! temporaries, flags of the generated code, saved values that the stack has no room for.
+//! The layout: controls from [`REG_CONTROL`] on; behind them reports, locals, temporaries, saved
+//! values that the stack has no room for.
 //! Temporaries whose lives do not overlap share a register: a verified program reads a temporary
 //! only after it wrote it in the same clause, and jumps only go forward, so a temporary lives from
 //! its first to its last mention in a clause.
@@ -10,11 +10,11 @@ use ccp_program::{BinaryOp, Clause, Inst, Operand, Program, Reg};
 
 use super::CodegenError;
 use crate::layout::{
-    MAX_PRIMITIVES, MAX_REGISTERS, PRIM_NOW, PRIM_SSTHRESH, REG_CONTROL, REG_CWND, REG_FREE,
-    REG_MICROS, REG_RATE, REG_SSTHRESH,
+    MAX_PRIMITIVES, MAX_REGISTERS, PRIM_NOW, PRIM_SSTHRESH, REG_CONTROL, REG_CWND, REG_MICROS,
+    REG_RATE, REG_SSTHRESH,
 };
 
-/// Values that are saved on the BPF stack (512 bytes, 8 each; two words stay free).
+/// Values that are saved on the BPF stack (512 bytes, 8 each; two words stay free, see `frame`).
 pub(super) const STACK_SAVES: usize = 62;
 
 /// The register `Ssthresh`, by its place in this datapath's table.
@@ -49,10 +49,8 @@ pub(super) struct Plan {
     /// Per clause: how often each temporary is mentioned.
     mentions: Vec<Vec<u32>>,
     pub(super) goes_on: Vec<GoesOn>,
-    /// The flag of [`GoesOn::Depends`], if there is such a clause.
-    pub(super) go_on_flag: Option<usize>,
-    /// The flag that says whether to report, if the program can.
-    pub(super) report_flag: Option<usize>,
+    /// Whether the program can report.
+    pub(super) reports_at_all: bool,
     /// What to save at entry, and where.
     pub(super) saves: Vec<(usize, Saved)>,
     pub(super) reads_micros: bool,
@@ -64,7 +62,7 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(program: &Program) -> Result<Self, CodegenError> {
-        let reports = REG_FREE;
+        let reports = REG_CONTROL + program.controls.len();
         let locals = reports + program.reports.len();
         let first_temp = locals + usize::from(program.locals);
         let mut next = first_temp;
@@ -78,15 +76,7 @@ impl Plan {
             })
             .collect();
         let shared = next - first_temp;
-        let mut flag = |needed: bool| {
-            needed.then(|| {
-                next += 1;
-                next - 1
-            })
-        };
         let goes_on: Vec<GoesOn> = program.clauses.iter().map(|c| goes_on(&c.body)).collect();
-        let go_on_flag = flag(goes_on.contains(&GoesOn::Depends));
-        let report_flag = flag(instructions(program).any(|i| matches!(i, Inst::Report)));
         let mut plan = Self {
             reports,
             locals,
@@ -97,8 +87,7 @@ impl Plan {
                 .map(|clause| mentions(clause, usize::from(program.temps)))
                 .collect(),
             goes_on,
-            go_on_flag,
-            report_flag,
+            reports_at_all: instructions(program).any(|i| matches!(i, Inst::Report)),
             saves: Vec::new(),
             reads_micros: reads(program).any(|o| o == Operand::Reg(Reg::Micros)),
             writes_micros: writes(program).any(|reg| reg == Reg::Micros),
@@ -121,8 +110,8 @@ impl Plan {
             .collect();
         if next > MAX_REGISTERS {
             return Err(CodegenError::Registers {
-                needed: next - REG_FREE,
-                room: MAX_REGISTERS - REG_FREE,
+                needed: next - reports,
+                room: MAX_REGISTERS - reports,
                 reports: program.reports.len(),
                 locals: usize::from(program.locals),
                 temps: shared,

@@ -77,20 +77,20 @@ fn the_listing_says_what_each_instruction_is_for() {
             format!("clause 0, instruction 0: {add:?}"),
             "clause 0, instruction 1: Report".to_owned(),
             "commit".to_owned(),
-            "report".to_owned(),
-            "fault".to_owned(),
             "apply".to_owned(),
+            "report".to_owned(),
+            "aside".to_owned(),
+            "fault".to_owned(),
         ]
     );
     let listing = generated.to_string();
     let start = format!(
         "\
 ; entry
-     0: r6 = map[fd {fd}][0] + 0
+     0: r6 = map[fd {fd}][0] + {FLOW_AT}
      2: r9 = map[fd {fd}][0] + {}
-; save
 ",
-        size_of::<crate::layout::Flow>()
+        size_of::<Flow>()
     );
     assert!(listing.starts_with(&start), "{listing}");
     for line in [

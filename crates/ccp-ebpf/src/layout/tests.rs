@@ -44,20 +44,20 @@ fn the_mirror_is_the_glues_layout() {
         btf,
         "ccp_flow",
         Flow {
-            pass,
             program,
-            flags,
-            fault_run,
-            epoch,
-            slot,
-            seen_seq,
-            refreshed_us,
-            refresh_after_us,
+            due,
             applied_cwnd,
+            looked_us,
+            look_after_us,
             prr_cwnd,
             mss,
             pace_ss,
             pace_ca,
+            fault_run,
+            flags,
+            epoch,
+            slot,
+            seen_seq,
             last_bytes_acked,
             last_delivered,
             last_delivered_ce,
@@ -93,6 +93,8 @@ fn the_mirror_is_the_glues_layout() {
             uid,
             told_faults,
             new_faults,
+            refreshed_us,
+            refresh_after_us,
             reserved32,
             reserved,
             prim,
@@ -215,7 +217,7 @@ fn the_mirror_has_the_headers_constants() {
         ("CCP_PRIM_SSTHRESH", PRIM_SSTHRESH as u64),
         ("CCP_PRIM_COUNT", PRIM_COUNT as u64),
         ("CCP_F_PACING_SET", u64::from(F_PACING_SET)),
-        ("CCP_F_GLUE", u64::from(F_GLUE)),
+        ("CCP_DUE_GLUE", u64::from(DUE_GLUE)),
         ("CCP_F_ECE", u64::from(F_ECE)),
         ("CCP_MAX_PACING_PERCENT", u64::from(MAX_PACING_PERCENT)),
         ("CCP_PROGRAM_OWN_RECOVERY", u64::from(PROGRAM_OWN_RECOVERY)),
@@ -227,6 +229,7 @@ fn the_mirror_has_the_headers_constants() {
     ] {
         assert_eq!(constant(name), ours, "{name}");
     }
+    assert!(header.contains("CCP_DUE_PASSED 0x80000000 ") && DUE_PASSED == 0x8000_0000);
     assert!(header.contains("CCP_PRIM_NOW = 5,") && PRIM_NOW == 5);
     assert!(header.contains("CCP_MAX_CWND_PACKETS (1 << 20)") && MAX_CWND_PACKETS == 1 << 20);
 }

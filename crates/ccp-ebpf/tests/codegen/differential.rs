@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use ccp_ebpf::codegen::Generated;
 use ccp_ebpf::layout::{
-    PRIM_NOW, PRIM_SSTHRESH, REG_CONTROL, REG_CWND, REG_FREE, REG_MICROS, REG_RATE, REG_SSTHRESH,
+    PRIM_NOW, PRIM_SSTHRESH, REG_CONTROL, REG_CWND, REG_MICROS, REG_RATE, REG_SSTHRESH,
 };
 use ccp_program::interp::Registers;
 use ccp_program::testing::{Rng, Shape, measurements, program, value};
@@ -99,7 +99,7 @@ impl<'b> Pair<'b> {
     /// Sets a report variable on both sides.
     pub(crate) fn set_report(&mut self, i: usize, value: u64) {
         self.reference.report[i] = value;
-        self.memory.flow.reg[REG_FREE + i] = value;
+        self.memory.flow.reg[REG_CONTROL + self.reference.control.len() + i] = value;
     }
 
     /// One invocation on both sides.
@@ -199,8 +199,9 @@ impl<'b> Pair<'b> {
             equal("ssthresh", flow.reg[REG_SSTHRESH], *ssthresh)?;
         }
         equal("controls", part(REG_CONTROL, r.control.len()), &r.control)?;
-        equal("reports", part(REG_FREE, r.report.len()), &r.report)?;
-        let locals = REG_FREE + r.report.len();
+        let reports = REG_CONTROL + r.control.len();
+        equal("reports", part(reports, r.report.len()), &r.report)?;
+        let locals = reports + r.report.len();
         equal("locals", part(locals, r.local.len()), &r.local)?;
         equal("micros", flow.micros_base_us, r.micros_zero)
     }

@@ -4,7 +4,7 @@ use std::mem::offset_of;
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-use ccp_ebpf::layout::{F_GLUE, Flow, LAYOUT_VERSION};
+use ccp_ebpf::layout::{Flow, LAYOUT_VERSION};
 use ccp_lab::{
     Bulk, Direction, EmulatedLink, FlowReport, Namespace, Need, Pipe, RunningFlow, Until,
     skip_without,
@@ -365,7 +365,7 @@ fn is_the_glues(daemon: &Daemon, flow: &RunningFlow) -> bool {
     let key = flow.as_fd().as_raw_fd().to_ne_bytes();
     let value = storage.lookup(&key, MapFlags::ANY).unwrap();
     let value = value.expect("a flow of ours");
-    let at = offset_of!(Flow, flags);
-    let flags = u32::from_ne_bytes(value[at..at + 4].try_into().unwrap());
-    flags & F_GLUE != 0
+    let at = offset_of!(Flow, due);
+    let due = u32::from_ne_bytes(value[at..at + 4].try_into().unwrap());
+    due != 0
 }

@@ -13,6 +13,9 @@ fn variables(count: usize) -> Vec<Variable> {
         .collect()
 }
 
+/// The first register behind the control variables of [`program`].
+const FREE: usize = REG_CONTROL + 2;
+
 fn program(clauses: Vec<Clause>) -> Program {
     let table = RegisterTable::well_known();
     Program {
@@ -60,7 +63,7 @@ const ONE: Operand = Operand::Imm(1);
 #[test]
 fn only_what_a_fault_can_find_changed_is_saved() {
     let fault = binary(BinaryOp::Add, Reg::Report(1), Reg::Report(1), ONE);
-    let report = |i| REG_FREE + i;
+    let report = |i| FREE + i;
     // The result of the last operation that can fault is written after it did not.
     assert_eq!(saved(vec![body(vec![fault])]), []);
     assert_eq!(saved(vec![body(vec![fault, fault])]), [report(1)]);
@@ -130,22 +133,22 @@ fn what_the_stack_has_no_room_for_is_kept_in_registers() {
     assert_eq!(plan.saves[0].1, Saved::Stack(-8));
     assert_eq!(plan.saves[61].1, Saved::Stack(-8 * 62));
     // 70 reports, 2 locals.
-    assert_eq!(plan.saves[62].1, Saved::Register(REG_FREE + 72));
-    assert_eq!(plan.saves[69].1, Saved::Register(REG_FREE + 79));
+    assert_eq!(plan.saves[62].1, Saved::Register(FREE + 72));
+    assert_eq!(plan.saves[69].1, Saved::Register(FREE + 79));
 }
 
 #[test]
 fn the_room_for_registers_ends_exactly_there() {
     let mut p = program(vec![body(vec![Inst::Report])]);
     p.reports = variables(100);
-    // 138 are free: 100 reports, a flag, and these.
-    p.locals = 37;
+    // 154 are free: 100 reports, and these.
+    p.locals = 54;
     Plan::new(&p).unwrap();
-    p.locals = 38;
+    p.locals = 55;
     let error = Plan::new(&p).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the program needs 139 registers, a flow has room for 138: 100 report variables, 38 local variables, 0 temporaries at a time, two flags, and copies of all but 62 of the 0 registers that a fault must bring back"
+        "the program needs 155 registers, a flow has room for 154: 100 report variables, 55 local variables, 0 temporaries at a time, and copies of all but 62 of the 0 registers that a fault must bring back"
     );
 }
 
@@ -167,7 +170,7 @@ fn temporaries_share_registers_when_their_lives_do_not_overlap() {
     };
     let other = body(vec![set(t(5), ONE), set(Reg::Local(1), t(5))]);
     let plan = Plan::new(&program(vec![clause, other])).unwrap();
-    let place = |clause, temp| plan.register(clause, t(temp)) - (REG_FREE + 5);
+    let place = |clause, temp| plan.register(clause, t(temp)) - (FREE + 5);
     assert_eq!([0, 1, 2, 3, 4].map(|i| place(0, i)), [0, 0, 1, 0, 1]);
     assert_eq!(place(1, 5), 0);
 }
@@ -213,9 +216,9 @@ fn fallthrough_is_decided_beforehand_where_it_can_be() {
 fn a_flow_starts_with_the_defaults() {
     let p = program(vec![body(vec![])]);
     let values = Plan::new(&p).unwrap().defaults(&p);
-    let mut expected = vec![0; REG_FREE - REG_CONTROL + 5];
+    let mut expected = vec![0; FREE - REG_CONTROL + 5];
     expected[0..2].copy_from_slice(&[100, 101]);
-    expected[REG_FREE - REG_CONTROL..][..3].copy_from_slice(&[100, 101, 102]);
+    expected[FREE - REG_CONTROL..][..3].copy_from_slice(&[100, 101, 102]);
     assert_eq!(values, expected);
 }
 
