@@ -19,6 +19,7 @@ mod set;
 mod show;
 mod sim;
 mod stats;
+mod top;
 mod units;
 mod watch;
 
@@ -45,6 +46,8 @@ enum Command {
     Flows(flows::Args),
     /// Shows everything that is known of one flow.
     Show(show::Args),
+    /// Shows the flows live: window, rate, round-trip time, loss, and how they change.
+    Top(top::Args),
     /// Prints what happens to flows while it happens: come, gone, changed hands; with --reports each report.
     Watch(watch::Args),
     /// Checks, compiles, formats and runs programs of the datapath language. Needs no daemon.
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
         Command::Stats(args) => stats::run(&cli.socket, &args),
         Command::Reload(args) => reload::run(&cli.socket, &args),
         Command::Show(args) => show::run(&cli.socket, &args),
+        Command::Top(args) => top::run(&cli.socket, &args),
         Command::Watch(args) => watch::run(&cli.socket, &args),
         Command::Programs(args) => programs::run(&cli.socket, &args),
         Command::LogLevel(args) => log_level::run(&cli.socket, &args),

@@ -23,6 +23,18 @@ pub(crate) fn rate(bytes_per_s: u64) -> String {
     format!("{:.2} Mbit/s", bytes_per_s as f64 / 125_000.0)
 }
 
+/// A rate in few letters; a dash if there is none.
+pub(crate) fn short_rate(bytes_per_s: u64) -> String {
+    let bits = bytes_per_s as f64 * 8.0;
+    match bits {
+        ..1.0 => "-".to_owned(),
+        ..1e6 => format!("{:.2} kbit/s", bits / 1e3),
+        ..1e9 => format!("{:.2} Mbit/s", bits / 1e6),
+        ..1e12 => format!("{:.2} Gbit/s", bits / 1e9),
+        _ => format!("{:.2} Tbit/s", bits / 1e12),
+    }
+}
+
 /// A time in milliseconds; a dash if there is none.
 pub(crate) fn millis(us: u64) -> String {
     if us == 0 {
@@ -98,13 +110,16 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 mod tests {
     use std::time::Duration;
 
-    use super::{age, data, duration, loss, packets, time_of_day};
+    use super::{age, data, duration, loss, packets, short_rate, time_of_day};
 
     #[test]
     fn quantities_are_read_by_people() {
         assert_eq!(packets(28_960, 1448), "20 pkt");
         assert_eq!(packets(15_000, 1448), "10.4 pkt");
         assert_eq!(packets(15_000, 0), "15000 B");
+        assert_eq!(short_rate(6_250_000), "50.00 Mbit/s");
+        assert_eq!(short_rate(133_780_112_500), "1.07 Tbit/s");
+        assert_eq!(short_rate(0), "-");
         assert_eq!(data(999), "999 B");
         assert_eq!(data(1_250_000), "1.2 MB");
         assert_eq!(loss(Some(1), Some(99)), "1.00 %");
