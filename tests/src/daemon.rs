@@ -319,6 +319,15 @@ impl Daemon<'_> {
         self.signal(Signal::HUP);
     }
 
+    /// Has it become the program that is installed now, its own file (SIGUSR2).
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    pub fn replace(&mut self) {
+        self.signal(Signal::USR2);
+    }
+
     /// Stops its process where it is (SIGSTOP).
     ///
     /// # Panics

@@ -49,6 +49,6 @@ pub use ss::{SsSocket, parse_ss};
 pub use tcp_info::{TcpInfo, congestion_of, set_congestion};
 pub use traffic::{
     Bulk, Churned, Crowd, FlowReport, Member, OpenCrowd, RunningFlow, RunningShortFlows, Sample,
-    ShortFlows, ShortReport, Until,
+    ShortFlows, ShortReport, Swarm, SwarmEnd, SwarmMember, Until,
 };
 pub use veth::{VethLink, VethSpec};

@@ -376,7 +376,7 @@ impl Member {
 
 /// Raises the limit of open files of each table to `wanted`, as far as this process may. What cannot be had
 /// shows in the first socket that fails.
-fn allow_files(wanted: usize) {
+pub(super) fn allow_files(wanted: usize) {
     let wanted = wanted as u64;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= wanted) {

@@ -7,6 +7,7 @@ mod report;
 mod running;
 mod short;
 mod socket;
+mod swarm;
 mod workers;
 
 pub use bulk::{Bulk, Until};
@@ -14,3 +15,4 @@ pub use crowd::{Churned, Crowd, Member, OpenCrowd};
 pub use report::{FlowReport, Sample};
 pub use running::RunningFlow;
 pub use short::{RunningShortFlows, ShortFlows, ShortReport};
+pub use swarm::{Swarm, SwarmEnd, SwarmMember};
