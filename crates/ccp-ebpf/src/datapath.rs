@@ -261,7 +261,7 @@ impl TcpDatapath {
             cgroups: new.attached(),
             ..Taking::default()
         };
-        self.take_living(new, &mut taking)?;
+        self.take_living(new, &mut taking);
         Ok(taking)
     }
 
@@ -281,17 +281,16 @@ impl TcpDatapath {
             ..Taking::default()
         };
         if !taking.cgroups.is_empty() {
-            self.take_living(taker, &mut taking)?;
+            self.take_living(taker, &mut taking);
         }
         Ok(taking)
     }
 
-    fn take_living(&self, taker: &Taker, taking: &mut Taking) -> Result<(), TakeError> {
+    fn take_living(&self, taker: &Taker, taking: &mut Taking) {
         let taken = || self.counters().map_or(0, |c| c.taken_living);
         let before = taken();
-        taking.unreached = taker.take_living()?;
+        taking.unreached = taker.take_living();
         taking.living = taken().saturating_sub(before);
-        Ok(())
     }
 
     /// The glue's counters.

@@ -120,12 +120,20 @@ pub(crate) struct Taker {
     take: Take,
     cgroups: Cgroups,
     new: OwnedFd,
-    living: OwnedFd,
+    /// If those under way are taken, too.
+    living: Option<Living>,
     /// The kernel side's knowledge of control groups.
     known: MapHandle,
     attached: BTreeMap<PathBuf, Attached>,
     excepted: BTreeMap<PathBuf, u64>,
-    namespaces: Namespaces,
+}
+
+/// What goes through the sockets of a network namespace.
+#[derive(Debug)]
+struct Living {
+    iterator: OwnedFd,
+    /// The inode of the only network namespace whose flows are taken.
+    only: Option<u32>,
 }
 
 /// A program at a control group. Dropped, it stays if it is pinned.
@@ -175,13 +183,15 @@ impl Taker {
             take: take.clone(),
             cgroups,
             new: keep(skel.progs.take.as_fd()).map_err(system("keep a program"))?,
-            living: keep(skel.progs.take_living.as_fd()).map_err(system("keep a program"))?,
+            living: take
+                .living
+                .then(|| Living::new(skel.progs.take_living.as_fd(), options.namespaces))
+                .transpose()?,
             known: MapHandle::try_from(&skel.maps.cgroups)
                 .map_err(other)
                 .map_err(system("keep a map"))?,
             attached: BTreeMap::new(),
             excepted: BTreeMap::new(),
-            namespaces: options.namespaces,
         };
         if let Err(e) = taker.look(pins) {
             taker.release();
@@ -287,37 +297,8 @@ impl Taker {
     }
 
     /// Takes those that are under way, if that is chosen. Says what could not be reached.
-    pub(crate) fn take_living(&self) -> Result<Vec<String>, TakeError> {
-        if !self.take.living {
-            return Ok(Vec::new());
-        }
-        let system = TakeError::system;
-        let link = create_link(self.living.as_fd(), None, BPF_TRACE_ITER)
-            .map_err(system("look for living flows"))?;
-        let initial = match self.namespaces {
-            Namespaces::Any => None,
-            Namespaces::Initial => {
-                let initial = initial_namespace();
-                Some(initial.map_err(system("find the initial network namespace"))?)
-            }
-        };
-        let mut unreached = Vec::new();
-        let mut reached = false;
-        for (inum, path) in namespaces() {
-            if initial.is_some_and(|initial| u64::from(initial) != inum) {
-                continue;
-            }
-            match in_namespace(&path, || read_all(link.as_fd())) {
-                Ok(()) => reached = true,
-                // It may have gone meanwhile.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(e) => unreached.push(format!("{inum} ({}): {e}", path.display())),
-            }
-        }
-        if let (Some(initial), false, true) = (initial, reached, unreached.is_empty()) {
-            unreached.push(format!("{initial}: nothing leads to it from here"));
-        }
-        Ok(unreached)
+    pub(crate) fn take_living(&self) -> Vec<String> {
+        self.living.as_ref().map(Living::take).unwrap_or_default()
     }
 
     /// Where it is pinned.
@@ -332,6 +313,41 @@ impl Taker {
                 tracing::warn!(cgroup = %path.display(), %error, "cannot remove a pin");
             }
         }
+    }
+}
+
+impl Living {
+    fn new(program: BorrowedFd<'_>, namespaces: Namespaces) -> Result<Self, TakeError> {
+        let iterator = create_link(program, None, BPF_TRACE_ITER);
+        let only = match namespaces {
+            Namespaces::Any => Ok(None),
+            Namespaces::Initial => initial_namespace().map(Some),
+        };
+        Ok(Self {
+            iterator: iterator.map_err(TakeError::system("look for living flows"))?,
+            only: only.map_err(TakeError::system("find the initial network namespace"))?,
+        })
+    }
+
+    /// Takes them in every namespace in question. Says what could not be reached.
+    fn take(&self) -> Vec<String> {
+        let mut unreached = Vec::new();
+        let mut reached = false;
+        for (inum, path) in namespaces() {
+            if self.only.is_some_and(|only| u64::from(only) != inum) {
+                continue;
+            }
+            match in_namespace(&path, || read_all(self.iterator.as_fd())) {
+                Ok(()) => reached = true,
+                // It may have gone meanwhile.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(e) => unreached.push(format!("{inum} ({}): {e}", path.display())),
+            }
+        }
+        if let (Some(only), false, true) = (self.only, reached, unreached.is_empty()) {
+            unreached.push(format!("{only}: nothing leads to it from here"));
+        }
+        unreached
     }
 }
 
