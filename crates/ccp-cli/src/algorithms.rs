@@ -48,10 +48,10 @@ fn row(algorithm: &AlgorithmStatus) -> [String; 4] {
     [
         algorithm.name.clone(),
         algorithm.kind.clone(),
-        if flows.is_empty() {
-            "-".to_owned()
-        } else {
-            flows.join("; ")
+        match flows.join("; ") {
+            _ if algorithm.quarantined => "nobody: quarantined".to_owned(),
+            nobody if nobody.is_empty() => "-".to_owned(),
+            flows => flows,
         },
         algorithm.programs.join(", "),
     ]
@@ -70,18 +70,21 @@ mod tests {
             parameters: Vec::new(),
             default,
             rules: rules.to_vec(),
+            quarantined: name == "stuck",
         };
         let all = [
             algorithm("web", true, &[1, 3]),
             algorithm("bulk", false, &[2]),
             algorithm("spare", false, &[]),
+            algorithm("stuck", false, &[4]),
         ];
         assert_eq!(
             super::listed(&all),
             "ALGORITHM  KIND   FOR                     PROGRAMS\n\
              web        cubic  rules 1, 3; all others  cubic\n\
              bulk       cubic  rule 2                  cubic\n\
-             spare      cubic  -                       cubic\n"
+             spare      cubic  -                       cubic\n\
+             stuck      cubic  nobody: quarantined     cubic\n"
         );
     }
 }

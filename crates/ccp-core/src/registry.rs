@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use thiserror::Error;
 
@@ -24,6 +25,7 @@ struct Inner {
     alg: Arc<dyn CongAlg>,
     programs: Vec<CompiledProgram>,
     parameters: Vec<(String, String)>,
+    quarantined: AtomicBool,
 }
 
 impl Algorithm {
@@ -43,6 +45,7 @@ impl Algorithm {
             name: name.to_owned(),
             kind: kind.to_owned(),
             programs: alg.programs(),
+            quarantined: AtomicBool::new(false),
             alg,
             parameters,
         }))
@@ -76,6 +79,24 @@ impl Algorithm {
     #[must_use]
     pub fn parameters(&self) -> &[(String, String)] {
         &self.0.parameters
+    }
+
+    /// From now on no flow gets it, and those that it has get another one at their next chance. Whoever
+    /// sees that it does not come back from its work says so, from any thread. Returns whether this is new.
+    #[must_use]
+    pub fn quarantine(&self) -> bool {
+        !self.0.quarantined.swap(true, Ordering::Relaxed)
+    }
+
+    /// Flows get it again. Returns whether this is new.
+    pub fn release(&self) -> bool {
+        self.0.quarantined.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether no flow gets it, because it did not come back from its work.
+    #[must_use]
+    pub fn is_quarantined(&self) -> bool {
+        self.0.quarantined.load(Ordering::Relaxed)
     }
 
     /// Whether `self` and `other` are one and the same: made together, not only alike.

@@ -344,6 +344,24 @@ impl FlowRunner {
         }
     }
 
+    /// If its algorithm is quarantined, gives the flow to the default, or else to its datapath. When it is
+    /// assigned the algorithm again, it takes that.
+    pub fn leave_quarantined(&mut self, now: Timestamp) {
+        let steering = self.steering.as_ref();
+        let Some(algorithm) = steering
+            .map(|s| &s.algorithm)
+            .filter(|a| a.is_quarantined())
+        else {
+            return;
+        };
+        let algorithm = algorithm.clone();
+        let now = self.advance(now);
+        self.give_up(now, &algorithm, |algorithm, now| {
+            RunnerNotice::Quarantined { algorithm, now }
+        });
+        self.assigned = self.steering.as_ref().map(|s| s.algorithm.clone());
+    }
+
     /// Leaves the flow to its datapath.
     fn release(&mut self, now: Timestamp) {
         self.advance(now);
@@ -546,7 +564,8 @@ impl FlowRunner {
         let next = self
             .default
             .clone()
-            .filter(|default| !default.same(algorithm) && self.programs.fits(default));
+            .filter(|default| !default.same(algorithm) && !default.is_quarantined())
+            .filter(|default| self.programs.fits(default));
         let name = next.as_ref().map(|next| next.name().to_owned());
         self.notices
             .push_back(notice(algorithm.name().to_owned(), name));

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use ccp_types::{Attributes, FlowInfo, SockId};
+use ccp_types::{Attributes, FlowInfo, Origin, SockId};
 use ccp_wire::{Capabilities, Create, Features, Hello, Measure, Message, Totals, VERSION};
 
 use crate::alg::FlowId;
@@ -206,6 +206,37 @@ impl Session {
         Ok(())
     }
 
+    /// Takes `flow` on anew, under another name, as what it was last announced as: its runner does not come
+    /// back. Nothing happens if there is no such flow.
+    pub fn restart(&mut self, flow: FlowId) {
+        let Some(entry) = self.flows.values_mut().find(|entry| entry.id == flow) else {
+            return;
+        };
+        entry.id = self.ids.next();
+        let mut info = entry.info.clone();
+        info.origin = Origin::Adopted;
+        let (new, generation, suspended) = (entry.id, entry.generation, entry.suspended);
+        self.outputs
+            .push_back(Output::Closed { flow, totals: None });
+        let programs = self.programs();
+        let (algorithm, rule) = self.choose(&info, &programs);
+        self.outputs.push_back(Output::Opened(Box::new(Opened {
+            flow: new,
+            datapath: self.datapath.clone(),
+            algorithm,
+            rule,
+            programs,
+            announced: Announced {
+                generation,
+                faults: 0,
+                info,
+            },
+        })));
+        if suspended {
+            self.outputs.push_back(Output::Suspended { flow: new });
+        }
+    }
+
     /// Ends the flows that are not there any more, for a datapath whose messages of their end may have
     /// been lost: `is_there` looks. Returns how many there were.
     ///
@@ -397,8 +428,10 @@ impl Session {
         let default = self.plan.policy().default_algorithm();
         let algorithm = [choice.algorithm, default]
             .into_iter()
-            .find(|algorithm| programs.fits(algorithm));
-        if !algorithm.is_some_and(|algorithm| algorithm.same(choice.algorithm)) {
+            .find(|algorithm| !algorithm.is_quarantined() && programs.fits(algorithm));
+        if !choice.algorithm.is_quarantined()
+            && !algorithm.is_some_and(|algorithm| algorithm.same(choice.algorithm))
+        {
             self.stats.flows_without_their_algorithm += 1;
         }
         (algorithm.cloned(), choice.rule)

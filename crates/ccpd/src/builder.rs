@@ -22,6 +22,7 @@ pub struct Builder {
     twice: Option<DuplicateKind>,
     log: Option<LogFilter>,
     sockets: Vec<PassedSocket>,
+    spare_threads: usize,
 }
 
 impl Builder {
@@ -35,6 +36,7 @@ impl Builder {
             twice,
             log: None,
             sockets: Vec::new(),
+            spare_threads: 0,
         }
     }
 
@@ -96,6 +98,15 @@ impl Builder {
         self.make().map(drop)
     }
 
+    /// Keeps so many of the runtime's threads in reserve, each to take the place of one that an algorithm holds
+    /// up. The runtime has to have more of them: `worker_threads` is to be so much higher: two work
+    /// in any case. By default none.
+    #[must_use]
+    pub const fn spare_threads(mut self, count: usize) -> Self {
+        self.spare_threads = count;
+        self
+    }
+
     /// Starts the daemon on the present Tokio runtime. When this returns, its sockets are there and
     /// its datapaths are under way.
     ///
@@ -107,7 +118,15 @@ impl Builder {
     /// Outside a Tokio runtime.
     pub async fn spawn(self) -> Result<Handle, StartError> {
         let made = self.make()?;
-        Handle::start(self.registry, self.file, made, self.log, self.sockets).await
+        Handle::start(
+            self.registry,
+            self.file,
+            made,
+            self.log,
+            self.sockets,
+            self.spare_threads,
+        )
+        .await
     }
 
     /// Removes what a killed daemon left in the kernel for this configuration: its flows go to the

@@ -188,6 +188,14 @@ pub enum SetError {
         /// What there is.
         known: String,
     },
+    /// It did not come back from its work: no flow gets it.
+    #[error(
+        "the algorithm `{name}` is quarantined, as it did not come back from its work; a reload ends that"
+    )]
+    Quarantined {
+        /// What was asked for.
+        name: String,
+    },
     /// A parameter is wrong.
     #[error(transparent)]
     Param(#[from] ParamError),
@@ -230,6 +238,8 @@ pub struct AlgorithmInfo {
     pub default: bool,
     /// The rules that name it, from 0.
     pub rules: Vec<usize>,
+    /// Whether no flow gets it, because it did not come back from its work.
+    pub quarantined: bool,
 }
 
 /// What the rules give a flow, and why.
@@ -345,6 +355,14 @@ impl Changer {
             }
             return Err(error);
         }
+        // Whoever reads the configuration again knows what they do.
+        for algorithm in &made.algorithms {
+            self.0.shared.watchdog.release(algorithm);
+        }
+        self.0
+            .shared
+            .watchdog
+            .set_timeout(made.config.algorithm_timeout);
         *current = made;
         self.0.shared.set_plan(Arc::clone(&plan));
         self.0.shared.orders.plan(&plan).await?;
@@ -451,6 +469,10 @@ impl Changer {
                 known: known.chain([NATIVE]).collect::<Vec<_>>().join(", "),
             });
         };
+        if configured.is_quarantined() {
+            let name = name.to_owned();
+            return Err(SetError::Quarantined { name });
+        }
         if overrides.is_empty() {
             return Ok(configured.clone());
         }
@@ -476,6 +498,7 @@ impl Changer {
                 .zip(policy.rules())
                 .filter_map(|(place, rule)| rule.algorithm.same(algorithm).then_some(place))
                 .collect(),
+            quarantined: algorithm.is_quarantined(),
         };
         current.algorithms.iter().map(info).collect()
     }

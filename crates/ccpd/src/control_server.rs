@@ -225,6 +225,7 @@ impl Clients {
             parameters: info.parameters,
             default: info.default,
             rules: info.rules.into_iter().map(|rule| count(rule + 1)).collect(),
+            quarantined: info.quarantined,
         };
         Response::Algorithms(all.map(status).collect())
     }

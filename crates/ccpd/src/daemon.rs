@@ -21,6 +21,7 @@ use crate::log::LogFilter;
 use crate::shared::Shared;
 use crate::socket_file::{Leaves, PassedSocket, Places};
 use crate::turns::Nudge;
+use crate::watchdog::{self, Exhaustion};
 
 /// The daemon.
 #[derive(Debug)]
@@ -59,6 +60,7 @@ impl Handle {
         made: Made,
         log: Option<LogFilter>,
         passed: Vec<PassedSocket>,
+        spare_threads: usize,
     ) -> Result<Self, StartError> {
         let config = made.config().clone();
         let stop = CancellationToken::new();
@@ -81,6 +83,7 @@ impl Handle {
             log,
         )?;
         changer.serve_metrics(config.metrics)?;
+        shared.watchdog.set_timeout(config.algorithm_timeout);
         // All that can fail comes before anything runs: what is there already is dropped again, the
         // kernel's names last, because they are given back by hand.
         let mut unix = Vec::new();
@@ -104,6 +107,7 @@ impl Handle {
             shared,
             _nudge: Nudge::start(),
         };
+        watchdog::start(&parts.shared, spare_threads);
         parts.spawn("the control socket".to_owned(), async {
             control.run().await;
             Ok(())
@@ -152,6 +156,12 @@ impl Handle {
     #[must_use]
     pub fn changer(&self) -> Changer {
         self.changer.clone()
+    }
+
+    /// Something that tells when algorithms that do not come back hold up every thread.
+    #[must_use]
+    pub fn exhaustion(&self) -> Exhaustion {
+        self.parts.shared.watchdog.exhaustion()
     }
 
     /// Something with which others can see whether the daemon works.

@@ -19,13 +19,14 @@ use ccp_core::{
     Algorithm, Command, CompiledProgram, Counts, Event, FlowId, FlowRunner, Micros, Opened, Rate,
     RawReport, RunnerNotice, RunnerOutput, SockId, Timestamp,
 };
-use tracing::{error, trace, warn};
+use tracing::{debug, error, trace, warn};
 
 use crate::inbox::{Head, Inbox, Next, Turn};
 use crate::metrics::{Count, CountedFlow, DatapathMetrics, OfAlgorithm};
 use crate::outlet::{Outlet, Sent};
 use crate::shared::Shared;
 use crate::turns::give_way;
+use crate::watchdog::Call;
 
 mod show;
 mod tell;
@@ -53,6 +54,8 @@ pub(crate) struct FlowCell {
     steered: Mutex<Option<Box<Steered>>>,
     /// Somebody wanted to do something while another was at it.
     again: AtomicBool,
+    /// Who steers it, for those who can't look inside: its algorithm may not come back.
+    steered_by: Mutex<Option<Algorithm>>,
     /// So many further reports are for the flow's task.
     aside: AtomicU32,
     /// What was last shown.
@@ -81,6 +84,7 @@ impl FlowCell {
             read_at: AtomicU64::new(0),
             steered: Mutex::new(None),
             again: AtomicBool::new(false),
+            steered_by: Mutex::new(opened.algorithm.clone()),
             aside: AtomicU32::new(0),
             shown: Mutex::new(show::first_status(opened)),
         })
@@ -88,6 +92,17 @@ impl FlowCell {
 
     pub(crate) const fn id(&self) -> FlowId {
         self.id
+    }
+
+    /// The algorithm that is at work for it, or last was.
+    pub(crate) fn steered_by(&self) -> Option<Algorithm> {
+        let steered_by = self.steered_by.lock();
+        steered_by.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_steered_by(&self, algorithm: Option<&Algorithm>) {
+        let steered_by = self.steered_by.lock();
+        *steered_by.unwrap_or_else(PoisonError::into_inner) = algorithm.cloned();
     }
 
     /// The report that is about to come, at `nanos` of the clock, is one whose way is measured.
@@ -212,6 +227,7 @@ impl Inside<'_> {
             cell,
             shared,
             state,
+            call: shared.watchdog.enter(cell.id),
         };
         let step = work.step_with(runner, last, fields);
         work.count(runner, &before);
@@ -358,6 +374,7 @@ impl FlowCell {
     fn begin(&self, (opened, default, datapath): Begin) {
         let (origin, rule) = (opened.announced.info.origin, opened.rule);
         let (sock_id, mss) = (opened.announced.info.sock_id, opened.announced.info.mss);
+        let call = self.shared.watchdog.enter(self.id);
         let runner = FlowRunner::new(self.shared.clock.now(), opened, default);
         let metrics = &self.shared.metrics;
         metrics.flow(&Counts::default(), runner.counts());
@@ -380,6 +397,7 @@ impl FlowCell {
             cell: self,
             shared: &self.shared,
             state: &mut state,
+            call,
         };
         work.tell_opened(&runner, origin, rule);
         let steered = Steered {
@@ -434,6 +452,8 @@ struct Work<'a> {
     cell: &'a FlowCell,
     shared: &'a Shared,
     state: &'a mut State,
+    /// As long as it lasts, somebody watches whether it goes on.
+    call: Call,
 }
 
 impl Deref for Work<'_> {
@@ -463,6 +483,7 @@ impl Work<'_> {
         };
         if !same {
             self.steered_by = runner.algorithm().cloned();
+            self.cell.is_steered_by(self.steered_by.as_ref());
             let name = self.steered_by.as_ref().map(Algorithm::name);
             let algorithm = metrics.algorithm(name);
             self.counted.belongs_to(algorithm);
@@ -475,6 +496,7 @@ impl Work<'_> {
         last: &mut Option<Head>,
         fields: &mut Vec<u64>,
     ) -> Step {
+        runner.leave_quarantined(self.shared.clock.now());
         self.observe(runner);
         if runner.wake_at().is_some() {
             runner.on_timer(self.shared.clock.now());
@@ -486,6 +508,8 @@ impl Work<'_> {
                 break;
             };
             let now = self.shared.clock.now();
+            self.call.goes_on();
+            runner.leave_quarantined(now);
             match next {
                 Next::Report(head) => {
                     *last = Some(head);
@@ -514,7 +538,11 @@ impl Work<'_> {
                         }
                     }
                 }
-                Next::Assigned(assigned) => self.assign(runner, now, *assigned),
+                Next::Assigned(assigned) => {
+                    self.cell.is_steered_by(assigned.algorithm.as_ref());
+                    self.assign(runner, now, *assigned);
+                    self.cell.is_steered_by(runner.algorithm());
+                }
                 Next::Stopped => return Step::Ended,
                 Next::Closed => {
                     let last = self.last_status(runner, now);
@@ -525,6 +553,9 @@ impl Work<'_> {
                     return Step::Ended;
                 }
             }
+        }
+        if self.cell.inbox.is_stopped() {
+            return Step::Ended;
         }
         self.send(runner);
         self.cell.outlet.handled(self.sock_id);
@@ -626,6 +657,15 @@ impl Work<'_> {
                     algorithm,
                     now,
                     "the datapath took the flow over again and again (its program faults, or the algorithm does not come back): the algorithm is given up for this flow"
+                );
+            }
+            // Told once for all flows.
+            RunnerNotice::Quarantined { algorithm, now } => {
+                debug!(
+                    flow,
+                    algorithm,
+                    ?now,
+                    "a flow has left its quarantined algorithm"
                 );
             }
             RunnerNotice::Refused { algorithm, error } => {

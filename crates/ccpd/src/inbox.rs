@@ -124,6 +124,11 @@ impl Inbox {
         self.wake.notify_one();
     }
 
+    /// Whether nothing is to be done any more.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.lock().stopped
+    }
+
     /// Takes out what is to be done next. The fields of a report replace what is in `fields`.
     pub(crate) fn next(&self, fields: &mut Vec<u64>) -> Option<Next> {
         let mut waiting = self.lock();

@@ -48,6 +48,7 @@ mod outlet;
 mod shared;
 mod socket_file;
 mod turns;
+mod watchdog;
 
 pub use builder::Builder;
 pub use change::{
@@ -61,3 +62,4 @@ pub use error::{RunError, StartError, in_full};
 pub use log::{LogFilter, LogFilterError};
 pub use metrics::{Definition, MetricsError, definitions as metric_definitions};
 pub use socket_file::{PassedSocket, SocketError};
+pub use watchdog::Exhaustion;

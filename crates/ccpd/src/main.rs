@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ccpd::{
-    Builder, Ccpd, Changer, Liveness, LogFilter, PassedSocket, StartError, Stopper, in_full,
+    Builder, Ccpd, Changer, Exhaustion, Liveness, LogFilter, PassedSocket, StartError, Stopper,
+    in_full,
 };
 use clap::Parser;
 use handover::Successor;
@@ -30,6 +31,9 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// A clean stop that takes longer does not come to an end.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// So many threads take the place of those that algorithms hold up; they sleep until then.
+const SPARE_THREADS: usize = 4;
 
 /// The daemon of the congestion control plane: steers the flows of its datapaths.
 #[derive(Debug, Parser)]
@@ -78,14 +82,16 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         return Ok(());
     }
     let successor = Successor::of_this()?;
-    builder = builder.sockets(handover::passed()?);
+    builder = builder
+        .sockets(handover::passed()?)
+        .spare_threads(SPARE_THREADS);
     // Before anything is there that a signal would leave behind.
     let replaced = Arc::new(AtomicBool::new(false));
     let obeys = obey_signals(successor.clone(), Arc::clone(&replaced))?;
     // At least two: one goes on while an algorithm holds up the other.
     let threads = thread::available_parallelism().map_or(2, |n| n.get().max(2));
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
+        .worker_threads(threads + SPARE_THREADS)
         .enable_all()
         .build()?;
     let ended = runtime.block_on(serve(builder, obeys));
@@ -111,6 +117,7 @@ async fn serve(
         stopper: daemon.stopper(),
         changer: daemon.changer(),
         liveness: daemon.liveness(),
+        exhaustion: daemon.exhaustion(),
     });
     daemon.wait().await?;
     Ok(sockets)
@@ -131,6 +138,7 @@ struct Reins {
     stopper: Stopper,
     changer: Changer,
     liveness: Liveness,
+    exhaustion: Exhaustion,
 }
 
 /// From now on signals stop the daemon whose reins are given, have it read its configuration again, leave what
@@ -153,7 +161,7 @@ fn obey_signals(
     let (give, reins) = oneshot::channel::<Reins>();
     let obey = async move {
         // None are given if the daemon does not start. Signals that came before wait.
-        let Ok(reins) = reins.await else { return };
+        let Ok(mut reins) = reins.await else { return };
         let service = Service::from_environment();
         service.ready(&reins.liveness);
         let ending = loop {
@@ -176,6 +184,12 @@ fn obey_signals(
                     reload(&reins.changer).await;
                     // Also with the configuration of before, if the new one is wrong.
                     service.ready(&reins.liveness);
+                }
+                () = reins.exhaustion.reached() => {
+                    error!(
+                        "ending to begin anew: flows go on natively until the next start takes them back"
+                    );
+                    std::process::exit(1);
                 }
                 () = service.due() => service.pulse(&reins.liveness).await,
             }

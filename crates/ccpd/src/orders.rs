@@ -27,6 +27,8 @@ pub(crate) enum Order {
     },
     /// Kernel TCP is to take the flows that are chosen for it.
     Take(Arc<Takes>, oneshot::Sender<Result<(), Untaken>>),
+    /// The runner of a flow does not come back: the flow is taken on anew.
+    Restart(FlowId, oneshot::Sender<()>),
     /// To say that it is there.
     Ping(oneshot::Sender<()>),
     /// To say which programs run there.
@@ -118,6 +120,14 @@ impl Orders {
             all.extend(ask(&datapath, Order::Programs).await?.unwrap_or_default());
         }
         Ok(all)
+    }
+
+    /// Has `flow`, whose runner does not come back, taken on anew by whichever datapath has it.
+    pub(crate) async fn restart(&self, flow: FlowId) -> Result<(), NoAnswer> {
+        for datapath in self.all() {
+            let _gone = ask(&datapath, |done| Order::Restart(flow, done)).await?;
+        }
+        Ok(())
     }
 
     /// Whether every datapath's task does what it is told.

@@ -13,6 +13,7 @@ use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::orders::Orders;
 use crate::socket_file::Leaves;
+use crate::watchdog::Watchdog;
 
 /// A flow's task may take so long to end. Longer takes only an algorithm that does not come back.
 const FLOWS_END_WITHIN: Duration = Duration::from_secs(2);
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     /// What was counted.
     pub(crate) metrics: Arc<Metrics>,
+    /// Sees algorithms that do not come back.
+    pub(crate) watchdog: Watchdog,
     /// Cancelled when the daemon stops.
     pub(crate) stop: CancellationToken,
     /// Whether it then leaves everything to the next daemon.
@@ -43,6 +46,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(plan: Arc<Plan>, stop: CancellationToken) -> Self {
+        let metrics = Arc::new(Metrics::new());
         Self {
             plan: RwLock::new(plan),
             orders: Orders::default(),
@@ -50,7 +54,8 @@ impl Shared {
             board: Arc::default(),
             feed: Arc::default(),
             clock: Clock::new(),
-            metrics: Arc::new(Metrics::new()),
+            watchdog: Watchdog::new(Arc::clone(&metrics)),
+            metrics,
             stop,
             leaves: Leaves::default(),
             flows: TaskTracker::new(),

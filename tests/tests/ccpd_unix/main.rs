@@ -3,6 +3,7 @@
 
 mod fake;
 mod kinds;
+mod spins;
 mod users;
 
 use std::io::{Read as _, Write as _};

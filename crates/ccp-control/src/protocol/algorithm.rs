@@ -21,6 +21,8 @@ pub struct AlgorithmStatus {
     pub default: bool,
     /// The rules that name it, from 1, in the order of the configuration.
     pub rules: Vec<u32>,
+    /// Whether no flow gets it, because it did not come back from its work. A reload ends that.
+    pub quarantined: bool,
 }
 
 /// What the rules give a flow, and why.

@@ -114,4 +114,6 @@ pub enum Why {
     DaemonAway,
     /// The datapath says that it steers the flow.
     Datapath,
+    /// The algorithm does not come back from its work: no flow gets it any more.
+    Quarantined,
 }

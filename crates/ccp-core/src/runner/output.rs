@@ -59,6 +59,14 @@ pub enum RunnerNotice {
         /// Who steers the flow now: an algorithm, or `None` for the datapath.
         now: Option<String>,
     },
+    /// The algorithm does not come back from its work, with this flow or another
+    /// ([`Algorithm::quarantine`](crate::Algorithm::quarantine)): no flow gets it any more.
+    Quarantined {
+        /// Its name.
+        algorithm: String,
+        /// Who steers the flow now: an algorithm, or `None` for the datapath.
+        now: Option<String>,
+    },
     /// The algorithm wanted something that cannot be; the flow is as it was.
     Refused {
         /// Its name.

@@ -667,3 +667,45 @@ fn an_algorithm_that_panics_at_its_programs_faults_costs_its_flow_only() {
     assert_eq!(spare.heard().last().unwrap(), "Resumed 9000 B");
     assert_eq!(runner.algorithm().unwrap().name(), "default");
 }
+
+#[test]
+fn a_flow_leaves_a_quarantined_algorithm_and_returns_when_it_is_assigned_it() {
+    let (puppet, other) = (Puppet::new(), Puppet::new());
+    let (mine, default) = (puppet.named("mine"), other.named("default"));
+    let mut runner = runner(&mine, &default);
+    poll(&mut runner);
+    runner.leave_quarantined(START);
+    assert!(runner.algorithm().unwrap().same(&mine));
+    assert!(mine.quarantine());
+    runner.leave_quarantined(START);
+    assert!(runner.algorithm().unwrap().same(&default));
+    let outputs = poll(&mut runner);
+    let RunnerOutput::Notice(notice) = &outputs[0] else {
+        panic!("{outputs:?}");
+    };
+    let expected = RunnerNotice::Quarantined {
+        algorithm: "mine".to_owned(),
+        now: Some("default".to_owned()),
+    };
+    assert_eq!(*notice, expected);
+    // The default as well: nobody is left.
+    assert!(default.quarantine());
+    runner.leave_quarantined(START);
+    assert!(runner.algorithm().is_none());
+    assert_eq!(runner.mode(), FlowMode::Fallback);
+    let _released = (mine.release(), default.release());
+    assign(&mut runner, Some(&mine));
+    assert!(runner.algorithm().unwrap().same(&mine));
+}
+
+#[test]
+fn a_window_beyond_what_a_flow_can_have_is_lowered_to_that() {
+    let puppet = Puppet::new();
+    let mut runner = started(&puppet);
+    let most = super::MOST_PACKETS * u64::from(info(1, 443).mss);
+    for (asked, bounded) in [(most, 0), (most + 1, 1), (u64::MAX, 2)] {
+        runner.from_group(START, Updates::none().cwnd(Bytes(asked)));
+        assert_eq!(update(&mut runner).cwnd(), Some(most), "{asked}");
+        assert_eq!(runner.counts().bounded, bounded, "{asked}");
+    }
+}

@@ -684,3 +684,44 @@ fn a_flow_can_be_given_an_algorithm_by_hand() {
     );
     assert!(poll(&mut libccp).is_empty());
 }
+
+#[test]
+fn a_flow_whose_runner_does_not_come_back_is_taken_on_anew() {
+    let (mine, other) = (Puppet::new().named("mine"), Puppet::new().named("other"));
+    let rule = Rule {
+        matches: Match::default(),
+        algorithm: other.clone(),
+    };
+    let plan = Plan::new(Policy::new(vec![rule], mine.clone()));
+    let mut session = session_of(plan, SessionOptions::default());
+    session.on_message(&ready(Some(capabilities())));
+    session.on_message(&create(5, 443, 3, Origin::New));
+    let opened = |session: &mut Session| {
+        let opened = poll(session).into_iter().find_map(|output| match output {
+            Output::Opened(opened) => Some(opened),
+            _ => None,
+        });
+        *opened.unwrap()
+    };
+    let first = opened(&mut session);
+    assert!(first.algorithm.unwrap().same(&other));
+    assert!(other.quarantine() && !other.quarantine());
+    session.restart(first.flow);
+    let second = opened(&mut session);
+    assert_ne!(second.flow, first.flow);
+    assert!(second.algorithm.unwrap().same(&mine));
+    assert_eq!(second.announced.generation, 3);
+    assert_eq!(second.announced.info.origin, Origin::Adopted);
+    // Its reports are for the new one, and nobody else has any.
+    let uid = second.programs.uid(&mine.programs()[0]).unwrap();
+    let (flow, _) = feed(&mut session, &measure(5, uid, 1, Some(3))).unwrap();
+    assert_eq!(flow, second.flow);
+    session.restart(first.flow);
+    assert!(poll(&mut session).is_empty());
+    assert_eq!(session.stats().flows_without_their_algorithm, 0);
+    // Both quarantined: its datapath has it.
+    assert!(mine.quarantine());
+    session.restart(second.flow);
+    assert!(opened(&mut session).algorithm.is_none());
+    assert!(mine.release() && other.release());
+}

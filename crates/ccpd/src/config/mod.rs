@@ -14,6 +14,7 @@ mod valid;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use ccp_core::keys::{Section, Source};
 use ccp_core::{Params, SourceText};
@@ -33,6 +34,9 @@ pub struct Config {
     /// `ccpd.control_mode`: who may ask on it, as the file's mode. Changes are for root and the user
     /// that the daemon runs as, whatever the mode says. Default 0600.
     pub control_mode: u32,
+    /// `ccpd.algorithm_timeout_ms`: how long an algorithm may take for one report before no flow gets it any
+    /// more: 100 ms to 60 s; `None` for ever. Default 2 s.
+    pub algorithm_timeout: Option<Duration>,
     /// `metrics.listen`: where metrics are served for Prometheus. Default: nowhere.
     pub metrics: Option<SocketAddr>,
     /// `[[datapath]]`: where flows come from. Default: kernel TCP under the name `ccp`.
@@ -49,6 +53,7 @@ impl Default for Config {
         Self {
             control: PathBuf::from(ccp_control::DEFAULT_SOCKET),
             control_mode: 0o600,
+            algorithm_timeout: Some(Duration::from_secs(2)),
             metrics: None,
             datapaths: vec![DatapathConfig::Tcp(TcpConfig::default())],
             algorithms: vec![Params::empty("reno")],
@@ -116,6 +121,7 @@ impl Config {
         };
         self.control == other.control
             && self.control_mode == other.control_mode
+            && self.algorithm_timeout == other.algorithm_timeout
             && self.metrics == other.metrics
             && self.datapaths == other.datapaths
             && self.policy == other.policy
@@ -124,13 +130,14 @@ impl Config {
 
     fn read(root: Section<'_>, source: &Source) -> Self {
         let default = Self::default();
-        let (control, control_mode) = match root.section("ccpd") {
-            None => (None, None),
+        let (control, control_mode, timeout) = match root.section("ccpd") {
+            None => (None, None, None),
             Some(ccpd) => {
                 let control = valid::socket_path(&ccpd, "control");
                 let mode = valid::mode(&ccpd, "control_mode");
+                let timeout = service::algorithm_timeout(&ccpd);
                 ccpd.finish();
-                (control, mode)
+                (control, mode, timeout)
             }
         };
         let control = control.unwrap_or(default.control);
@@ -159,6 +166,7 @@ impl Config {
         Self {
             control,
             control_mode,
+            algorithm_timeout: timeout.unwrap_or(default.algorithm_timeout),
             metrics,
             datapaths,
             algorithms,

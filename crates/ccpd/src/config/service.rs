@@ -1,11 +1,28 @@
 //! `[metrics]`: what others see of the daemon.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use ccp_core::keys::Section;
 
 const LISTEN: &str = "an address with a port such as \"127.0.0.1:9469\" or \"[::1]:9469\", or a port \
                       from 1 to 65535 on 127.0.0.1";
+
+const TIMEOUT: &str = "a whole number of milliseconds from 100 to 60000, or 0 for never";
+
+/// Reads `ccpd.algorithm_timeout_ms`.
+#[expect(
+    clippy::option_option,
+    reason = "what is not said, and what is said to be never"
+)]
+pub(super) fn algorithm_timeout(section: &Section<'_>) -> Option<Option<Duration>> {
+    let found = section.whole_number("algorithm_timeout_ms", TIMEOUT)?;
+    match found.value {
+        0 => Some(None),
+        100..=60_000 => Some(Some(Duration::from_millis(found.value))),
+        _ => found.wrong(TIMEOUT),
+    }
+}
 
 /// Reads `[metrics]`: where they are served.
 pub(super) fn metrics(root: &Section<'_>) -> Option<SocketAddr> {

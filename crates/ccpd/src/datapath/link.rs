@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ccp_core::{
-    Algorithm, AssignError, Assigned, Command, FlowId, Opened, Output, Plan, Session,
+    Algorithm, AssignError, Assigned, Command, FlowId, Opened, Origin, Output, Plan, Session,
     SessionNotice, SessionOptions, SessionStats,
 };
 use ccp_wire::{Message, frames};
@@ -57,6 +57,12 @@ pub(super) fn obey<'l>(order: Order, links: impl IntoIterator<Item = &'l mut Lin
         }
         Order::Programs(done) => {
             let _ = done.send(links.into_iter().map(|link| link.runs()).collect());
+        }
+        Order::Restart(flow, done) => {
+            for link in links {
+                link.restart(flow);
+            }
+            let _ = done.send(());
         }
         Order::Plan(plan, done) => {
             for link in links {
@@ -181,6 +187,18 @@ impl Link {
         assigned
     }
 
+    /// The runner of `flow` does not come back: its task writes nothing more, and another one begins, from
+    /// what the datapath shows of the flow.
+    fn restart(&mut self, flow: FlowId) {
+        let Some(cell) = self.flows.remove(&flow) else {
+            return;
+        };
+        cell.inbox.stop();
+        self.shared.board.remove(flow);
+        self.session.restart(flow);
+        self.drain();
+    }
+
     /// Which programs run there.
     fn runs(&self) -> Runs {
         Runs {
@@ -300,7 +318,16 @@ impl Link {
         }
     }
 
-    fn open(&mut self, opened: Opened) {
+    fn open(&mut self, mut opened: Opened) {
+        let info = &mut opened.announced.info;
+        if info.origin == Origin::Adopted
+            && let Some(observed) = self.outlet.observe(info.sock_id)
+        {
+            // It may have been announced long ago.
+            let own_rate = info.state.rate;
+            info.state = observed.state;
+            info.state.rate = own_rate;
+        }
         let cell = FlowCell::new(&opened, Arc::clone(&self.outlet), &self.shared);
         debug!(
             datapath = %self.name,

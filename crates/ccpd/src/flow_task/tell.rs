@@ -133,6 +133,9 @@ impl Work<'_> {
             RunnerNotice::TakenOver { algorithm, now } => {
                 self.tell_change(at, || changed(algorithm, now, Why::TakenOver));
             }
+            RunnerNotice::Quarantined { algorithm, now } => {
+                self.tell_change(at, || changed(algorithm, now, Why::Quarantined));
+            }
             RunnerNotice::Refused { algorithm, error } => {
                 self.tell_change(at, || What::UpdateRefused {
                     algorithm,

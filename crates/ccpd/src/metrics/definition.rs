@@ -170,6 +170,10 @@ table! {
         ReloadsDone = "done" => "It was right, and is what holds now.",
         ReloadsRefused = "refused" => "Something was wrong with it: nothing changed.",
     }
+    Gauge "ccpd_threads_held_up" ["threads"]
+        "Threads that are with algorithms which do not come back." { ThreadsHeldUp }
+    Gauge "ccpd_threads_spare" ["threads"]
+        "Threads in reserve for those that algorithms hold up." { ThreadsSpare }
     Gauge "ccpd_datapaths" ["datapaths"]
         "Datapaths that are connected: each kernel TCP, and each that uses a socket." { Datapaths }
     Counter "ccpd_datapath_restarts_total" ["restarts"]
@@ -181,7 +185,7 @@ table! {
     OfDatapath:
 
     Gauge "ccpd_flows" ["flows"]
-        "Flows under control now." { Flows }
+        "Flows under control now; one whose algorithm does not come back counts as another flow until it does." { Flows }
     Gauge "ccpd_flows_fallback" ["flows"]
         "Flows that their datapath steers because something failed, as far as the daemon knows." { FlowsFallback }
     Counter "ccpd_flows_opened_total" ["flows"]
@@ -202,6 +206,10 @@ table! {
         "Flows that the algorithm steers now; `native` are those that only their datapath steers." { AlgorithmFlows }
     Counter "ccpd_algorithm_panics_total" ["panics"]
         "How often the algorithm panicked, which costs the flow a switch to the default algorithm." { Panics }
+    Counter "ccpd_algorithm_quarantines_total" ["quarantines"]
+        "How often the algorithm was taken from all flows because it did not come back from its work." { Quarantines }
+    Gauge "ccpd_algorithm_quarantined" ["boolean"]
+        "1 while no flow gets the algorithm because it did not come back from its work; a reload ends that." { Quarantined }
 }
 
 table! {

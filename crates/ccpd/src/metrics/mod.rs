@@ -292,6 +292,11 @@ impl AlgorithmMetrics {
     pub(crate) fn count(&self, what: OfAlgorithm) {
         self.values.add_at(what as usize, 1);
     }
+
+    /// It is so from now on.
+    pub(crate) fn set(&self, what: OfAlgorithm, to: bool) {
+        self.values.set_at(what as usize, to.into());
+    }
 }
 
 /// Counts one flow as long as there is one, where it belongs at the moment.

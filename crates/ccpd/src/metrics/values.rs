@@ -79,6 +79,12 @@ impl<T> Values<T> {
         value.map_or(0, |value| value.load(Ordering::Relaxed))
     }
 
+    pub(super) fn set_at(&self, place: usize, to: u64) {
+        if let Some(value) = self.values.get(place) {
+            value.store(to, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn add_at(&self, place: usize, count: u64) {
         if let Some(value) = self.values.get(place) {
             value.fetch_add(count, Ordering::Relaxed);
