@@ -37,6 +37,7 @@ impl Daemon {
         let text = format!(
             "[ccpd]
              control = '{dir}/control.sock'
+             algorithm_timeout_ms = 0
              [[datapath]]
              kind = 'unix'
              path = '{dir}/datapath.sock'
