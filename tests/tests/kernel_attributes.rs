@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use ccp_lab::{Bulk, Namespace, Until, set_congestion};
+use ccp_lab::{Bulk, Namespace, RunningFlow, Until, congestion_of, set_congestion};
 use ccp_tests::{Daemon, FlowLine, KernelTest, Setup, unique_name, within};
 use serde_json::json;
 
@@ -263,5 +263,102 @@ fn root_rules_by_control_group_user_mark_and_namespace() -> anyhow::Result<()> {
         said.contains(&format!("cgroup {group}/web is not known of the flow")),
         "{said}"
     );
+    Ok(())
+}
+
+/// Waits until the socket has the algorithm `name` and the daemon has no flow of it any more.
+fn left(daemon: &Daemon<'_>, flow: &RunningFlow, name: &str) {
+    let has = || flow.congestion().expect("its algorithm");
+    let left = within(PATIENCE, || {
+        (has() == name && daemon.flow(flow).is_none()).then_some(())
+    });
+    assert!(left.is_some(), "it has {}: {:#?}", has(), daemon.flows());
+}
+
+#[test]
+fn root_rules_and_hands_leave_flows_to_the_kernels_algorithms() -> anyhow::Result<()> {
+    let Some(_alone) = KernelTest::begin(Duration::from_secs(60)) else {
+        return Ok(());
+    };
+    let ns = Namespace::new("natives")?;
+    let rest = |rules: &str| {
+        format!(
+            "[algorithms.slow]\nkind = \"constant\"\ncwnd_packets = 9\n\
+             [policy]\ndefault = \"slow\"\n{rules}"
+        )
+    };
+    let rule = |port: u16, algorithm: &str| {
+        format!(
+            "[[policy.rule]]\nmatch = {{ netns = \"any\", dst_port = {port} }}\nalgorithm = \"{algorithm}\"\n"
+        )
+    };
+    let rules = rule(5001, "native:reno") + &rule(5002, "native:cubic") + &rule(5003, "native");
+    let setup = Setup::new(&rest(&rules));
+    let mut daemon = setup.start(&ns);
+    let start = |port| {
+        Bulk::new(Until::Stopped)
+            .congestion(setup.name())
+            .port(port)
+            .start(&ns, &ns, Ipv4Addr::LOCALHOST)
+    };
+    let flows = [
+        start(5001)?,
+        start(5002)?,
+        start(5003)?,
+        start(5004)?,
+        start(5005)?,
+    ];
+    let [reno, cubic, native, steered, reloaded] = &flows;
+    left(&daemon, reno, "reno");
+    left(&daemon, cubic, "cubic");
+    // Without a name it stays under control: the kernel's CUBIC, run by us.
+    let line = daemon.await_flow(native, PATIENCE, |line| line.algorithm == "native");
+    assert_eq!(
+        (&*line.state, native.congestion()?.as_str()),
+        ("native", setup.name())
+    );
+    let said = daemon.ccp(&["policy", "explain", "dst_port=5001"]);
+    assert_eq!(
+        said,
+        "rule 1 (native:reno): fits: dst_port 5001, netns any\n"
+    );
+
+    // By hand.
+    for flow in [steered, native] {
+        let line = daemon.await_flow(flow, PATIENCE, |_| true);
+        let _ = daemon.ccp(&["set", &line.flow.to_string(), "native:reno"]);
+        left(&daemon, flow, "reno");
+    }
+    // By a new rule. Its window was our algorithm's until then, and the kernel's paces no longer.
+    let line = daemon.await_flow(reloaded, PATIENCE, |line| line.state == "running");
+    assert_eq!(line.algorithm, "slow");
+    setup.write("namespaces = \"any\"", &rest(&rule(5005, "native:cubic")));
+    daemon.hang_up();
+    left(&daemon, reloaded, "cubic");
+    let grows = within(PATIENCE, || {
+        reloaded.info().ok().filter(|info| info.cwnd_packets > 9)
+    });
+    assert!(grows.is_some(), "{:?}", reloaded.info());
+
+    for flow in flows {
+        flow.stop();
+        assert!(flow.wait()?.bytes > 0);
+    }
+    // What is no algorithm of the kernel is refused, and nothing has changed.
+    let mut local = Local::new()?;
+    set_congestion(&local.sender, setup.name())?;
+    let line = local.running(&daemon).flow.to_string();
+    let refused = std::process::Command::new(ccp_tests::binaries::ccp())
+        .arg("--socket")
+        .arg(setup.socket())
+        .args(["set", &line, "native:none_such"])
+        .output()?;
+    let why = String::from_utf8_lossy(&refused.stderr);
+    assert!(
+        !refused.status.success() && why.contains("modprobe tcp_none_such"),
+        "{why}"
+    );
+    assert_eq!(local.running(&daemon).algorithm, "slow");
+    assert_eq!(congestion_of(&local.sender)?, setup.name());
     Ok(())
 }

@@ -14,7 +14,8 @@ pub(crate) struct Args {
     /// Which flow: the number under FLOW in `ccp flows`.
     flow: u64,
 
-    /// The algorithm's name, as `ccp algorithms` lists it; `native` leaves the flow to its datapath.
+    /// The algorithm's name, as `ccp algorithms` lists it; `native` leaves the flow to its datapath,
+    /// `native:NAME` (cubic, bbr, ...) hands it to that algorithm of the kernel, and it is no longer under control.
     algorithm: String,
 
     /// Other values for its parameters, as in the configuration.

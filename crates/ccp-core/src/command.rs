@@ -7,6 +7,7 @@ use ccp_wire::Hello;
 use smallvec::SmallVec;
 
 use crate::alg::FlowId;
+use crate::policy::Native;
 use crate::table::Installed;
 
 /// Something that a datapath is to do.
@@ -34,6 +35,8 @@ pub enum Command {
         generation: u32,
         /// Its largest segment, in bytes.
         mss: u32,
+        /// By which algorithm. A datapath that has only its own takes that.
+        by: Native,
     },
 }
 

@@ -53,8 +53,8 @@ pub use fields::{
 pub use fields::{FindControls, FindReports};
 pub use params::{ParamError, ParamProblem, Params};
 pub use policy::{
-    CgroupPath, Choice, Fit, Mark, Match, MatchError, Netns, Policy, PortRange, Prefix, Rule,
-    UidRange, Verdict,
+    CgroupPath, Choice, Fit, Given, Mark, Match, MatchError, Native, Netns, NotNative, Policy,
+    PortRange, Prefix, Rule, UidRange, Verdict,
 };
 pub use program::{
     CompileError, CompiledProgram, ControlField, FieldValue, NoSuchField, ReportField,

@@ -3,19 +3,21 @@
 use crate::registry::Algorithm;
 use ccp_types::FlowInfo;
 
+mod given;
 mod matching;
 mod told;
 
+pub use given::{Given, Native, NotNative};
 pub use matching::{Fit, Match, MatchError, PortRange, Prefix, Verdict};
 pub use told::{CgroupPath, Mark, Netns, UidRange};
 
-/// A rule: flows that match get the algorithm.
+/// A rule: flows that match get what it gives.
 #[derive(Clone, Debug)]
 pub struct Rule {
     /// Which flows.
     pub matches: Match,
     /// What they get.
-    pub algorithm: Algorithm,
+    pub given: Given,
 }
 
 /// The rules in order, and what flows get that no rule matches.
@@ -23,6 +25,8 @@ pub struct Rule {
 pub struct Policy {
     rules: Vec<Rule>,
     default: Algorithm,
+    /// The same, as rules have it.
+    otherwise: Given,
 }
 
 /// What a flow gets, and why.
@@ -30,15 +34,19 @@ pub struct Policy {
 pub struct Choice<'p> {
     /// The place of the rule that matched, from 0; `None` if none did.
     pub rule: Option<usize>,
-    /// The algorithm.
-    pub algorithm: &'p Algorithm,
+    /// What it gets.
+    pub given: &'p Given,
 }
 
 impl Policy {
     /// The rules `rules`, of which the first that matches wins, and `default` for the rest.
     #[must_use]
-    pub const fn new(rules: Vec<Rule>, default: Algorithm) -> Self {
-        Self { rules, default }
+    pub fn new(rules: Vec<Rule>, default: Algorithm) -> Self {
+        Self {
+            rules,
+            otherwise: default.clone().into(),
+            default,
+        }
     }
 
     /// What the flow `flow` of the datapath called `datapath` gets.
@@ -51,11 +59,11 @@ impl Policy {
             .map_or(
                 Choice {
                     rule: None,
-                    algorithm: &self.default,
+                    given: &self.otherwise,
                 },
                 |(place, rule)| Choice {
                     rule: Some(place),
-                    algorithm: &rule.algorithm,
+                    given: &rule.given,
                 },
             )
     }
@@ -76,9 +84,9 @@ impl Policy {
     #[must_use]
     pub fn algorithms(&self) -> Vec<Algorithm> {
         let mut all = vec![self.default.clone()];
-        for rule in &self.rules {
-            if !all.iter().any(|known| known.same(&rule.algorithm)) {
-                all.push(rule.algorithm.clone());
+        for algorithm in self.rules.iter().filter_map(|rule| rule.given.algorithm()) {
+            if !all.iter().any(|known| known.same(algorithm)) {
+                all.push(algorithm.clone());
             }
         }
         all

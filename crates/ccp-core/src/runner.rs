@@ -8,6 +8,7 @@ use ccp_types::{FlowInfo, FlowState, Micros, Origin, Timestamp};
 
 use crate::alg::{Event, Flow, FlowId, NewFlow, Resume, Totals};
 use crate::command::{Command, FlowUpdate};
+use crate::policy::Native;
 use crate::program::CompiledProgram;
 use crate::registry::{Algorithm, panic_message};
 use crate::report::Report;
@@ -68,6 +69,8 @@ pub struct FlowRunner {
     pending: FlowUpdate,
     /// The datapath is yet to be told that nobody steers the flow.
     native: bool,
+    /// How it is to steer the flow if that was given to nobody else.
+    left_to: Native,
     /// Nobody steers the flow because everything that could has failed.
     given_up: bool,
     taken_over: TakenOver,
@@ -119,6 +122,7 @@ impl FlowRunner {
                 info, generation, ..
             },
             algorithm,
+            native: left_to,
             programs,
             ..
         } = opened;
@@ -148,6 +152,7 @@ impl FlowRunner {
                 fields: smallvec::SmallVec::new(),
             },
             native: false,
+            left_to,
             given_up: false,
             taken_over: TakenOver::default(),
             group: Vec::new(),
@@ -323,6 +328,7 @@ impl FlowRunner {
     pub fn assign(&mut self, now: Timestamp, assigned: Assigned) {
         let Assigned {
             algorithm,
+            native,
             default,
             programs,
             ..
@@ -331,13 +337,14 @@ impl FlowRunner {
         self.default = Some(default);
         let as_before = match (&self.assigned, &algorithm) {
             (Some(before), Some(now)) => before.same(now),
-            (None, None) => true,
+            (None, None) => self.left_to == native,
             _ => false,
         };
         if as_before || self.closed {
             return;
         }
         self.assigned.clone_from(&algorithm);
+        self.left_to = native;
         match algorithm {
             Some(algorithm) => self.reconfigure(now, &algorithm),
             None => self.release(now),
@@ -417,6 +424,11 @@ impl FlowRunner {
                 sock_id: self.info.sock_id,
                 generation: self.generation,
                 mss: self.info.mss.max(1),
+                // Whose algorithm failed is kept.
+                by: match self.assigned {
+                    None => self.left_to.clone(),
+                    Some(_) => Native::Own,
+                },
             }));
         }
         if !self.pending.is_empty() {

@@ -8,6 +8,7 @@ use ccp_wire::{Capabilities, Create, Features, Hello, Measure, Message, Totals, 
 
 use crate::alg::FlowId;
 use crate::command::Command;
+use crate::policy::{Given, Native};
 use crate::registry::Algorithm;
 use crate::table::{ProgramTable, RefusedProgram};
 
@@ -152,9 +153,10 @@ impl Session {
         // The order of a hash table is nobody's business.
         flows.sort_unstable_by_key(|(flow, _)| *flow);
         for (flow, info) in flows {
-            let (algorithm, rule) = self.choose(&info, &programs);
+            let (algorithm, native, rule) = self.choose(&info, &programs);
             let assigned = Assigned {
                 algorithm,
+                native,
                 default: plan.policy().default_algorithm().clone(),
                 rule,
                 programs: programs.clone(),
@@ -166,22 +168,26 @@ impl Session {
         }
     }
 
-    /// Gives `flow` to `algorithm`, or without one to its datapath, whatever the rules say, until they
+    /// Gives `flow` to an algorithm or leaves it to its datapath, whatever the rules say, until they
     /// change.
     ///
     /// # Errors
-    /// If there is no such flow here, or its datapath does not run what the algorithm needs. Nothing
-    /// has changed then.
-    pub fn assign(
-        &mut self,
-        flow: FlowId,
-        algorithm: Option<&Algorithm>,
-    ) -> Result<(), AssignError> {
+    /// If there is no such flow here, or its datapath does not run what the algorithm needs, or does not
+    /// hand flows to others. Nothing has changed then.
+    pub fn assign(&mut self, flow: FlowId, given: &Given) -> Result<(), AssignError> {
         let known = self.flows.values().any(|entry| entry.id == flow);
         let Some(mut programs) = self.programs.clone().filter(|_| known) else {
             return Err(AssignError::NoSuchFlow);
         };
-        if let Some(algorithm) = algorithm {
+        let native = match given {
+            Given::Native(Native::Named(name)) if !self.options.natives => {
+                let name = Arc::clone(name);
+                return Err(AssignError::NoNatives { name });
+            }
+            Given::Native(native) => native.clone(),
+            Given::Algorithm(_) => Native::Own,
+        };
+        if let Some(algorithm) = given.algorithm() {
             let wanted = std::slice::from_ref(algorithm);
             let extended = programs.extended(wanted);
             if !extended.fits(algorithm) {
@@ -194,7 +200,8 @@ impl Session {
             programs = self.install_more(&programs, wanted);
         }
         let assigned = Assigned {
-            algorithm: algorithm.cloned(),
+            algorithm: given.algorithm().cloned(),
+            native,
             default: self.plan.policy().default_algorithm().clone(),
             rule: None,
             programs,
@@ -219,11 +226,12 @@ impl Session {
         self.outputs
             .push_back(Output::Closed { flow, totals: None });
         let programs = self.programs();
-        let (algorithm, rule) = self.choose(&info, &programs);
+        let (algorithm, native, rule) = self.choose(&info, &programs);
         self.outputs.push_back(Output::Opened(Box::new(Opened {
             flow: new,
             datapath: self.datapath.clone(),
             algorithm,
+            native,
             rule,
             programs,
             announced: Announced {
@@ -406,11 +414,12 @@ impl Session {
         );
         self.stats.flows_opened += 1;
         let programs = self.programs();
-        let (algorithm, rule) = self.choose(info, &programs);
+        let (algorithm, native, rule) = self.choose(info, &programs);
         let opened = Opened {
             flow,
             datapath: self.datapath.clone(),
             algorithm,
+            native,
             rule,
             programs,
             announced,
@@ -418,23 +427,29 @@ impl Session {
         self.outputs.push_back(Output::Opened(Box::new(opened)));
     }
 
-    /// What the rules give a flow on a datapath that runs `programs`, and which of them it was.
+    /// What the rules give a flow on a datapath that runs `programs`, how that steers it otherwise, and
+    /// which of the rules it was.
     fn choose(
         &mut self,
         info: &FlowInfo,
         programs: &ProgramTable,
-    ) -> (Option<Algorithm>, Option<usize>) {
+    ) -> (Option<Algorithm>, Native, Option<usize>) {
         let choice = self.plan.policy().choose(info, &self.datapath);
+        let chosen = match choice.given {
+            Given::Algorithm(algorithm) => algorithm,
+            Given::Native(native) if self.options.natives => {
+                return (None, native.clone(), choice.rule);
+            }
+            Given::Native(_) => return (None, Native::Own, choice.rule),
+        };
         let default = self.plan.policy().default_algorithm();
-        let algorithm = [choice.algorithm, default]
+        let algorithm = [chosen, default]
             .into_iter()
             .find(|algorithm| !algorithm.is_quarantined() && programs.fits(algorithm));
-        if !choice.algorithm.is_quarantined()
-            && !algorithm.is_some_and(|algorithm| algorithm.same(choice.algorithm))
-        {
+        if !chosen.is_quarantined() && !algorithm.is_some_and(|algorithm| algorithm.same(chosen)) {
             self.stats.flows_without_their_algorithm += 1;
         }
-        (algorithm.cloned(), choice.rule)
+        (algorithm.cloned(), Native::Own, choice.rule)
     }
 
     fn on_measure<'m>(&mut self, measure: Measure<'m>) -> Option<Delivery<'m>> {

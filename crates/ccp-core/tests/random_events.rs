@@ -391,7 +391,7 @@ fn plan() -> Arc<Plan> {
     let matches: Match = toml::from_str("dst_port = \"2-3\"").unwrap();
     let rule = Rule {
         matches,
-        algorithm: Wild::named("tame"),
+        given: Wild::named("tame").into(),
     };
     Plan::new(Policy::new(vec![rule], Wild::named("default")))
 }

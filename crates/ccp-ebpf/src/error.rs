@@ -214,6 +214,14 @@ pub enum MailboxError {
         /// Its number.
         field: usize,
     },
+    /// Nothing can have such a name.
+    #[error(
+        "a name of {len} bytes cannot be that of an algorithm of the kernel: those have 1 to 15"
+    )]
+    NoName {
+        /// How many bytes it has.
+        len: usize,
+    },
     /// The flow's slot does not exist.
     #[error("flow {sock_id} is not one of this datapath: it has {slots} slots")]
     NoSlot {

@@ -68,6 +68,9 @@ pub const FIELD_RATE: usize = 1;
 pub const FIELD_CONTROL: usize = 2;
 /// Number of mailbox fields.
 pub const FIELDS: usize = FIELD_CONTROL + MAX_CONTROL;
+/// In a mailbox slot instead of a program's handle: the kernel's algorithm whose name stands in the first
+/// two values takes the flow.
+pub const PROGRAM_ELSEWHERE: u32 = u32::MAX;
 
 /// Frame type of MEASURE.
 pub const MSG_MEASURE: u16 = 1;

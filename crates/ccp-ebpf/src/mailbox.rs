@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::datapath::monotonic_ns;
 use crate::error::MailboxError;
-use crate::layout::{FIELD_CONTROL, FIELDS, MailboxSlot};
+use crate::layout::{FIELD_CONTROL, FIELDS, MailboxSlot, PROGRAM_ELSEWHERE};
 use crate::mapped::MappedArray;
 
 /// So far back that no flow takes it for new, and that it stays so for another 2^30 steps.
@@ -23,6 +23,9 @@ const FAR: u32 = 1 << 30;
 /// A sequence older than this is moved up to `FAR`, before it would wrap around to the future.
 const AGED: u32 = FAR + (1 << 29);
 const LOCKS: usize = 64;
+/// The room for the name of an algorithm of the kernel, its closing zero included.
+const NAME_LEN: usize = 16;
+const R: Ordering = Ordering::Relaxed;
 
 /// The program number that means: none, run natively.
 pub const NATIVE: u32 = 0;
@@ -95,6 +98,31 @@ impl Mailbox {
         program: Option<u32>,
         fields: &[(usize, u64)],
     ) -> Result<(), MailboxError> {
+        if let Some(&(field, _)) = fields.iter().find(|(f, _)| *f >= FIELDS) {
+            return Err(MailboxError::NoField { field });
+        }
+        let handle = program.map(|uid| self.handle(uid)).transpose()?;
+        self.with_slot(sock_id, |words| {
+            write_slot(words, generation, handle, fields);
+        })
+    }
+
+    /// Tells a flow to go over to the kernel's algorithm `name`, from its present window, with its next
+    /// ACK. It ends for us then. If the kernel has no such algorithm, it runs natively, and stays.
+    ///
+    /// # Errors
+    /// Nothing is written if `name` is not one to fifteen bytes long, or there is no such slot.
+    pub fn hand_over(&self, sock_id: u32, generation: u32, name: &str) -> Result<(), MailboxError> {
+        let mut bytes = [0; NAME_LEN];
+        let room = (1..NAME_LEN).contains(&name.len()) && !name.contains('\0');
+        let Some(to) = bytes.get_mut(..name.len()).filter(|_| room) else {
+            return Err(MailboxError::NoName { len: name.len() });
+        };
+        to.copy_from_slice(name.as_bytes());
+        self.with_slot(sock_id, |words| write_name(words, generation, bytes))
+    }
+
+    fn with_slot(&self, sock_id: u32, write: impl FnOnce(&Words)) -> Result<(), MailboxError> {
         let index = sock_id & 0xffff;
         let Some(words) = self.words(index) else {
             return Err(MailboxError::NoSlot {
@@ -102,13 +130,9 @@ impl Mailbox {
                 slots: self.shared.slots.len(),
             });
         };
-        if let Some(&(field, _)) = fields.iter().find(|(f, _)| *f >= FIELDS) {
-            return Err(MailboxError::NoField { field });
-        }
-        let handle = program.map(|uid| self.handle(uid)).transpose()?;
         let lock = &self.shared.locks[index as usize % LOCKS];
         let _one = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        write_slot(words, generation, handle, fields);
+        write(words);
         Ok(())
     }
 
@@ -149,37 +173,57 @@ impl Mailbox {
 }
 
 fn write_slot(words: &Words, generation: u32, handle: Option<u32>, fields: &[(usize, u64)]) {
-    const R: Ordering = Ordering::Relaxed;
+    under_odd_sequence(words, |seq| {
+        let other_flow = words.generation.load(R) != generation;
+        words.generation.store(generation, R);
+        let old = seq.wrapping_sub(FAR);
+        let aged = |s: &AtomicU32| seq.wrapping_sub(s.load(R)) > AGED;
+        if let Some(handle) = handle {
+            words.program.store(handle, R);
+            words.program_seq.store(seq, R);
+        } else if other_flow || aged(&words.program_seq) {
+            words.program_seq.store(old, R);
+        }
+        for (i, field_seq) in words.field_seq.iter().enumerate() {
+            let void = other_flow || (handle.is_some() && i >= FIELD_CONTROL);
+            if void || aged(field_seq) {
+                field_seq.store(old, R);
+            }
+        }
+        for &(field, value) in fields {
+            if let (Some(v), Some(s)) = (words.value.get(field), words.field_seq.get(field)) {
+                v.store(value, R);
+                s.store(seq, R);
+            }
+        }
+    });
+}
+
+/// The name stands where window and rate do, which are void then: also for who may write after this.
+fn write_name(words: &Words, generation: u32, name: [u8; NAME_LEN]) {
+    under_odd_sequence(words, |seq| {
+        words.generation.store(generation, R);
+        words.program.store(PROGRAM_ELSEWHERE, R);
+        words.program_seq.store(seq, R);
+        for field_seq in &words.field_seq {
+            field_seq.store(seq.wrapping_sub(FAR), R);
+        }
+        let (halves, _) = name.as_chunks();
+        for (value, half) in words.value.iter().zip(halves) {
+            value.store(u64::from_ne_bytes(*half), R);
+        }
+    });
+}
+
+/// Writes what the slot's next sequence is for, which `write` is told.
+fn under_odd_sequence(words: &Words, write: impl FnOnce(u32)) {
     // A killed writer may have left it odd.
     let before = words.seq.load(R);
     let before = before.wrapping_add(before & 1);
     let seq = before.wrapping_add(2);
     words.seq.store(seq.wrapping_sub(1), R);
     fence(Ordering::Release);
-
-    let other_flow = words.generation.load(R) != generation;
-    words.generation.store(generation, R);
-    let old = seq.wrapping_sub(FAR);
-    let aged = |s: &AtomicU32| seq.wrapping_sub(s.load(R)) > AGED;
-    if let Some(handle) = handle {
-        words.program.store(handle, R);
-        words.program_seq.store(seq, R);
-    } else if other_flow || aged(&words.program_seq) {
-        words.program_seq.store(old, R);
-    }
-    for (i, field_seq) in words.field_seq.iter().enumerate() {
-        let void = other_flow || (handle.is_some() && i >= FIELD_CONTROL);
-        if void || aged(field_seq) {
-            field_seq.store(old, R);
-        }
-    }
-    for &(field, value) in fields {
-        if let (Some(v), Some(s)) = (words.value.get(field), words.field_seq.get(field)) {
-            v.store(value, R);
-            s.store(seq, R);
-        }
-    }
-
+    write(seq);
     words.seq.store(seq, Ordering::Release);
 }
 

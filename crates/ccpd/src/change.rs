@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use ccp_core::{
-    Algorithm, AssignError, Attributes, BuildError, FlowId, FlowInfo, FlowRunner, ParamError,
-    Params, Plan, Policy, Registry, Rule, Verdict,
+    Algorithm, AssignError, Attributes, BuildError, FlowId, FlowInfo, FlowRunner, Given, Native,
+    NotNative, ParamError, Params, Plan, Policy, Registry, Rule, Verdict,
 };
 use ccp_ebpf::TakeError;
 use thiserror::Error;
@@ -85,13 +85,17 @@ impl Made {
             })
         };
         let policy = &self.config.policy;
+        let given = |name: &str| match name.parse() {
+            Ok(native) => Ok(Given::Native(native)),
+            Err(NotNative) => named(name).map(Given::Algorithm),
+        };
         let rules = policy
             .rules
             .iter()
             .map(|rule| {
                 Ok(Rule {
                     matches: rule.matching.clone(),
-                    algorithm: named(&rule.algorithm)?,
+                    given: given(&rule.algorithm)?,
                 })
             })
             .collect::<Result<_, ConfigError>>()?;
@@ -111,6 +115,17 @@ fn takes(config: &Config) -> Takes {
         DatapathConfig::Unix(_) | DatapathConfig::Netlink(_) => None,
     });
     takes.collect()
+}
+
+/// What `name`, which is meant to be one, says; `config` has the names that are ours.
+fn native(name: &str, config: &Config) -> Result<Native, SetError> {
+    let native: Native = name
+        .parse()
+        .map_err(|why: NotNative| SetError::NoNative(format!("`{name}`: {why}")))?;
+    config
+        .check_native(&native)
+        .map_err(|why| SetError::NoNative(format!("`{name}`: {why}")))?;
+    Ok(native)
 }
 
 /// Changes what a running daemon does.
@@ -196,6 +211,9 @@ pub enum SetError {
         /// What was asked for.
         name: String,
     },
+    /// The kernel has no such algorithm to hand the flow to.
+    #[error("{0}")]
+    NoNative(String),
     /// A parameter is wrong.
     #[error(transparent)]
     Param(#[from] ParamError),
@@ -423,7 +441,8 @@ impl Changer {
 
     /// Gives `flow` to the algorithm called `name`, with `overrides` (key, value as in TOML; a value
     /// that is none is taken for a text) instead of what the configuration says of it. `native` leaves
-    /// the flow to its datapath. It stays so until the rules change.
+    /// the flow to its datapath; it stays so until the rules change. `native:NAME` hands it to that
+    /// algorithm of the kernel, and it ends for us.
     ///
     /// # Errors
     /// If there is no such flow or algorithm, a parameter is wrong, or the datapath does not run what
@@ -435,20 +454,15 @@ impl Changer {
         overrides: &[(String, String)],
     ) -> Result<(), SetError> {
         let current = self.0.made.lock().await;
-        let algorithm = if name == NATIVE && overrides.is_empty() {
-            None
+        let given = if overrides.is_empty() && Native::is_meant(name) {
+            Given::Native(native(name, &current.config)?)
         } else {
-            Some(self.algorithm(&current, name, overrides)?)
+            self.algorithm(&current, name, overrides)?.into()
         };
-        self.0
-            .shared
-            .orders
-            .assign(flow, algorithm.as_ref())
-            .await??;
-        let now = algorithm.as_ref().map_or(NATIVE, Algorithm::name);
+        self.0.shared.orders.assign(flow, &given).await??;
         info!(
             flow = flow.0,
-            algorithm = now,
+            algorithm = &*given.name(),
             "a flow was given an algorithm by hand"
         );
         Ok(())
@@ -496,7 +510,9 @@ impl Changer {
             default: policy.default_algorithm().same(algorithm),
             rules: (0..)
                 .zip(policy.rules())
-                .filter_map(|(place, rule)| rule.algorithm.same(algorithm).then_some(place))
+                .filter_map(|(place, rule)| {
+                    rule.given.algorithm()?.same(algorithm).then_some(place)
+                })
                 .collect(),
             quarantined: algorithm.is_quarantined(),
         };
@@ -509,12 +525,12 @@ impl Changer {
     }
 
     /// Forgets of a flow that somebody made up what the datapath called `datapath` would not tell of it:
-    /// every attribute if it is a Unix socket.
+    /// every attribute unless it is kernel TCP, or none of the configuration.
     pub(crate) async fn as_told(&self, flow: &mut FlowInfo, datapath: &str) {
         let datapaths = &self.0.made.lock().await.config.datapaths;
-        let is_unix =
-            |d: &DatapathConfig| matches!(d, DatapathConfig::Unix(_)) && d.has_name(datapath);
-        if datapaths.iter().any(is_unix) {
+        let is_silent =
+            |d: &DatapathConfig| !matches!(d, DatapathConfig::Tcp(_)) && d.has_name(datapath);
+        if datapaths.iter().any(is_silent) {
             flow.attributes = Attributes::default();
         }
     }
@@ -532,12 +548,12 @@ impl Changer {
         Explanation {
             rules: rules
                 .map(|rule| RuleVerdict {
-                    algorithm: rule.algorithm.name().to_owned(),
+                    algorithm: rule.given.name().into_owned(),
                     keys: rule.matches.verdicts(flow, datapath),
                 })
                 .collect(),
             rule: choice.rule,
-            algorithm: choice.algorithm.name().to_owned(),
+            algorithm: choice.given.name().into_owned(),
         }
     }
 
@@ -547,10 +563,12 @@ impl Changer {
         let explanation = self.explain(info, &status.datapath);
         let plan = self.0.shared.plan();
         let policy = plan.policy();
-        let chosen = policy.choose(info, &status.datapath).algorithm;
-        let expected = [chosen, policy.default_algorithm()]
-            .into_iter()
-            .find(|algorithm| runner.programs().fits(algorithm));
+        let chosen = policy.choose(info, &status.datapath).given.algorithm();
+        let expected = chosen.and_then(|chosen| {
+            [chosen, policy.default_algorithm()]
+                .into_iter()
+                .find(|algorithm| runner.programs().fits(algorithm))
+        });
         let as_expected = match (expected, runner.assigned()) {
             (Some(expected), Some(assigned)) => expected.same(assigned),
             (None, None) => true,

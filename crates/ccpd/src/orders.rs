@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ccp_core::{Algorithm, AssignError, FlowId, Plan, ProgramTable};
+use ccp_core::{AssignError, FlowId, Given, Plan, ProgramTable};
 use ccp_ebpf::TakeError;
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -19,10 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) enum Order {
     /// The rules are others from now on.
     Plan(Arc<Plan>, oneshot::Sender<()>),
-    /// A flow is to run an algorithm; `None`: its datapath's own.
+    /// A flow is to run an algorithm, or is left to its datapath.
     Assign {
         flow: FlowId,
-        algorithm: Option<Algorithm>,
+        given: Given,
         done: oneshot::Sender<Result<(), AssignError>>,
     },
     /// Kernel TCP is to take the flows that are chosen for it.
@@ -93,16 +93,16 @@ impl Orders {
         Ok(Ok(()))
     }
 
-    /// Gives `flow`, whose datapath is looked for, to `algorithm`.
+    /// Gives `flow`, whose datapath is looked for, what `given` says.
     pub(crate) async fn assign(
         &self,
         flow: FlowId,
-        algorithm: Option<&Algorithm>,
+        given: &Given,
     ) -> Result<Result<(), AssignError>, NoAnswer> {
         for datapath in self.all() {
             let order = |done| Order::Assign {
                 flow,
-                algorithm: algorithm.cloned(),
+                given: given.clone(),
                 done,
             };
             match ask(&datapath, order).await? {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use ccp_types::{Attribute, Bytes, FlowInfo, SockId};
 
-use super::{Fit, Match, MatchError, Policy, PortRange, Prefix, Rule};
+use super::{Fit, Match, MatchError, Native, NotNative, Policy, PortRange, Prefix, Rule};
 use crate::registry::Algorithm;
 use crate::testing::Idle;
 
@@ -24,7 +24,7 @@ fn named(name: &str) -> Algorithm {
 fn the_first_rule_that_matches_wins() {
     let rule = |text: &str, name: &str| Rule {
         matches: matches(text).unwrap(),
-        algorithm: named(name),
+        given: named(name).into(),
     };
     let policy = Policy::new(
         vec![
@@ -36,7 +36,7 @@ fn the_first_rule_that_matches_wins() {
     );
     let chosen = |flow: &FlowInfo, datapath| {
         let choice = policy.choose(flow, datapath);
-        (choice.rule, choice.algorithm.name().to_owned())
+        (choice.rule, choice.given.name().into_owned())
     };
     let local = "192.0.2.1:40000";
     assert_eq!(
@@ -440,4 +440,26 @@ mod laws {
             }
         }
     }
+}
+
+#[test]
+fn what_leaves_a_flow_to_its_datapath() {
+    let native = |text: &str| text.parse::<Native>();
+    assert_eq!(native("native"), Ok(Native::Own));
+    assert_eq!(native("native:cubic"), Ok(Native::Named("cubic".into())));
+    assert_eq!(
+        native("native:fifteen_letters").unwrap().to_string(),
+        "native:fifteen_letters"
+    );
+    for wrong in [
+        "native:",
+        "native: bbr",
+        "native:sixteen__letters",
+        "native:a:b",
+        "nativ",
+        "cubic",
+    ] {
+        assert_eq!(native(wrong), Err(NotNative), "{wrong}");
+    }
+    assert!(Native::is_meant("native:") && !Native::is_meant("natively"));
 }

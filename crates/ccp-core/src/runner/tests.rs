@@ -7,6 +7,7 @@ use ccp_wire::Capabilities;
 use super::{FlowMode, FlowRunner, RawReport, RunnerNotice, RunnerOutput, UpdateError};
 use crate::alg::{CongAlg, Event, Flow, FlowId, NewFlow};
 use crate::command::{Command, FlowUpdate, Place};
+use crate::policy::Native;
 use crate::program::CompiledProgram;
 use crate::registry::Algorithm;
 use crate::session::{Announced, Assigned, Opened};
@@ -708,4 +709,43 @@ fn a_window_beyond_what_a_flow_can_have_is_lowered_to_that() {
         assert_eq!(update(&mut runner).cwnd(), Some(most), "{asked}");
         assert_eq!(runner.counts().bounded, bounded, "{asked}");
     }
+}
+
+/// What the datapath is told to steer the flow by, if it is told to.
+fn told_by(runner: &mut FlowRunner) -> Option<Native> {
+    poll(runner).into_iter().find_map(|output| match output {
+        RunnerOutput::Command(Command::Native { by, .. }) => Some(by),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_flow_is_handed_over_by_rule_and_by_hand() {
+    let algorithm = Puppet::new().named("mine");
+    let reno = Native::Named("reno".into());
+    let programs = table(std::slice::from_ref(&algorithm));
+    let announced = announced(1, Origin::New, 10_000);
+    let mut opened = Opened::new(FlowId(4), "ccp", announced, None, programs.clone());
+    opened.native = reno.clone();
+    let mut runner = FlowRunner::new(START, opened, Some(algorithm.clone()));
+    assert_eq!(told_by(&mut runner), Some(reno.clone()));
+    // The same again is nothing new; another is.
+    let assigned = |native: &Native| {
+        let mut assigned = Assigned::new(None, algorithm.clone(), programs.clone());
+        assigned.native = native.clone();
+        assigned
+    };
+    runner.assign(START, assigned(&reno));
+    assert_eq!(told_by(&mut runner), None);
+    runner.assign(START, assigned(&Native::Own));
+    assert_eq!(told_by(&mut runner), Some(Native::Own));
+
+    // One that an algorithm steered, until another does.
+    let puppet = Puppet::new();
+    let mut runner = started(&puppet);
+    runner.assign(START, assigned(&reno));
+    assert_eq!(told_by(&mut runner), Some(reno));
+    assign(&mut runner, Some(&puppet.named("mine")));
+    update(&mut runner);
+    assert_eq!(told_by(&mut runner), None);
 }

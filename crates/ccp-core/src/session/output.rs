@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::alg::FlowId;
 use crate::command::Command;
+use crate::policy::Native;
 use crate::registry::Algorithm;
 use crate::table::{ProgramTable, RefusedProgram};
 
@@ -37,6 +38,8 @@ pub struct Opened {
     /// What steers it; `None` if the datapath must, because it runs neither the algorithm that the
     /// rules choose nor the default.
     pub algorithm: Option<Algorithm>,
+    /// How its datapath steers it if nothing else does.
+    pub native: Native,
     /// The rule that chose it, from 0; `None` for the default.
     pub rule: Option<usize>,
     /// The programs of its datapath.
@@ -58,6 +61,7 @@ impl Opened {
             datapath: datapath.into(),
             announced,
             algorithm,
+            native: Native::Own,
             rule: None,
             programs,
         }
@@ -70,6 +74,8 @@ impl Opened {
 pub struct Assigned {
     /// What steers it; `None` if the datapath must.
     pub algorithm: Option<Algorithm>,
+    /// How its datapath steers it if nothing else does.
+    pub native: Native,
     /// What it gets if that fails.
     pub default: Algorithm,
     /// The rule that chose it, from 0; `None` for the default, or if no rule was asked.
@@ -88,6 +94,7 @@ impl Assigned {
     ) -> Self {
         Self {
             algorithm,
+            native: Native::Own,
             default,
             rule: None,
             programs,
@@ -102,6 +109,14 @@ pub enum AssignError {
     /// This datapath has no such flow.
     #[error("there is no such flow")]
     NoSuchFlow,
+    /// The datapath has no other algorithms than its own.
+    #[error(
+        "the flow's datapath has no algorithm `{name}` that it could be handed to; `native` leaves it to the datapath's own"
+    )]
+    NoNatives {
+        /// What the flow was to be handed to.
+        name: Arc<str>,
+    },
     /// The datapath does not run what the algorithm needs.
     #[error("the datapath does not run what `{algorithm}` needs{}", reasons(.why))]
     Unfit {

@@ -77,6 +77,9 @@ pub struct SessionOptions {
     /// Whether what the datapath tells of a flow beside its ends is believed: as a kernel's word is, not
     /// that of any process. Otherwise it is passed over.
     pub attributes: bool,
+    /// Whether the datapath hands flows to other algorithms of its host ([`Native::Named`](crate::Native::Named)). Otherwise it
+    /// steers them by itself.
+    pub natives: bool,
     /// The epoch that HELLO names; not 0.
     pub epoch: u32,
     /// How often the control plane gives a sign of life; 0 for never.
@@ -91,6 +94,7 @@ impl Default for SessionOptions {
             max_flows: 65_536,
             port_order: PortOrder::Network,
             attributes: false,
+            natives: false,
             epoch: 1,
             heartbeat: Micros::ZERO,
             fallback_after: Micros::ZERO,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::alg::FlowId;
 use crate::command::Command;
-use crate::policy::{Match, Policy, Rule};
+use crate::policy::{Given, Match, Native, Policy, Rule};
 use crate::program::CompiledProgram;
 use crate::registry::Algorithm;
 use crate::table::{Form, Unfit};
@@ -440,7 +440,7 @@ fn demanding() -> Arc<Plan> {
     );
     let rule = Rule {
         matches: Match::default(),
-        algorithm: wants.named("wants"),
+        given: wants.named("wants").into(),
     };
     Plan::new(Policy::new(vec![rule], Puppet::new().named("mine")))
 }
@@ -520,7 +520,7 @@ fn programs_that_several_algorithms_share_are_installed_once() {
     let puppet = Puppet::new();
     let rule = Rule {
         matches: Match::default(),
-        algorithm: puppet.named("twin"),
+        given: puppet.named("twin").into(),
     };
     let plan = Plan::new(Policy::new(vec![rule], puppet.named("mine")));
     let mut session = session_of(plan, SessionOptions::default());
@@ -578,7 +578,7 @@ fn new_rules_reach_the_flows_that_there_are() {
             dst_port: Some("443".parse().unwrap()),
             ..Match::default()
         },
-        algorithm: newer.named("newer"),
+        given: newer.named("newer").into(),
     };
     session.set_plan(Plan::new(Policy::new(
         vec![web],
@@ -642,13 +642,13 @@ fn a_flow_can_be_given_an_algorithm_by_hand() {
     say(&mut session, &ready(Some(capabilities())));
     say(&mut session, &create(1, 443, 7, Origin::New));
     let newer = Puppet::with("newer", "(when (> Cwnd 5) (:= Cwnd 5) (fallthrough))");
-    let newer = newer.named("newer");
+    let newer = Given::from(newer.named("newer"));
     assert_eq!(
-        session.assign(FlowId(9), Some(&newer)),
+        session.assign(FlowId(9), &newer),
         Err(AssignError::NoSuchFlow)
     );
     assert!(poll(&mut session).is_empty());
-    session.assign(FlowId(1), Some(&newer)).unwrap();
+    session.assign(FlowId(1), &newer).unwrap();
     assert_eq!(
         words(&poll(&mut session)),
         [
@@ -656,7 +656,9 @@ fn a_flow_can_be_given_an_algorithm_by_hand() {
             "assigned 1 Some(\"newer\") rule None of 3 programs",
         ]
     );
-    session.assign(FlowId(1), None).unwrap();
+    session
+        .assign(FlowId(1), &Given::Native(Native::Own))
+        .unwrap();
     assert_eq!(
         words(&poll(&mut session)),
         ["assigned 1 None rule None of 3 programs"]
@@ -676,7 +678,7 @@ fn a_flow_can_be_given_an_algorithm_by_hand() {
     let mut libccp = session_of(plan(), SessionOptions::default());
     say(&mut libccp, &ready(None));
     say(&mut libccp, &legacy(1, 443));
-    let refused = libccp.assign(FlowId(1), Some(&unfit)).unwrap_err();
+    let refused = libccp.assign(FlowId(1), &unfit.into()).unwrap_err();
     assert_eq!(
         refused.to_string(),
         "the datapath does not run what `unfit` needs; program `unfit`: the datapath does not \
@@ -690,7 +692,7 @@ fn a_flow_whose_runner_does_not_come_back_is_taken_on_anew() {
     let (mine, other) = (Puppet::new().named("mine"), Puppet::new().named("other"));
     let rule = Rule {
         matches: Match::default(),
-        algorithm: other.clone(),
+        given: other.clone().into(),
     };
     let plan = Plan::new(Policy::new(vec![rule], mine.clone()));
     let mut session = session_of(plan, SessionOptions::default());
@@ -724,4 +726,62 @@ fn a_flow_whose_runner_does_not_come_back_is_taken_on_anew() {
     session.restart(second.flow);
     assert!(opened(&mut session).algorithm.is_none());
     assert!(mine.release() && other.release());
+}
+
+/// A plan whose rule hands all flows to the host's `reno`.
+fn handing_over() -> Arc<Plan> {
+    let rule = Rule {
+        matches: Match::default(),
+        given: Given::Native("native:reno".parse().unwrap()),
+    };
+    Plan::new(Policy::new(vec![rule], Puppet::new().named("mine")))
+}
+
+#[test]
+fn a_rule_leaves_a_flow_to_an_algorithm_of_the_host_where_there_is_one() {
+    let left_to = |session: &mut Session| {
+        assert!(
+            session
+                .on_message(&create(1, 443, 7, Origin::New))
+                .is_none()
+        );
+        let opened = poll(session).into_iter().find_map(|output| match output {
+            Output::Opened(opened) => Some(opened),
+            _ => None,
+        });
+        let opened = opened.unwrap();
+        assert!(opened.algorithm.is_none());
+        assert_eq!(opened.rule, Some(0));
+        opened.native
+    };
+    let mut options = SessionOptions::default();
+    let mut session = session_of(handing_over(), options);
+    say(&mut session, &ready(Some(capabilities())));
+    assert_eq!(left_to(&mut session), Native::Own);
+    let reno = Native::Named("reno".into());
+    let refused = session.assign(FlowId(1), &Given::Native(reno.clone()));
+    let refused = refused.unwrap_err();
+    assert!(matches!(&refused, AssignError::NoNatives { name } if **name == *"reno"));
+    assert!(
+        refused.to_string().contains("`native` leaves it"),
+        "{refused}"
+    );
+    assert!(poll(&mut session).is_empty());
+
+    options.natives = true;
+    let mut session = session_of(handing_over(), options);
+    say(&mut session, &ready(Some(capabilities())));
+    assert_eq!(left_to(&mut session), reno);
+    // And under new rules nothing is.
+    session.set_plan(plan());
+    let assigned = poll(&mut session)
+        .into_iter()
+        .find_map(|output| match output {
+            Output::Assigned { assigned, .. } => Some(assigned),
+            _ => None,
+        });
+    let assigned = assigned.unwrap();
+    assert_eq!(assigned.native, Native::Own);
+    assert!(assigned.algorithm.is_some());
+    session.assign(FlowId(1), &Given::Native(reno)).unwrap();
 }

@@ -10,6 +10,7 @@ use ccp_wire::{
 use super::ProgramTable;
 use crate::alg::FlowId;
 use crate::command::{Command, FlowUpdate, Place};
+use crate::policy::Native;
 use crate::program::CompiledProgram;
 use crate::registry::Algorithm;
 use crate::testing::{Only, Starts};
@@ -140,6 +141,7 @@ fn libccp_is_sent_nothing_that_it_does_not_know() {
         sock_id: SockId(4),
         generation: 3,
         mss: 1_448,
+        by: Native::Named("reno".into()),
     };
     assert!(encoded(&libccp, &hello).is_none());
     with_message(&encoded(&libccp, &native).unwrap(), |message| {

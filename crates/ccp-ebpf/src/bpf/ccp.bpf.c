@@ -214,8 +214,8 @@ static __always_inline void run_program(void *ctx, struct sock *sk)
 /* How long a flow whose program faulted too often stays native before it is announced again. */
 #define FAULT_PAUSE_US 1000000
 
-/* The heartbeat, announcements and updates. True if a program steers. */
-static __always_inline bool steered(struct sock *sk, struct ccp_flow *f, struct ccp_config *cfg, const struct rate_sample *rs, u64 now_us)
+/* The heartbeat, announcements and updates. True if a program steers; `left` if the flow is no longer ours. */
+static __always_inline bool steered(struct sock *sk, struct ccp_flow *f, struct ccp_config *cfg, const struct rate_sample *rs, u64 now_us, bool *left)
 {
 	bool fresh = (s64)(now_us * 1000 - cfg->beat_ns) <= (s64)cfg->fallback_after_ns;
 
@@ -243,7 +243,10 @@ static __always_inline bool steered(struct sock *sk, struct ccp_flow *f, struct 
 	} else if (!(f->flags & CCP_F_ANSWERED) && (u32)now_us - f->announced_us > ANNOUNCE_AGAIN_US) {
 		announce(sk, f, now_us);
 	}
-	read_mailbox(sk, f, rs, now_us);
+	if (read_mailbox(sk, f, rs, now_us)) {
+		*left = true;
+		return false;
+	}
 	return f->mode == CCP_MODE_RUNNING;
 }
 
@@ -269,6 +272,7 @@ static __always_inline void on_ack(void *ctx, struct sock *sk, u32 ack, bool dat
 	struct ccp_config *cfg = the_config();
 	struct ccp_flow *f = flow_of(sk);
 	u64 now_us = tp->tcp_mstamp; /* refreshed for this ACK; CLOCK_MONOTONIC */
+	bool left = false;
 
 	if (!cfg || !f) {
 		/* The ACK of our SYN, which comes before init; or a socket for which there was no memory and no way to hand it over. */
@@ -284,8 +288,11 @@ static __always_inline void on_ack(void *ctx, struct sock *sk, u32 ack, bool dat
 	if (f->slot == CCP_NO_SLOT)
 		goto native;
 	refresh(sk, f, cfg, now_us);
-	if (!steered(sk, f, cfg, rs, now_us))
+	if (!steered(sk, f, cfg, rs, now_us, &left)) {
+		if (left)
+			return;
 		goto native;
+	}
 
 	if (!meta_of(f->program)) {
 		count(CCP_STAT_NO_PROGRAM, 1);

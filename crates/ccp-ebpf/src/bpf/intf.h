@@ -211,6 +211,7 @@ struct ccp_flow {
 #define CCP_FIELD_RATE 1
 #define CCP_FIELD_CONTROL 2
 #define CCP_FIELDS (CCP_FIELD_CONTROL + CCP_MAX_CONTROL)
+#define CCP_PROGRAM_ELSEWHERE 4294967295u /* instead of a handle: the kernel's algorithm whose name stands in value[0] and value[1] takes the flow */
 struct ccp_mailbox {
 	__u32 seq;
 	__u32 generation;

@@ -110,19 +110,22 @@ static __always_inline bool newer(u32 seq, u32 than)
 
 #define MAILBOX_TRIES 8
 
-/* Takes what the daemon wrote since the last look. Everything in the slot is checked here: user space can write anything into it. */
-static __always_inline void read_mailbox(struct sock *sk, struct ccp_flow *f, const struct rate_sample *rs, u64 now_us)
+/*
+ * Takes what the daemon wrote since the last look. Everything in the slot is checked here: user space can write anything into it. True if the flow was
+ * handed to another algorithm: it is no longer ours, nor is `f`.
+ */
+static __always_inline bool read_mailbox(struct sock *sk, struct ccp_flow *f, const struct rate_sample *rs, u64 now_us)
 {
 	u32 slot = f->slot, seq, seen = f->seen_seq, i;
 	struct ccp_mailbox *m = bpf_map_lookup_elem(&mailbox, &slot), mb;
 
 	if (!m)
-		return;
+		return false;
 	/* A writer is done in nanoseconds: a few tries meet it less often than one. */
 	for (i = 0; i < MAILBOX_TRIES; i++) {
 		seq = READ_ONCE(m->seq);
 		if (seq == seen)
-			return;
+			return false;
 		if (seq & 1)
 			continue;
 		barrier();
@@ -134,15 +137,25 @@ static __always_inline void read_mailbox(struct sock *sk, struct ccp_flow *f, co
 	if (i == MAILBOX_TRIES) {
 		if (!(seq & 1))
 			count(CCP_STAT_TORN, 1);
-		return;
+		return false;
 	}
 	f->seen_seq = seq;
 	if (mb.generation != f->generation) {
 		count(CCP_STAT_REFUSED_GENERATION, 1);
-		return;
+		return false;
 	}
 	f->flags |= CCP_F_ANSWERED;
 	f->mss = max_u32(((struct tcp_sock *)sk)->mss_cache, 1);
+	if (newer(mb.program_seq, seen) && mb.program == CCP_PROGRAM_ELSEWHERE) {
+		/* Names end with a zero or after 15 bytes. */
+		if (!bpf_setsockopt(sk, IPPROTO_TCP, TCP_CONGESTION, mb.value, 16)) {
+			count(CCP_STAT_UPDATES, 1);
+			return true;
+		}
+		/* There is no such algorithm (any more). */
+		count(CCP_STAT_HANDOVER_FAILED, 1);
+		mb.program = 0;
+	}
 	if (newer(mb.program_seq, seen) && !mb.program) {
 		/* The daemon has no algorithm for this flow. */
 		if (f->mode == CCP_MODE_RUNNING)
@@ -150,14 +163,14 @@ static __always_inline void read_mailbox(struct sock *sk, struct ccp_flow *f, co
 		set_mode(f, CCP_MODE_NATIVE);
 		f->flags &= ~(CCP_F_OWN_RECOVERY | CCP_F_CWND_PENDING);
 		count(CCP_STAT_UPDATES, 1);
-		return;
+		return false;
 	}
 	if (newer(mb.program_seq, seen)) {
 		struct ccp_program_meta *meta = meta_of(mb.program);
 
 		if (!meta) {
 			count(CCP_STAT_REFUSED_PROGRAM, 1);
-			return;
+			return false;
 		}
 		start_program(sk, f, meta, rs, now_us);
 	}
@@ -171,6 +184,7 @@ static __always_inline void read_mailbox(struct sock *sk, struct ccp_flow *f, co
 		if (newer(mb.field_seq[CCP_FIELD_CONTROL + i], seen))
 			f->reg[CCP_REG_CONTROL + i] = mb.value[CCP_FIELD_CONTROL + i];
 	count(CCP_STAT_UPDATES, 1);
+	return false;
 }
 
 #endif

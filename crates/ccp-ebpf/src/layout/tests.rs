@@ -225,6 +225,7 @@ fn the_mirror_has_the_headers_constants() {
         ("CCP_FIELD_CWND", FIELD_CWND as u64),
         ("CCP_FIELD_RATE", FIELD_RATE as u64),
         ("CCP_FIELD_CONTROL", FIELD_CONTROL as u64),
+        ("CCP_PROGRAM_ELSEWHERE", PROGRAM_ELSEWHERE.into()),
         ("CCP_MSG_MEASURE", u64::from(MSG_MEASURE)),
     ] {
         assert_eq!(constant(name), ours, "{name}");

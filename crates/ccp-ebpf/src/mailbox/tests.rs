@@ -140,3 +140,33 @@ fn old_fields_stay_old_while_the_sequence_wraps() {
         assert_eq!(flow.read(&words), fields(&[(1, i)]), "step {i}");
     }
 }
+
+#[test]
+fn a_name_is_no_window_for_who_writes_after_it() {
+    let words = words();
+    let mut reader = Reader::default();
+    let generation = reader.announce(&words);
+    write_slot(
+        &words,
+        generation,
+        Some(7),
+        &[(FIELD_CWND, 5), (FIELD_RATE, 6)],
+    );
+    write_name(&words, generation, *b"reno\0\0\0\0\0\0\0\0\0\0\0\0");
+    assert_eq!(words.value[0].load(R).to_ne_bytes(), *b"reno\0\0\0\0");
+    assert_eq!(words.value[1].load(R), 0);
+    // The flow is given something else before its next ACK.
+    write_slot(&words, generation, Some(9), &[(FIELD_RATE, 8)]);
+    let applied = Applied {
+        program: Some(9),
+        fields: vec![(FIELD_RATE, 8)],
+    };
+    assert_eq!(reader.read(&words), applied);
+    write_name(&words, generation, *b"a_long_name.bbr\0");
+    let applied = Applied {
+        program: Some(PROGRAM_ELSEWHERE),
+        fields: Vec::new(),
+    };
+    assert_eq!(reader.read(&words), applied);
+    assert_eq!(words.value[1].load(R).to_ne_bytes(), *b"ame.bbr\0");
+}

@@ -37,7 +37,7 @@ impl Plans {
             matches.requested = Some(algorithm.name().to_owned());
             Rule {
                 matches,
-                algorithm: algorithm.clone(),
+                given: algorithm.clone().into(),
             }
         };
         let rules = algorithms.iter().map(rule).collect();

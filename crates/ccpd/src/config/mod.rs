@@ -17,7 +17,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use ccp_core::keys::{Section, Source};
-use ccp_core::{Params, SourceText};
+use ccp_core::{Native, Params, SourceText};
 
 pub use ccp_core::keys::{Problem, Problems};
 pub use datapath::{DatapathConfig, Namespaces, NetlinkConfig, TcpConfig, TcpName, UnixConfig};
@@ -111,6 +111,11 @@ impl Config {
         config.map_err(ConfigError::Wrong)
     }
 
+    /// Whether flows can be handed to what `native` names.
+    pub(crate) fn check_native(&self, native: &Native) -> Result<(), host::NoNative> {
+        policy::check_native(native, &self.datapaths)
+    }
+
     /// Whether `other` says the same. Algorithms are compared by name and kind: what their parameters
     /// mean is known to their code only.
     #[cfg(test)]
@@ -153,7 +158,7 @@ impl Config {
             Some(section) => (algorithms(&section, source), section.names()),
         };
         let policy = match root.section("policy") {
-            Some(section) => PolicyConfig::read(section, &names),
+            Some(section) => PolicyConfig::read(section, &names, &datapaths),
             None => {
                 let default = PolicyConfig::default();
                 if !names.contains(&default.default.as_str()) {

@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use ccp_core::keys::Section;
-use ccp_core::{Mark, Match, UidRange};
+use ccp_core::{Mark, Match, Native, UidRange};
 
-use super::host;
+use super::DatapathConfig;
+use super::host::{self, NoNative};
 
 /// Which flow runs which algorithm: the first rule that matches, else the default.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +26,8 @@ pub struct PolicyConfig {
 pub struct RuleConfig {
     /// Which flows.
     pub matching: Match,
-    /// The algorithm's name.
+    /// The algorithm's name; `native` leaves the flows to their datapath, `native:NAME` hands those of kernel
+    /// TCP to that algorithm of the kernel.
     pub algorithm: String,
 }
 
@@ -51,8 +53,12 @@ const MARK: &str = "a mark such as 7, or value and mask such as \"0x10/0xf0\"";
 pub(super) const PORT: &str = "a port from 1 to 65535 or a range such as \"5000-5999\"";
 
 impl PolicyConfig {
-    /// Reads `[policy]`; `algorithms` are the names that there are.
-    pub(super) fn read(section: Section<'_>, algorithms: &[&str]) -> Self {
+    /// Reads `[policy]`; `algorithms` are the names that there are, `datapaths` have those that are ours.
+    pub(super) fn read(
+        section: Section<'_>,
+        algorithms: &[&str],
+        datapaths: &[DatapathConfig],
+    ) -> Self {
         let built_in = Self::default().default;
         let default = if section.has("default") {
             algorithm(&section, "default", algorithms).unwrap_or(built_in)
@@ -67,7 +73,7 @@ impl PolicyConfig {
         let rules = rules
             .into_iter()
             .filter_map(|section| {
-                let rule = RuleConfig::read(&section, algorithms);
+                let rule = RuleConfig::read(&section, algorithms, datapaths);
                 section.finish();
                 rule
             })
@@ -78,7 +84,11 @@ impl PolicyConfig {
 }
 
 impl RuleConfig {
-    fn read(section: &Section<'_>, algorithms: &[&str]) -> Option<Self> {
+    fn read(
+        section: &Section<'_>,
+        algorithms: &[&str],
+        datapaths: &[DatapathConfig],
+    ) -> Option<Self> {
         let matching = if section.has("match") {
             section.section("match").map(|inner| {
                 let matching = read_match(&inner);
@@ -91,7 +101,7 @@ impl RuleConfig {
             None
         };
         let algorithm = if section.has("algorithm") {
-            algorithm(section, "algorithm", algorithms)
+            given(section, "algorithm", algorithms, datapaths)
         } else {
             let _asked = section.text("algorithm", ALGORITHM);
             section.missing("algorithm", "what the flows that match run");
@@ -104,8 +114,46 @@ impl RuleConfig {
     }
 }
 
+/// What a rule gives: an algorithm, or `native` in one of its forms.
+fn given(
+    section: &Section<'_>,
+    key: &str,
+    algorithms: &[&str],
+    datapaths: &[DatapathConfig],
+) -> Option<String> {
+    let found = section.text(key, ALGORITHM)?;
+    if !Native::is_meant(found.value) {
+        return algorithm(section, key, algorithms);
+    }
+    let native: Native = match found.value.parse() {
+        Ok(native) => native,
+        Err(why) => return found.refused(why),
+    };
+    match check_native(&native, datapaths) {
+        Ok(()) => Some(found.value.to_owned()),
+        Err(why) => found.refused(why),
+    }
+}
+
+/// Whether flows can be handed to what `native` names.
+pub(super) fn check_native(native: &Native, datapaths: &[DatapathConfig]) -> Result<(), NoNative> {
+    let Some(name) = native.algorithm() else {
+        return Ok(());
+    };
+    if datapaths.iter().any(|datapath| datapath.has_name(name)) {
+        let name = name.to_owned();
+        return Err(NoNative::Ours { name });
+    }
+    host::check_algorithm(name)
+}
+
 fn algorithm(section: &Section<'_>, key: &str, algorithms: &[&str]) -> Option<String> {
     let found = section.text(key, ALGORITHM)?;
+    if Native::is_meant(found.value) {
+        return found.refused(
+            "only rules leave flows to their datapath; a last rule `match = { netns = \"any\" }` does it with all that are left",
+        );
+    }
     if algorithms.contains(&found.value) {
         Some(found.value.to_owned())
     } else {

@@ -105,6 +105,10 @@ refusals! {
     rule_without_algorithm: "[[policy.rule]]\nmatch = {}\n";
     rule_with_unknown_algorithm: "[[policy.rule]]\nmatch = {}\nalgorithm = 'cubic'\n";
     rule_unknown_key: "[[policy.rule]]\nmatch = {}\nalgorithm = 'reno'\nalgoritm = 'reno'\n";
+    rule_hands_flows_to_nothing: "[[policy.rule]]\nmatch = {}\nalgorithm = 'native:'\n";
+    rule_hands_flows_to_ourselves: "[[datapath]]\nkind = 'tcp'\nname = 'a'\nnames = [{ name = 'b' }]\n[[policy.rule]]\nmatch = {}\nalgorithm = 'native:b'\n";
+    rule_hands_flows_to_cdg: "[[policy.rule]]\nmatch = {}\nalgorithm = 'native:cdg'\n";
+    default_is_native: "[policy]\ndefault = 'native:cubic'\n";
     match_is_no_table: "[[policy.rule]]\nmatch = '10.0.0.0/8'\nalgorithm = 'reno'\n";
     match_unknown_key: "[[policy.rule]]\nmatch = { dest = '10.0.0.0/8' }\nalgorithm = 'reno'\n";
     match_dst_is_no_text: "[[policy.rule]]\nmatch = { dst = true }\nalgorithm = 'reno'\n";
@@ -314,6 +318,24 @@ fn flows_that_do_not_ask_are_chosen_as_rules_choose() {
 }
 
 #[test]
+fn rules_hand_flows_to_what_the_kernel_has() {
+    let rule = |algorithm: &str| {
+        parse(&format!(
+            "[[policy.rule]]\nmatch = {{}}\nalgorithm = '{algorithm}'\n"
+        ))
+    };
+    assert_eq!(rule("native").unwrap().policy.rules[0].algorithm, "native");
+    // Every Linux has it.
+    let config = rule("native:reno").unwrap();
+    assert_eq!(config.policy.rules[0].algorithm, "native:reno");
+    let why = rule("native:none_such").unwrap_err().to_string();
+    let begin = "ccpd.toml:3:13: policy.rule[0].algorithm = 'native:none_such': this kernel has no algorithm \
+                 `none_such` now, but ";
+    assert!(why.starts_with(begin), "{why}");
+    assert!(why.ends_with("`modprobe tcp_none_such` loads it"), "{why}");
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named() {
     let error = Config::load(Path::new("/nonexistent/ccpd.toml")).unwrap_err();
     assert_eq!(
@@ -424,7 +446,7 @@ mod sample {
         assert_eq!(tcp.names[0].requests.as_deref(), Some("cubic"));
         assert!(tcp.names[1].ecn && tcp.names[1].requests.is_none());
         assert!(config.algorithms.iter().any(|a| a.kind() == "constant"));
-        assert_eq!(config.policy.rules.len(), 5);
+        assert_eq!(config.policy.rules.len(), 6);
     }
 
     /// Every key that the code knows is described, and no other.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ccp_core::{
-    Algorithm, AssignError, Assigned, Command, FlowId, Opened, Origin, Output, Plan, Session,
-    SessionNotice, SessionOptions, SessionStats,
+    Algorithm, AssignError, Assigned, Command, FlowId, Given, Opened, Origin, Output, Plan,
+    Session, SessionNotice, SessionOptions, SessionStats,
 };
 use ccp_wire::{Message, frames};
 use tracing::{debug, info, warn};
@@ -70,14 +70,8 @@ pub(super) fn obey<'l>(order: Order, links: impl IntoIterator<Item = &'l mut Lin
             }
             let _ = done.send(());
         }
-        Order::Assign {
-            flow,
-            algorithm,
-            done,
-        } => {
-            let mut assigned = links
-                .into_iter()
-                .map(|link| link.assign(flow, algorithm.as_ref()));
+        Order::Assign { flow, given, done } => {
+            let mut assigned = links.into_iter().map(|link| link.assign(flow, &given));
             let assigned = assigned.find(|a| *a != Err(AssignError::NoSuchFlow));
             let _ = done.send(assigned.unwrap_or(Err(AssignError::NoSuchFlow)));
         }
@@ -180,9 +174,9 @@ impl Link {
         self.drain();
     }
 
-    /// A flow is to run `algorithm`; without one, what its datapath has of its own.
-    fn assign(&mut self, flow: FlowId, algorithm: Option<&Algorithm>) -> Result<(), AssignError> {
-        let assigned = self.session.assign(flow, algorithm);
+    /// A flow is to run what `given` says.
+    fn assign(&mut self, flow: FlowId, given: &Given) -> Result<(), AssignError> {
+        let assigned = self.session.assign(flow, given);
         self.drain();
         assigned
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use ccp_core::{Command, Form, Place, Prefix, ProgramTable, SessionOptions};
+use ccp_core::{Command, Form, Native, Place, Prefix, ProgramTable, SessionOptions};
 use ccp_ebpf::layout::FIELD_CONTROL;
 use ccp_ebpf::{
     AttachError, Ends, InstallError, Mailbox, MailboxError, Options, Range, Ring, Take, TakeError,
@@ -448,6 +448,7 @@ impl Started {
         let options = SessionOptions {
             max_flows,
             attributes: true,
+            natives: true,
             ..SessionOptions::default()
         };
         let mut link = Link::new(&name, name.clone(), outlet, options, shared);
@@ -694,10 +695,15 @@ impl Outlet for Kernel {
             Command::Native {
                 sock_id,
                 generation,
+                by,
                 ..
-            } => self
-                .mailbox
-                .write(sock_id.0, *generation, Some(ccp_ebpf::NATIVE), &[]),
+            } => match by {
+                Native::Own => {
+                    let native = Some(ccp_ebpf::NATIVE);
+                    self.mailbox.write(sock_id.0, *generation, native, &[])
+                }
+                Native::Named(name) => self.mailbox.hand_over(sock_id.0, *generation, name),
+            },
             // It needs no hello: what the hello says is in the options it was attached with.
             _ => Ok(()),
         };
