@@ -17,7 +17,10 @@ fn root_three_capabilities_are_enough() -> anyhow::Result<()> {
     let (client, server) = (Namespace::new("client")?, Namespace::new("server")?);
     let link = VethLink::new(&client, &server, VethSpec::limited(100_000_000))?;
     let setup = Setup::new(
-        "[algorithms.fixed]\nkind = \"constant\"\ncwnd_packets = 7\n[policy]\ndefault = \"fixed\"\n",
+        "[algorithms.usual]\nkind = \"constant\"\ncwnd_packets = 5\n\
+         [algorithms.fixed]\nkind = \"constant\"\ncwnd_packets = 7\n\
+         [policy]\ndefault = \"usual\"\n\
+         [[policy.rule]]\nmatch = { netns = \"any\", cgroup = \"/\" }\nalgorithm = \"fixed\"\n",
     );
     let daemon = setup.start_within(
         &client,
