@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use ccp_control::{Client, Event, FlowOrder, FlowOrigin, Happened, Selection, Watch, What, Why};
 use ccp_tests::binaries;
+use ccp_types::{Bytes, SockId};
 use ccpd::{Ccpd, Config, Handle};
 use fake::{Fake, local};
 use kinds::{Manner, Missed, Test};
@@ -187,7 +188,18 @@ async fn what_happens_is_told_while_it_happens() {
     let flow = other.flows().await.unwrap()[0].flow;
     other.set(flow, "few", &[]).await.unwrap();
     fake.started(1);
-    fake.close(1);
+    // What is told with the end counts.
+    fake.say(&ccp_wire::MeasureBuf {
+        trailer: Some(ccp_wire::ReportTrailer {
+            generation: 0,
+            merged: 0,
+        }),
+        totals: Some(ccp_wire::Totals {
+            delivered: Bytes(4_711),
+            ..ccp_wire::Totals::default()
+        }),
+        ..ccp_wire::MeasureBuf::close(SockId(1))
+    });
     let closed = |events: &[Event]| {
         matches!(
             events.last(),

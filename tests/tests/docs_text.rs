@@ -395,7 +395,25 @@ fn commands_and_their_options_exist() {
             let comment = rest.iter().position(|w| *w == "#").unwrap_or(rest.len());
             let rest = &rest[..comment];
             let commands = [
-                "flows", "demo", "lang", "check", "compile", "fmt", "run", "sim",
+                "flows",
+                "show",
+                "top",
+                "watch",
+                "programs",
+                "policy",
+                "explain",
+                "set",
+                "reload",
+                "log-level",
+                "completions",
+                "man",
+                "demo",
+                "lang",
+                "check",
+                "compile",
+                "fmt",
+                "run",
+                "sim",
             ];
             let subcommand: Vec<&str> = rest
                 .iter()
@@ -421,6 +439,9 @@ fn every_option_is_described() {
         (binaries::ccpd(), &[][..]),
         (binaries::ccp(), &[]),
         (binaries::ccp(), &["flows"]),
+        (binaries::ccp(), &["top"]),
+        (binaries::ccp(), &["watch"]),
+        (binaries::ccp(), &["programs", "show"]),
         (binaries::ccp(), &["demo"]),
         (binaries::ccp(), &["sim"]),
     ] {

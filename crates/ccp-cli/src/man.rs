@@ -36,3 +36,67 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("can't write pages to {}", dir.display()))?;
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use clap::CommandFactory as _;
+    use clap_complete::Shell;
+
+    /// The commands that ask or change a daemon.
+    const DAEMON: [&str; 10] = [
+        "flows",
+        "show",
+        "top",
+        "watch",
+        "algorithms",
+        "programs",
+        "set",
+        "reload",
+        "log-level",
+        "policy",
+    ];
+
+    #[test]
+    fn help_is_as_it_was() {
+        let mut command = crate::Cli::command().term_width(100);
+        command.build();
+        let help = DAEMON.map(|name| {
+            let part = command.find_subcommand_mut(name).unwrap();
+            format!("$ ccp {name} --help\n{}", part.render_long_help())
+        });
+        insta::assert_snapshot!("help", help.join("\n"));
+    }
+
+    #[test]
+    fn every_command_has_a_page_and_is_completed() {
+        let dir = tempfile::tempdir().unwrap();
+        let pages = dir.path().join("man1");
+        super::run(&super::Args {
+            dir: Some(pages.clone()),
+        })
+        .unwrap();
+        let mut scripts = Vec::new();
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut crate::Cli::command(), "ccp", &mut script);
+            scripts.push(String::from_utf8(script).unwrap());
+        }
+        for command in crate::Cli::command().get_subcommands() {
+            let name = command.get_name();
+            let page = fs::read_to_string(pages.join(format!("ccp-{name}.1"))).unwrap();
+            assert!(page.contains("\\-\\-socket"), "the options of all: {page}");
+            for script in &scripts {
+                assert!(script.contains(name), "{name}");
+            }
+        }
+        let page = fs::read_to_string(pages.join("ccp.1")).unwrap();
+        assert!(
+            page.contains(".TH ccp 1") && page.contains("ccp\\-flows(1)"),
+            "{page}"
+        );
+        assert!(pages.join("ccp-policy-explain.1").exists());
+        assert!(pages.join("ccp-programs-show.1").exists());
+    }
+}

@@ -544,12 +544,12 @@ impl Work<'_> {
                     self.cell.is_steered_by(runner.algorithm());
                 }
                 Next::Stopped => return Step::Ended,
-                Next::Closed => {
+                Next::Closed(totals) => {
                     let last = self.last_status(runner, now);
                     runner.close(now);
                     self.held = None;
                     self.send(runner);
-                    self.tell_closed(last, now);
+                    self.tell_closed(last, totals.as_deref(), now);
                     return Step::Ended;
                 }
             }

@@ -7,6 +7,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ccp_core::{Announced, Assigned, Delivery, Updates};
+use ccp_wire::Totals;
 use tokio::sync::Notify;
 
 use ring::Ring;
@@ -33,6 +34,8 @@ struct Waiting {
     reports: Ring,
     from_group: Vec<Updates>,
     closed: bool,
+    /// What the datapath told of the flow with its end.
+    totals: Option<Box<Totals>>,
     stopped: bool,
 }
 
@@ -59,7 +62,7 @@ pub(crate) enum Next {
     /// Another flow of the group wants this.
     FromGroup(Updates),
     /// The flow ended. Always the last.
-    Closed,
+    Closed(Option<Box<Totals>>),
     /// The daemon stops. Always the last, whatever else waits.
     Stopped,
 }
@@ -113,8 +116,11 @@ impl Inbox {
     }
 
     /// The flow ended.
-    pub(crate) fn close(&self) {
-        self.lock().closed = true;
+    pub(crate) fn close(&self, totals: Option<Totals>) {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        waiting.totals = totals.map(Box::new);
+        drop(waiting);
         self.wake.notify_one();
     }
 
@@ -150,7 +156,8 @@ impl Inbox {
         if !waiting.from_group.is_empty() {
             return Some(Next::FromGroup(waiting.from_group.remove(0)));
         }
-        waiting.closed.then_some(Next::Closed)
+        let closed = waiting.closed;
+        closed.then(|| Next::Closed(waiting.totals.take()))
     }
 
     /// The flow's task is to look.

@@ -6,7 +6,7 @@
 mod handover;
 mod service;
 
-use std::io::{self, IsTerminal as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use ccpd::{
     Builder, Ccpd, Changer, Exhaustion, Liveness, LogFilter, PassedSocket, StartError, Stopper,
     in_full,
 };
-use clap::Parser;
+use clap::{CommandFactory as _, Parser};
+use clap_complete::Shell;
 use handover::Successor;
 use service::Service;
 use tokio::signal::unix::{SignalKind, signal};
@@ -51,6 +52,14 @@ struct Cli {
     /// a start, which takes over what was left.
     #[arg(long, conflicts_with = "check")]
     cleanup: bool,
+
+    /// Print what a shell needs to complete this command, and exit.
+    #[arg(long, value_name = "SHELL", exclusive = true)]
+    completions: Option<Shell>,
+
+    /// Print the manual page, and exit.
+    #[arg(long, exclusive = true)]
+    man: bool,
 }
 
 fn main() -> ExitCode {
@@ -67,6 +76,14 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<()> {
+    if let Some(shell) = cli.completions {
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "ccpd", &mut script);
+        return Ok(io::stdout().write_all(&script)?);
+    }
+    if cli.man {
+        return Ok(clap_mangen::Man::new(Cli::command()).render(&mut io::stdout())?);
+    }
     let mut builder = Ccpd::builder();
     if let Some(file) = &cli.config {
         builder = builder.config_file(file).map_err(StartError::from)?;

@@ -221,9 +221,9 @@ impl Link {
                     }
                 }
                 Output::Suspended { flow } => self.turn(flow, Turn::Suspended),
-                Output::Closed { flow, .. } => {
+                Output::Closed { flow, totals } => {
                     if let Some(cell) = self.flows.remove(&flow) {
-                        cell.inbox.close();
+                        cell.inbox.close(totals);
                     }
                 }
                 Output::Notice(notice) => self.note(&notice),

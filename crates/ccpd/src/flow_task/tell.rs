@@ -3,6 +3,8 @@
 use ccp_control::{FlowMode, Why};
 use ccp_core::{Announced, Assigned, FlowRunner, Origin, RawReport, RunnerNotice, Timestamp};
 
+use ccp_wire::Totals;
+
 use super::Work;
 use super::show::{self, name_of};
 use crate::change::NATIVE;
@@ -40,8 +42,18 @@ impl Work<'_> {
     }
 
     /// The last that is told of the flow.
-    pub(super) fn tell_closed(&self, last: Option<Box<ccp_control::FlowStatus>>, now: Timestamp) {
-        if let Some(status) = last {
+    pub(super) fn tell_closed(
+        &self,
+        last: Option<Box<ccp_control::FlowStatus>>,
+        totals: Option<&Totals>,
+        now: Timestamp,
+    ) {
+        if let Some(mut status) = last {
+            if let Some(totals) = totals {
+                status.sent_bytes = Some(totals.sent.0);
+                status.delivered_bytes = Some(totals.delivered.0);
+                status.lost_bytes = Some(totals.lost.0);
+            }
             self.tell_change(now, || What::Closed { status });
         }
     }

@@ -24,7 +24,7 @@ fn kinds(inbox: &Inbox) -> Vec<String> {
             Next::Missed(count) => format!("missed {count}"),
             Next::Report(_) => format!("report {fields:?}"),
             Next::FromGroup(_) => "group".to_owned(),
-            Next::Closed => "closed".to_owned(),
+            Next::Closed(_) => "closed".to_owned(),
             Next::Stopped => "stopped".to_owned(),
         });
         if matches!(kinds.last().map(String::as_str), Some("closed" | "stopped")) {
@@ -39,7 +39,7 @@ fn reports_come_before_the_end() {
     let inbox = Inbox::default();
     report(&inbox, &[1]);
     assert!(inbox.group(Updates::none()));
-    inbox.close();
+    inbox.close(None);
     report(&inbox, &[2]);
     assert_eq!(kinds(&inbox), ["report [1]", "group", "closed"]);
 }
