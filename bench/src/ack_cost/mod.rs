@@ -2,7 +2,7 @@
 //! run.
 
 use std::mem::MaybeUninit;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 use std::time::Duration;
 
@@ -98,13 +98,17 @@ struct Measured {
     congestion: String,
     port: u16,
     programs: Programs,
-    slices: Vec<Counts>,
+    /// By path.
+    slices: [Vec<Counts>; PATHS.len()],
 }
 
+/// The paths, by what the values of what is measured there begin with.
+const PATHS: [&str; 2] = ["", "dense."];
+
 impl Measured {
-    fn per_ack(&self, time: impl Fn(&Counts) -> u64) -> Samples {
+    fn per_ack(&self, path: usize, time: impl Fn(&Counts) -> u64) -> Samples {
         let each = |counts: &Counts| time(counts) as f64 / counts.control.runs as f64;
-        Samples::new(self.slices.iter().map(each))
+        Samples::new(self.slices[path].iter().map(each))
     }
 }
 
@@ -121,7 +125,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
         congestion: congestion.to_owned(),
         port,
         programs,
-        slices: Vec::new(),
+        slices: Default::default(),
     };
     let [empty, reno, cubic] = [
         (&beside.empty, beside.empty_program),
@@ -168,17 +172,28 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     let (client, server) = (Namespace::new("client")?, Namespace::new("server")?);
     let pipe = Pipe::new(200_000_000, Duration::from_millis(5));
     let link = EmulatedLink::new(&client, &server, pipe)?;
-    let path = Path {
+    let spread = Path {
         client: &client,
         server: &server,
         to: link.b_v4(),
     };
+    // One without anything between two acknowledgements: segments as on a network, each a packet of its
+    // own, that arrive in the moment in which they are sent.
+    let dense = Namespace::new("dense")?;
+    dense.ip(["link", "set", "lo", "mtu", "1500", "gso_max_segs", "1"])?;
+    let dense = Path {
+        client: &dense,
+        server: &dense,
+        to: Ipv4Addr::LOCALHOST.into(),
+    };
     let counting = Counting::start()?;
     for _ in 0..plan.times(7) {
         for one in &mut all {
-            interrupt::check()?;
-            let slices = measure(plan, &path, &daemon, one);
-            one.slices.extend(slices.with_context(|| one.name)?);
+            for (i, path) in [&spread, &dense].into_iter().enumerate() {
+                interrupt::check()?;
+                let slices = measure(plan, path, &daemon, one);
+                one.slices[i].extend(slices.with_context(|| one.name)?);
+            }
         }
     }
     drop(counting);
@@ -227,58 +242,75 @@ fn measure(
     Ok(slices)
 }
 
-fn outcome(all: &[Measured]) -> Outcome {
-    let mut outcome = Outcome::new(SECTION);
+/// What was measured on one path.
+fn table(outcome: &mut Outcome, all: &[Measured], path: usize, heading: &'static str) -> Table {
     let mut table = Table::new([
-        "on each ACK",
+        heading,
         "ns, median (quartiles)",
+        "× hand-written",
         "less the measurement itself",
-        "× hand-written Reno or CUBIC",
+        "× hand-written",
         "other callbacks, ns per ACK",
         "ACKs",
     ]);
     let median = |key: &str| {
         let found = all.iter().find(|one| one.key == key);
-        found.map_or(f64::NAN, |one| one.per_ack(|c| c.control.ns).median())
+        found.map_or(f64::NAN, |one| one.per_ack(path, |c| c.control.ns).median())
     };
     let floor = median("empty");
-    let mut tail_called = 0;
     for one in all {
-        let control = one.per_ack(|counts| counts.control.ns);
-        let others = one.per_ack(|counts| counts.others.ns).median();
-        let acks: u64 = one.slices.iter().map(|counts| counts.control.runs).sum();
-        tail_called += one.slices.iter().map(|c| c.generated.runs).sum::<u64>();
-        let net = control.median() - floor;
-        outcome.value(format!("{}.ns", one.key), control.median());
-        outcome.value(format!("{}.net_ns", one.key), net);
-        outcome.value(format!("{}.others_ns", one.key), others);
-        let hand = median(one.beside) - floor;
-        if one.key != "empty" {
-            outcome.value(format!("{}.ratio", one.key), net / hand);
-        }
-        let ratio = if one.key == "empty" {
-            "–".to_owned()
-        } else {
-            number(net / hand)
+        let slices = &one.slices[path];
+        let control = one.per_ack(path, |counts| counts.control.ns);
+        let others = one.per_ack(path, |counts| counts.others.ns).median();
+        let acks: u64 = slices.iter().map(|counts| counts.control.runs).sum();
+        let (hand, net) = (median(one.beside), control.median() - floor);
+        let (gross_ratio, ratio) = (control.median() / hand, net / (hand - floor));
+        let mut value = |what: &str, value: f64| {
+            outcome.value(format!("{}{}.{what}", PATHS[path], one.key), value);
         };
+        value("ns", control.median());
+        value("net_ns", net);
+        value("others_ns", others);
+        let ratios = if one.key == "empty" {
+            ["–".to_owned(), "–".to_owned()]
+        } else {
+            value("gross_ratio", gross_ratio);
+            value("ratio", ratio);
+            [number(gross_ratio), number(ratio)]
+        };
+        let [gross_ratio, ratio] = ratios;
         table.row([
             one.name.to_owned(),
             control.quartiles(),
+            gross_ratio,
             number(net),
             ratio,
             number(others),
             number(acks as f64),
         ]);
     }
+    table
+}
+
+fn outcome(all: &[Measured]) -> Outcome {
+    let mut outcome = Outcome::new(SECTION);
+    for (path, heading) in ["on each ACK", "on each of dense ACKs"]
+        .into_iter()
+        .enumerate()
+    {
+        let table = table(&mut outcome, all, path, heading);
+        outcome.tables.push(table);
+    }
+    let slices = all.iter().flat_map(|one| one.slices.iter().flatten());
+    let tail_called: u64 = slices.map(|counts| counts.generated.runs).sum();
     outcome.value("generated.runs_counted", tail_called as f64);
-    outcome.tables.push(table);
     let mut chart = BarChart::new("BPF time per acknowledgement", "ns")
         .subtitle("as the kernel counts it; median and quartiles of slices of 50 ms")
         .width(900.0);
     for (group, bars) in GROUPS {
         let bar = |&(series, key): &(&str, &str)| {
             let one = all.iter().find(|one| one.key == key)?;
-            let ns = one.per_ack(|counts| counts.control.ns);
+            let ns = one.per_ack(0, |counts| counts.control.ns);
             let (low, high) = (ns.quantile(0.25), ns.quantile(0.75));
             Some(Bar::with_spread(series, ns.median(), low, high))
         };

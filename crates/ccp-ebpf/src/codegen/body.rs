@@ -73,17 +73,54 @@ fn jump_targets(insts: &[Inst]) -> Vec<bool> {
 }
 
 pub(super) struct Body<'a> {
-    pub(super) asm: &'a mut Asm,
-    pub(super) notes: &'a mut Listing,
-    pub(super) plan: &'a Plan,
+    asm: &'a mut Asm,
+    notes: &'a mut Listing,
+    plan: &'a Plan,
     /// Where a faulting operation goes.
-    pub(super) fault: Label,
-    pub(super) clause: usize,
+    fault: Label,
+    clause: usize,
+    /// What machine registers are known to hold: the values at these offsets from these registers.
+    held: Vec<(R, R, i16)>,
 }
 
-impl Body<'_> {
-    /// Emits all clauses; afterwards the invocation is complete and did not fault.
-    pub(super) fn clauses(&mut self, program: &Program) -> Result<(), TooFar> {
+/// The body of a clause that stands aside.
+pub(super) struct Outlined {
+    clause: usize,
+    from: Label,
+    next: Label,
+    done: Option<Label>,
+}
+
+/// Programs with more instructions than this are emitted as they are written: what stands aside
+/// must be within reach of a jump.
+const MOST_WITH_ASIDES: usize = 500;
+
+impl<'a> Body<'a> {
+    pub(super) fn new(
+        asm: &'a mut Asm,
+        notes: &'a mut Listing,
+        plan: &'a Plan,
+        fault: Label,
+    ) -> Self {
+        Self {
+            asm,
+            notes,
+            plan,
+            fault,
+            clause: 0,
+            held: Vec::new(),
+        }
+    }
+
+    /// Emits all clauses; afterwards the invocation is complete and did not fault. What is returned
+    /// goes to [`Self::outlined`].
+    pub(super) fn clauses(&mut self, program: &Program) -> Result<Vec<Outlined>, TooFar> {
+        let sizes = program
+            .clauses
+            .iter()
+            .map(|c| c.condition.len() + c.body.len());
+        let is_small = sizes.sum::<usize>() <= MOST_WITH_ASIDES;
+        let mut outlined = Vec::new();
         if self.plan.reports_at_all {
             self.set_flag(REPORT_FLAG, NO);
         }
@@ -91,13 +128,45 @@ impl Body<'_> {
         for (index, clause) in program.clauses.iter().enumerate() {
             self.clause = index;
             let last = index + 1 == program.clauses.len();
-            self.clause(clause, (!last).then_some(done))?;
+            // Most acknowledgements bring no report.
+            let aside = is_small && clause.test.is_some() && clause.body.contains(&Inst::Report);
+            outlined.extend(self.clause(clause, (!last).then_some(done), aside)?);
         }
-        self.asm.place(done)
+        self.place(done)?;
+        Ok(outlined)
     }
 
-    /// `done` is where a clause goes after which no other is looked at; `None` is right here.
-    fn clause(&mut self, clause: &Clause, done: Option<Label>) -> Result<(), TooFar> {
+    /// Emits the bodies that stand aside.
+    pub(super) fn outlined(
+        &mut self,
+        program: &Program,
+        outlined: &[Outlined],
+    ) -> Result<(), TooFar> {
+        for aside in outlined {
+            self.clause = aside.clause;
+            self.place(aside.from)?;
+            if let Some(clause) = program.clauses.get(aside.clause) {
+                self.clause_body(clause, aside.done)?;
+            }
+            self.asm.jump(aside.next);
+        }
+        Ok(())
+    }
+
+    fn place(&mut self, label: Label) -> Result<(), TooFar> {
+        // Others come from elsewhere.
+        self.held.clear();
+        self.asm.place(label)
+    }
+
+    /// `done` is where a clause goes after which no other is looked at; `None` is right here. Is its
+    /// body to be put `aside`?
+    fn clause(
+        &mut self,
+        clause: &Clause,
+        done: Option<Label>,
+        aside: bool,
+    ) -> Result<Option<Outlined>, TooFar> {
         let next = self.asm.label();
         let condition = &clause.condition;
         let test = clause.test;
@@ -112,8 +181,25 @@ impl Body<'_> {
                 clause: self.clause,
                 test,
             });
+            if aside {
+                let from = self.asm.label();
+                self.branch(decision, test, true, from)?;
+                self.place(next)?;
+                return Ok(Some(Outlined {
+                    clause: self.clause,
+                    from,
+                    next,
+                    done,
+                }));
+            }
             self.branch(decision, test, false, next)?;
         }
+        self.clause_body(clause, done)?;
+        self.place(next)?;
+        Ok(None)
+    }
+
+    fn clause_body(&mut self, clause: &Clause, done: Option<Label>) -> Result<(), TooFar> {
         let goes_on = self.plan.goes_on[self.clause];
         if goes_on == GoesOn::Depends {
             self.set_flag(GO_ON_FLAG, NO);
@@ -127,7 +213,7 @@ impl Body<'_> {
             }
             (GoesOn::Never, Some(done)) => self.asm.jump(done),
         }
-        self.asm.place(next)
+        Ok(())
     }
 
     fn block(&mut self, insts: &[Inst], first: usize) -> Result<(), TooFar> {
@@ -136,7 +222,7 @@ impl Body<'_> {
         let mut decided = decisions.iter().peekable();
         for (at, inst) in insts.iter().enumerate() {
             if let Some(label) = targets[at] {
-                self.asm.place(label)?;
+                self.place(label)?;
             }
             let decision = match decided.peek() {
                 // Part of the decision of a skip behind it.
@@ -190,7 +276,7 @@ impl Body<'_> {
             }
         }
         match targets[insts.len()] {
-            Some(label) => self.asm.place(label),
+            Some(label) => self.place(label),
             None => Ok(()),
         }
     }
@@ -258,7 +344,7 @@ impl Body<'_> {
                     let other = self.asm.label();
                     self.branch(decision, a, !when, other)?;
                     self.branch(decision, b, when, to)?;
-                    self.asm.place(other)
+                    self.place(other)
                 }
             }
             Some((op, a, b)) => {
@@ -288,11 +374,24 @@ impl Body<'_> {
 
     fn operand(&mut self, to: R, operand: Operand) {
         let (base, off) = match operand {
-            Operand::Imm(value) => return self.asm.constant(to, value),
+            Operand::Imm(value) => {
+                self.held.retain(|held| held.0 != to);
+                return self.asm.constant(to, value);
+            }
             Operand::Primitive(i) => (FLOW, primitive_offset(i)),
             Operand::Reg(reg) => (REGS, register_offset(self.plan.register(self.clause, reg))),
         };
-        self.asm.load(Size::Double, to, base, off);
+        let found = self
+            .held
+            .iter()
+            .find(|held| (held.1, held.2) == (base, off));
+        match found.map(|held| held.0) {
+            Some(r) if r == to => return,
+            Some(r) => self.asm.mov(to, r),
+            None => self.asm.load(Size::Double, to, base, off),
+        }
+        self.held.retain(|held| held.0 != to);
+        self.held.push((to, base, off));
     }
 
     /// The operand as a source: a small constant as it is, anything else loaded into `via`.
@@ -309,6 +408,8 @@ impl Body<'_> {
     fn write(&mut self, dst: Reg, from: R) {
         let off = register_offset(self.plan.register(self.clause, dst));
         self.asm.store(Size::Double, REGS, off, from);
+        self.held.clear();
+        self.held.push((from, REGS, off));
     }
 
     /// Checks for a fault where one is possible: where [`can_fault`] says no, the roll-back does
@@ -323,6 +424,10 @@ impl Body<'_> {
         let off = register_offset(self.plan.register(self.clause, dst));
         let src = self.source(R::R1, src);
         self.asm.store(Size::Double, REGS, off, src);
+        self.held.retain(|held| (held.1, held.2) != (REGS, off));
+        if let Src::Reg(r) = src {
+            self.held.push((r, REGS, off));
+        }
     }
 
     /// `op(a, b)`; gives the machine register that holds it.

@@ -54,6 +54,7 @@ pub(super) struct Look {
 pub(super) fn entry(
     asm: &mut Asm,
     env: &Env<'_>,
+    sock_at: i16,
     own_recovery: bool,
 ) -> Result<Option<Look>, TooFar> {
     let (storage, handle, ack) = match &env.entry {
@@ -71,9 +72,10 @@ pub(super) fn entry(
     };
     let (look, glue, on) = (asm.label(), asm.label(), asm.label());
     asm.mov(CONTEXT, R::R1);
-    asm.load(Size::Double, SOCK, R::R1, 0);
+    asm.load(Size::Double, R::R2, R::R1, 0);
+    asm.mov(SOCK, R::R2);
+    asm.alu(Alu::Add, SOCK, i32::from(sock_at));
     asm.map(R::R1, storage.as_raw_fd());
-    asm.mov(R::R2, SOCK);
     asm.mov(R::R3, 0);
     asm.mov(R::R4, 0);
     asm.call(Helper::SkStorageGet);

@@ -244,7 +244,58 @@ impl Kernel {
     }
 }
 
+impl SockOffsets {
+    /// The same from `at` bytes into the socket on.
+    pub(super) const fn from(self, at: i16) -> Self {
+        Self {
+            snd_cwnd: self.snd_cwnd - at,
+            snd_cwnd_clamp: self.snd_cwnd_clamp - at,
+            snd_ssthresh: self.snd_ssthresh - at,
+            packets_out: self.packets_out - at,
+            srtt_us: self.srtt_us - at,
+            sk_pacing_rate: self.sk_pacing_rate - at,
+            sk_max_pacing_rate: self.sk_max_pacing_rate - at,
+            sk_pacing_status: self.sk_pacing_status - at,
+        }
+    }
+}
+
+impl Bits {
+    const fn from(self, at: i16) -> Self {
+        Self {
+            byte: self.byte - at,
+            ..self
+        }
+    }
+}
+
 impl AckOffsets {
+    /// The same from `at` bytes into the socket on; those in the sample stay.
+    pub(super) const fn from(self, at: i16) -> Self {
+        Self {
+            mss_cache: self.mss_cache - at,
+            sacked_out: self.sacked_out - at,
+            lost_out: self.lost_out - at,
+            retrans_out: self.retrans_out - at,
+            max_packets_out: self.max_packets_out - at,
+            delivered: self.delivered - at,
+            delivered_ce: self.delivered_ce - at,
+            lost: self.lost - at,
+            write_seq: self.write_seq - at,
+            snd_nxt: self.snd_nxt - at,
+            mdev_us: self.mdev_us - at,
+            rtt_min: self.rtt_min - at,
+            tcp_mstamp: self.tcp_mstamp - at,
+            bytes_sent: self.bytes_sent - at,
+            bytes_acked: self.bytes_acked - at,
+            bytes_retrans: self.bytes_retrans - at,
+            icsk_ca_priv: self.icsk_ca_priv - at,
+            is_cwnd_limited: self.is_cwnd_limited.from(at),
+            icsk_ca_state: self.icsk_ca_state.from(at),
+            ..self
+        }
+    }
+
     fn from_btf(btf: &Btf<'_>) -> Result<Self, KernelError> {
         let tcp = |member, size| offset(btf, "tcp_sock", &[member], size);
         let rs = |member, size| offset(btf, "rate_sample", &[member], size);

@@ -56,7 +56,8 @@ const FLOW_AT: usize = offset_of!(Flow, prim) + 128;
 /// of the storage, for the same reason; once everything is measured.
 const REGS: R = R::R8;
 const REGS_AT: usize = offset_of!(Flow, reg) + 128;
-/// The machine register that holds the address of the socket.
+/// The machine register that points into the socket, [`Env::sock_at`] bytes from its start, for the
+/// same reason.
 const SOCK: R = R::R9;
 /// The machine register that holds the address of the context, until the clauses begin.
 const CONTEXT: R = R::R7;
@@ -112,6 +113,27 @@ pub struct Env<'fd> {
     pub config: BorrowedFd<'fd>,
     /// Where things are in a socket.
     pub sock: SockOffsets,
+}
+
+impl Env<'_> {
+    /// How far into the socket [`SOCK`] points: most of what is looked at stands behind `mss_cache`.
+    fn sock_at(&self) -> i16 {
+        match &self.entry {
+            Entry::Socket { ack, .. } => ack.mss_cache + 128,
+            Entry::Array { .. } => 0,
+        }
+    }
+
+    /// The same with offsets from where [`SOCK`] points.
+    fn from_within_the_socket(&self) -> Self {
+        let at = self.sock_at();
+        let mut env = *self;
+        env.sock = env.sock.from(at);
+        if let Entry::Socket { ack, .. } = &mut env.entry {
+            *ack = ack.from(at);
+        }
+        env
+    }
 }
 
 /// A generated program.
@@ -213,12 +235,13 @@ fn plan(program: &Program) -> Result<Plan, CodegenError> {
 /// If it is not valid, or larger than what this datapath has room for.
 pub fn generate(program: &Program, env: &Env<'_>) -> Result<Generated, CodegenError> {
     let plan = plan(program)?;
+    let (env, sock_at) = (&env.from_within_the_socket(), env.sock_at());
     let mut asm = Asm::new();
     let mut listing = Listing::default();
     let (fault, apply) = (asm.label(), asm.label());
 
     listing.note(asm.here(), Note::Part("entry"));
-    let look = frame::entry(&mut asm, env, program.own_recovery)?;
+    let look = frame::entry(&mut asm, env, sock_at, program.own_recovery)?;
     if let Entry::Socket { signature, ack, .. } = &env.entry {
         listing.note(asm.here(), Note::Part("measure"));
         measure::measure(&mut asm, &plan, &env.sock, ack, *signature)?;
@@ -234,14 +257,7 @@ pub fn generate(program: &Program, env: &Env<'_>) -> Result<Generated, CodegenEr
     frame::registers(&mut asm);
     listing.note(asm.here(), Note::Part("save"));
     frame::save(&mut asm, &plan);
-    Body {
-        asm: &mut asm,
-        notes: &mut listing,
-        plan: &plan,
-        fault,
-        clause: 0,
-    }
-    .clauses(program)?;
+    let outlined = Body::new(&mut asm, &mut listing, &plan, fault).clauses(program)?;
     asm.relay()?;
     listing.note(asm.here(), Note::Part("commit"));
     frame::commit(&mut asm, &plan);
@@ -257,6 +273,7 @@ pub fn generate(program: &Program, env: &Env<'_>) -> Result<Generated, CodegenEr
     listing.note(asm.here(), Note::Part("apply"));
     frame::apply(&mut asm, env)?;
     // What is rarely run.
+    Body::new(&mut asm, &mut listing, &plan, fault).outlined(program, &outlined)?;
     if asm.is_awaited(report) {
         listing.note(asm.here(), Note::Part("report"));
         asm.place(report)?;
