@@ -1,7 +1,7 @@
 //! Programs as eBPF: one bound [`Program`] becomes the instructions of one `cong_control` program,
 //! which the glue tail-calls on every acknowledgement.
 //!
-//! A generated program finds the socket's storage ([`Flow`](crate::layout::Flow)), runs the
+//! A generated program finds the socket's storage ([`Flow`]), runs the
 //! clauses on the registers there, and then either makes that last and sends the report, or undoes
 //! it (a fault); in both cases it then applies window and pacing rate to the socket. What it means
 //! is what [`ccp_program::interp`] says, which tests hold it to.
@@ -125,7 +125,7 @@ impl Env<'_> {
     }
 
     /// The same with offsets from where [`SOCK`] points.
-    fn from_within_the_socket(&self) -> Self {
+    fn within_the_socket(&self) -> Self {
         let at = self.sock_at();
         let mut env = *self;
         env.sock = env.sock.from(at);
@@ -235,7 +235,7 @@ fn plan(program: &Program) -> Result<Plan, CodegenError> {
 /// If it is not valid, or larger than what this datapath has room for.
 pub fn generate(program: &Program, env: &Env<'_>) -> Result<Generated, CodegenError> {
     let plan = plan(program)?;
-    let (env, sock_at) = (&env.from_within_the_socket(), env.sock_at());
+    let (env, sock_at) = (&env.within_the_socket(), env.sock_at());
     let mut asm = Asm::new();
     let mut listing = Listing::default();
     let (fault, apply) = (asm.label(), asm.label());
