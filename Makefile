@@ -3,7 +3,7 @@
 
 CARGO ?= cargo
 
-.PHONY: help demo test lint bench bench-kernel ci build install-c
+.PHONY: help demo test lint bench bench-kernel ci build install install-c
 
 help:
 	@echo "make demo   steer real kernel TCP flows for half a minute and plot what happened; simulated without root"
@@ -11,6 +11,7 @@ help:
 	@echo "make lint   formatting, lints, documentation, purity of the IO-free crates"
 	@echo "make bench  measure what the way through the daemon costs, and rewrite those tables of docs/benchmarks.md"
 	@echo "make bench-kernel  measure fidelity and cost beside the kernel's own algorithms, and rewrite those tables"
+	@echo "make install PREFIX=/usr/local  ccpd and ccp, their manual and completions"
 	@echo "make install-c PREFIX=/usr/local  the datapath runtime for C: libraries, headers, pkg-config, CMake"
 	@echo "make ci     what continuous integration runs: lint and test, where a skipped test fails"
 
@@ -41,6 +42,11 @@ bench-kernel: build
 
 ci: export CI = true
 ci: lint test
+
+install: export PREFIX ?= /usr/local
+install:
+	@scripts/setup run
+	scripts/install
 
 install-c: export PREFIX ?= /usr/local
 install-c:
