@@ -283,10 +283,8 @@ pub struct Slot {
     pub timeouts: u32,
     /// `AF_INET` or `AF_INET6`.
     pub family: u32,
-    /// Reports merged into later ones.
-    pub merged: u32,
     /// Zero.
-    pub reserved: [u32; 6],
+    pub reserved: [u32; 7],
 }
 
 /// The configuration that the glue reads on every ACK (`struct ccp_config`).

@@ -118,7 +118,6 @@ void BPF_PROG(ccp_init, struct sock *sk)
 	s->sock_id = f->sock_id;
 	s->netns_inum = netns;
 	s->family = sk->__sk_common.skc_family;
-	s->merged = 0;
 	s->live = 1;
 	count(CCP_STAT_FLOWS, 1);
 

@@ -252,11 +252,10 @@ struct ccp_slot {
 	__u64 bytes_lost;
 	__u32 netns_inum;
 	__u32 reports;
-	__u32 ring_full;
+	__u32 ring_full; /* reports refused by the ring, each merged into a later one */
 	__u32 timeouts;
 	__u32 family; /* AF_INET or AF_INET6 */
-	__u32 merged; /* reports merged into later ones, in total */
-	__u32 reserved[6];
+	__u32 reserved[7];
 };
 
 /* ARRAY[1] + BPF_F_MMAPABLE. */

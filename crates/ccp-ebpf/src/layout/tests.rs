@@ -151,7 +151,6 @@ fn the_mirror_is_the_glues_layout() {
             ring_full,
             timeouts,
             family,
-            merged,
             reserved,
         }
     );

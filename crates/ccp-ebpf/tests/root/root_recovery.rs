@@ -128,7 +128,12 @@ fn root_a_loss_halves_the_window() {
     let mut daemon = Daemon::running(Attached::new(), &program, &[(0, 40 * 1448)]);
     let name = daemon.datapath.name().to_owned();
     let report = run(&lab, &name, 3_000_000, || daemon.step());
-    assert_eq!(report.last.retransmits, 1);
+    // Where the machine stands still for a moment, a probe is sent as well (RFC 8985, section 7).
+    assert!(
+        (1..=2).contains(&report.last.retransmits),
+        "{:?}",
+        report.last
+    );
     let reports: Vec<_> = daemon.seen.reports().map(|r| r.fields.clone()).collect();
     assert_eq!(reports.iter().map(|r| r[0]).sum::<u64>(), 1, "lost");
     let entered = reports.iter().position(|r| r[1] == 3).expect("recovery");
