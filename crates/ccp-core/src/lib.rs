@@ -70,7 +70,9 @@ pub use session::{
     SessionNotice, SessionOptions, SessionStats,
 };
 pub use source::{Position, SourceText};
-pub use table::{Form, Installed, MAX_LIBCCP_PROGRAMS, ProgramTable, RefusedProgram, Unfit};
+pub use table::{
+    Form, Installed, MAX_LIBCCP_PROGRAMS, MAX_PROGRAMS, ProgramTable, RefusedProgram, Unfit,
+};
 pub use update::{Change, Target, Update, Updates};
 
 pub use ccp_types::{

@@ -245,6 +245,25 @@ impl Session {
         }
     }
 
+    /// The flow that [`Output::Opened`] told of is not taken after all: its transport has no room for it.
+    pub fn refuse(&mut self, sock_id: SockId) {
+        if let Some(entry) = self.flows.remove(&sock_id) {
+            self.stats.flows_opened -= 1;
+            self.turn_away(entry.id, &entry.info, entry.generation);
+        }
+    }
+
+    /// For each flow, the command to go on natively: for a datapath that is not served any longer.
+    pub fn farewell(&self) -> impl Iterator<Item = Command> {
+        self.flows.iter().map(|(sock_id, entry)| Command::Native {
+            flow: entry.id,
+            sock_id: *sock_id,
+            generation: entry.generation,
+            mss: entry.info.mss,
+            by: Native::default(),
+        })
+    }
+
     /// Ends the flows that are not there any more, for a datapath whose messages of their end may have
     /// been lost: `is_there` looks. Returns how many there were.
     ///
@@ -395,10 +414,11 @@ impl Session {
     fn open(&mut self, announced: Announced) {
         let limit = self.options.max_flows;
         if self.flows.len() >= limit {
-            self.stats.flows_refused += 1;
             if !std::mem::replace(&mut self.full, true) {
                 self.notice(SessionNotice::TooManyFlows { limit });
             }
+            let flow = self.ids.next();
+            self.turn_away(flow, &announced.info, announced.generation);
             return;
         }
         let flow = self.ids.next();
@@ -429,6 +449,20 @@ impl Session {
 
     /// What the rules give a flow on a datapath that runs `programs`, how that steers it otherwise, and
     /// which of the rules it was.
+    /// A flow is not taken. Nothing is kept of it; its datapath hears that it is to go on natively, which
+    /// libccp's would otherwise not do.
+    fn turn_away(&mut self, flow: FlowId, info: &FlowInfo, generation: u32) {
+        self.stats.flows_refused += 1;
+        self.command(Command::Native {
+            flow,
+            sock_id: info.sock_id,
+            generation,
+            mss: info.mss,
+            by: Native::default(),
+        });
+    }
+
+    /// What the rules give a flow on a datapath that runs `programs`, and which of them it was.
     fn choose(
         &mut self,
         info: &FlowInfo,

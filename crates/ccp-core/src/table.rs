@@ -20,6 +20,10 @@ use crate::registry::Algorithm;
 /// for flows that nobody steers.
 pub const MAX_LIBCCP_PROGRAMS: usize = 8;
 
+/// How many programs any other datapath is given at most. More come only of many changes of the rules while
+/// it lives, as none is ever taken back.
+pub const MAX_PROGRAMS: usize = 256;
+
 /// What was found when the programs of a control plane met one datapath.
 ///
 /// Programs are numbered from 1 upward. libccp forgets all programs when it is given number 1, so
@@ -165,6 +169,11 @@ impl ProgramTable {
         let bound = program.ir().bind(&self.registers)?;
         if self.features.contains(Features::INSTALL_EXT) {
             verify(&bound, &self.limits)?;
+            if self.installed.len() >= MAX_PROGRAMS {
+                return Err(Unfit::Full {
+                    limit: MAX_PROGRAMS,
+                });
+            }
             return Ok(Form::Whole(bound));
         }
         if self.installed.len() >= libccp_limit {

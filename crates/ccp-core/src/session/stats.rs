@@ -16,7 +16,7 @@ pub struct SessionStats {
     pub flows_replaced: u64,
     /// Flows that were found gone without having said so. Also counted as closed.
     pub ends_unheard: u64,
-    /// Flows that were not taken because there were as many as may be.
+    /// Announcements of flows that were not taken because there were as many as may be.
     pub flows_refused: u64,
     /// Flows that got the default, or nothing, because the datapath does not run what the
     /// algorithm of their rule needs.

@@ -106,6 +106,7 @@ fn words(outputs: &[Output]) -> Vec<String> {
                 };
                 format!("install {} {} {form}", i.uid, i.program.name())
             }
+            Output::Command(Command::Native { sock_id, .. }) => format!("native {}", sock_id.0),
             Output::Command(other) => format!("{other:?}"),
             Output::Opened(opened) => {
                 let algorithm = opened.algorithm.as_ref().map(|a| a.name());
@@ -421,15 +422,50 @@ fn flows_are_limited_and_the_limit_is_told_once() {
     for sock_id in 1..=2 {
         assert_eq!(say(&mut session, &legacy(sock_id, 443)).len(), 1);
     }
-    assert_eq!(say(&mut session, &legacy(3, 443)), ["limit 2"]);
-    assert!(say(&mut session, &legacy(4, 443)).is_empty());
+    // libccp would keep the initial window for ever: it is told what else to run.
+    assert_eq!(say(&mut session, &legacy(3, 443)), ["limit 2", "native 3"]);
+    assert_eq!(say(&mut session, &legacy(4, 443)), ["native 4"]);
     assert_eq!(session.stats().flows_refused, 2);
     assert_eq!(feed(&mut session, &measure(3, 1, 1, None)), None);
     // There is room again.
     feed(&mut session, &measure(1, 0, 0, None));
     poll(&mut session);
     assert_eq!(say(&mut session, &legacy(3, 443)).len(), 1);
-    assert_eq!(say(&mut session, &legacy(4, 443)), ["limit 2"]);
+    assert_eq!(say(&mut session, &legacy(4, 443)), ["limit 2", "native 4"]);
+}
+
+#[test]
+fn a_transport_without_room_turns_a_flow_away() {
+    let mut session = session();
+    say(&mut session, &ready(None));
+    say(&mut session, &legacy(1, 443));
+    assert_eq!(say(&mut session, &legacy(2, 443)).len(), 1);
+    session.refuse(ccp_types::SockId(2));
+    assert_eq!(words(&poll(&mut session)), ["native 2"]);
+    let stats = session.stats();
+    assert_eq!((stats.flows_opened, stats.flows_refused), (1, 1));
+    assert_eq!(feed(&mut session, &measure(2, 1, 1, None)), None);
+    session.refuse(ccp_types::SockId(2));
+    assert!(poll(&mut session).is_empty());
+    // The other one is told the same when the datapath is left.
+    let left: Vec<_> = session.farewell().map(Output::Command).collect();
+    assert_eq!(words(&left), ["native 1"]);
+}
+
+#[test]
+fn a_datapath_is_given_a_bounded_number_of_programs() {
+    let mut session = session();
+    session.on_ready(Some(&capabilities()));
+    for round in 0..300 {
+        let source = format!("(def (Report (a {round}))) (when true (report))");
+        let only = CompiledProgram::compile("only", &source).unwrap();
+        let only = Algorithm::new("only", "only", Arc::new(Only(only)));
+        session.set_plan(Plan::new(Policy::new(vec![], only)));
+    }
+    assert_eq!(session.programs().installed().len(), crate::MAX_PROGRAMS);
+    let why = session.programs().refused().first().map(|r| r.why.clone());
+    let limit = crate::MAX_PROGRAMS;
+    assert_eq!(why, Some(Unfit::Full { limit }));
 }
 
 /// A plan whose rule wants an algorithm that needs `Flow.mss`, and a default that does not.
