@@ -334,6 +334,7 @@ fn keys_are_those_of_the_code() {
                 "names",
                 "max_flows_per_namespace",
                 "max_flows_per_user",
+                "max_datapaths_per_user",
                 "take",
             ];
             if !shown.contains(&key.as_str()) {

@@ -21,6 +21,7 @@ use ccp_core::{
 };
 use tracing::{debug, error, trace, warn};
 
+use crate::datapath::room::Place;
 use crate::inbox::{Head, Inbox, Next, Turn};
 use crate::metrics::{Count, CountedFlow, DatapathMetrics, OfAlgorithm};
 use crate::outlet::{Outlet, Sent};
@@ -60,6 +61,8 @@ pub(crate) struct FlowCell {
     aside: AtomicU32,
     /// What was last shown.
     shown: Mutex<ccp_control::FlowStatus>,
+    /// What it has of its datapath's limits.
+    _place: Option<Place>,
 }
 
 /// A flow under its algorithm.
@@ -75,7 +78,12 @@ struct Steered {
 }
 
 impl FlowCell {
-    pub(crate) fn new(opened: &Opened, outlet: Arc<dyn Outlet>, shared: &Arc<Shared>) -> Arc<Self> {
+    pub(crate) fn new(
+        opened: &Opened,
+        outlet: Arc<dyn Outlet>,
+        shared: &Arc<Shared>,
+        place: Option<Place>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id: opened.flow,
             outlet,
@@ -87,6 +95,7 @@ impl FlowCell {
             steered_by: Mutex::new(opened.algorithm.clone()),
             aside: AtomicU32::new(0),
             shown: Mutex::new(show::first_status(opened)),
+            _place: place,
         })
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ccp_core::keys::Section;
 
+use super::limits::SocketLimits;
 use super::take::TakeConfig;
 use super::valid;
 
@@ -81,18 +82,16 @@ pub struct UnixConfig {
     pub path: PathBuf,
     /// Who may send to it, as the file's mode. Default 0600.
     pub mode: u32,
-    /// How many flows of one datapath are steered at once; further ones are not answered. 1 to
-    /// 1,048,576; default 65,536.
-    pub max_flows: u32,
+    /// What those who send to it may cost.
+    pub limits: SocketLimits,
 }
 
 /// Datapaths on netlink: `kind = "netlink"`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NetlinkConfig {
-    /// How many flows of one datapath are steered at once; further ones are not answered. 1 to
-    /// 1,048,576; default 65,536.
-    pub max_flows: u32,
+    /// What those who send to it may cost.
+    pub limits: SocketLimits,
 }
 
 impl NetlinkConfig {
@@ -100,17 +99,9 @@ impl NetlinkConfig {
     pub const NAME: &'static str = "netlink";
 
     fn read(section: &Section<'_>) -> Self {
-        let default = Self::default();
         Self {
-            max_flows: valid::flows(section, "max_flows", MOST_UNIX_FLOWS)
-                .unwrap_or(default.max_flows),
+            limits: SocketLimits::read(section),
         }
-    }
-}
-
-impl Default for NetlinkConfig {
-    fn default() -> Self {
-        Self { max_flows: 65_536 }
     }
 }
 
@@ -118,8 +109,6 @@ impl Default for NetlinkConfig {
 pub(super) const MOST_MORE_NAMES: usize = 7;
 /// The highest number of flows of kernel TCP: slots are named with 16 bits.
 const MOST_TCP_FLOWS: u32 = 65_536;
-/// The highest number of flows of a Unix socket.
-const MOST_UNIX_FLOWS: u32 = 1 << 20;
 
 impl Default for TcpConfig {
     fn default() -> Self {
@@ -143,7 +132,7 @@ impl Default for UnixConfig {
         Self {
             path: PathBuf::from("/run/ccpd/datapath.sock"),
             mode: 0o600,
-            max_flows: 65_536,
+            limits: SocketLimits::default(),
         }
     }
 }
@@ -305,8 +294,7 @@ impl UnixConfig {
         Self {
             path: valid::socket_path(section, "path").unwrap_or(default.path),
             mode: valid::mode(section, "mode").unwrap_or(default.mode),
-            max_flows: valid::flows(section, "max_flows", MOST_UNIX_FLOWS)
-                .unwrap_or(default.max_flows),
+            limits: SocketLimits::read(section),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod datapath;
 mod host;
+mod limits;
 mod policy;
 mod problem;
 mod programs;
@@ -21,6 +22,7 @@ use ccp_core::{Native, Params, SourceText};
 
 pub use ccp_core::keys::{Problem, Problems};
 pub use datapath::{DatapathConfig, Namespaces, NetlinkConfig, TcpConfig, TcpName, UnixConfig};
+pub use limits::SocketLimits;
 pub use policy::{PolicyConfig, RuleConfig};
 pub use problem::ConfigError;
 pub use take::{EndsConfig, TakeConfig};

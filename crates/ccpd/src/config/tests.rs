@@ -91,6 +91,9 @@ refusals! {
     unix_mode_locks_the_owner_out: "[[datapath]]\nkind = 'unix'\nmode = '0066'\n";
     unix_mode_with_more_than_rights: "[[datapath]]\nkind = 'unix'\nmode = '1777'\n";
     unix_too_many_flows: "[[datapath]]\nkind = 'unix'\nmax_flows = 1048577\n";
+    unix_limits_out_of_range: "[[datapath]]\nkind = 'unix'\nmax_flows_total = 0\nmax_datapaths = 16385\nmax_malformed_per_s = 99\nmute_ms = 0\n";
+    netlink_has_no_path: "[[datapath]]\nkind = 'netlink'\npath = '/run/x'\n";
+    netlink_twice: "[[datapath]]\nkind = 'netlink'\n[[datapath]]\nkind = 'netlink'\nmax_flows = 5\n";
     algorithms_is_no_table: "algorithms = 'reno'\n";
     algorithm_is_no_table: "[algorithms]\nreno = 3\n";
     algorithm_kind_is_no_text: "[algorithms.reno]\nkind = 3\n";

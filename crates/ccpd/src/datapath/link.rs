@@ -8,10 +8,11 @@ use ccp_core::{
     Algorithm, AssignError, Assigned, Command, FlowId, Given, Opened, Origin, Output, Plan,
     Session, SessionNotice, SessionOptions, SessionStats,
 };
-use ccp_wire::{Message, frames};
+use ccp_wire::{Features, Message, frames};
 use tracing::{debug, info, warn};
 
 use super::log_limit::LogLimit;
+use super::room::Room;
 use crate::flow_task::{FlowCell, FlowTask};
 use crate::inbox::Turn;
 use crate::metrics::{Count, DatapathMetrics, Sampler};
@@ -28,6 +29,10 @@ pub(super) struct Link {
     session: Session,
     flows: HashMap<FlowId, Arc<FlowCell>>,
     outlet: Arc<dyn Outlet>,
+    /// How many flows there may be, where it is not the datapath that says so.
+    room: Option<Arc<Room>>,
+    /// Frames that were no message, since somebody asked.
+    malformed: u32,
     /// Commands of the session (not of flows) that the datapath has not taken yet.
     unsent: VecDeque<Command>,
     /// What waits until that is done: the programs that are needed for it are among it.
@@ -102,6 +107,8 @@ impl Link {
             session: Session::new(datapath, plan, ids, options),
             flows: HashMap::new(),
             outlet,
+            room: None,
+            malformed: 0,
             unsent: VecDeque::new(),
             waiting: Vec::new(),
             shared: Arc::clone(shared),
@@ -112,6 +119,16 @@ impl Link {
             counted: SessionStats::default(),
             sampler: Sampler::default(),
         }
+    }
+
+    /// Flows are taken as long as there is `room`.
+    pub(super) fn limit(&mut self, room: Arc<Room>) {
+        self.room = Some(room);
+    }
+
+    /// How many frames were no message since the last time.
+    pub(super) const fn take_malformed(&mut self) -> u32 {
+        std::mem::replace(&mut self.malformed, 0)
     }
 
     /// The datapath sent `bytes`: one or more frames. What is no frame is counted and passed over, and
@@ -129,6 +146,7 @@ impl Link {
                 // everybody else.
                 Ok(Message::Ready(_)) if std::mem::replace(&mut greeted, true) => {
                     self.session.on_garbage();
+                    self.malformed += 1;
                     self.shared.metrics.count(Count::MessagesRepeated, 1);
                 }
                 Ok(message) => {
@@ -142,6 +160,7 @@ impl Link {
                 }
                 Err(error) => {
                     self.session.on_garbage();
+                    self.malformed += 1;
                     self.shared.metrics.malformed(&error);
                     if let Some(line) = self.log.line(Instant::now()) {
                         debug!(datapath = %self.name, %error, swallowed = line.swallowed, "not a message");
@@ -292,6 +311,21 @@ impl Link {
         }
     }
 
+    /// The datapath is not served any longer, but may be there: as far as it takes that now, it hears that its
+    /// flows are to go on natively. One that knows of signs of life does so by itself.
+    pub(super) fn farewell(&mut self) {
+        self.stop();
+        let programs = self.session.programs();
+        if programs.features().contains(Features::HEARTBEAT) {
+            return;
+        }
+        for command in self.session.farewell() {
+            if self.outlet.send(&programs, &command) == Sent::Full {
+                break;
+            }
+        }
+    }
+
     /// The datapath has gone: its flows end.
     pub(super) fn disconnect(&mut self) {
         let flows = self.session.flow_count();
@@ -322,7 +356,23 @@ impl Link {
             info.state = observed.state;
             info.state.rate = own_rate;
         }
-        let cell = FlowCell::new(&opened, Arc::clone(&self.outlet), &self.shared);
+        let place = match self.room.as_ref().map(Room::take).transpose() {
+            Ok(place) => place,
+            Err(full) => {
+                self.session.refuse(opened.announced.info.sock_id);
+                if let Some(line) = self.log.line(Instant::now()) {
+                    warn!(
+                        datapath = %self.name,
+                        limit = full.most,
+                        key = full.key,
+                        swallowed = line.swallowed,
+                        "there are as many flows as are taken; further ones run natively"
+                    );
+                }
+                return;
+            }
+        };
+        let cell = FlowCell::new(&opened, Arc::clone(&self.outlet), &self.shared, place);
         debug!(
             datapath = %self.name,
             flow = opened.flow.0,

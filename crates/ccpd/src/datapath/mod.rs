@@ -1,5 +1,6 @@
 //! Transports: how frames of datapaths reach their sessions, and commands reach datapaths.
 
+mod budget;
 mod link;
 mod log_limit;
 pub(crate) mod netlink;
@@ -7,6 +8,7 @@ mod peers;
 mod polls;
 mod readers;
 mod resolver;
+pub(crate) mod room;
 pub(crate) mod tcp;
 mod turnstile;
 pub(crate) mod unix;

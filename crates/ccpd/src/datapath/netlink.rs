@@ -54,7 +54,7 @@ impl NetlinkDatapath {
         let name = NetlinkConfig::NAME.to_owned();
         Ok(Self {
             socket: Arc::new(NetlinkSocket::join()?),
-            peers: Peers::new(name, config.max_flows, shared),
+            peers: Peers::new(name, config.limits.clone(), shared),
             shared: Arc::clone(shared),
             orders: shared.orders.listen(),
             log: LogLimit::new(Instant::now()),

@@ -4,26 +4,34 @@
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ccp_core::{Micros, SessionOptions};
 use ccp_wire::{Encode as _, Features, Heartbeat, Kind, frames};
+use rustix::process::geteuid;
 use tokio::sync::Notify;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::warn;
 
+use super::budget::Budget;
 use super::link::{self, Link};
 use super::log_limit::LogLimit;
+use super::room::{Level, Room};
+use crate::config::SocketLimits;
 use crate::flow_task::FlowCell;
 use crate::metrics::Count;
 use crate::orders::Order;
 use crate::outlet::Outlet;
 use crate::shared::Shared;
 
-/// So many datapaths may use one socket at once.
-const MOST_PEERS: usize = 1024;
+/// What READY costs of the budget for what makes no sense, when it is not the first: all programs are sent
+/// anew.
+const READY_COST: u32 = 100;
+/// A datapath may have so many more flows for a moment than its limit says: those that have ended, but whose
+/// tasks have not.
+const ENDING: u32 = 1024;
 /// How often it is looked whether quiet datapaths are still there.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// How often datapaths that ask for it are told that the daemon is alive, while what they send is read.
@@ -119,6 +127,14 @@ impl Times {
 struct Known<P> {
     peer: Arc<P>,
     link: Link,
+    budget: Budget,
+}
+
+/// A datapath that is not listened to.
+#[derive(Clone, Copy, Debug)]
+struct Muted {
+    uid: u32,
+    until: Instant,
 }
 
 /// What became of a datagram.
@@ -138,8 +154,13 @@ pub(super) enum Heard {
 pub(super) struct Peers<K, P> {
     /// The socket's name in the configuration.
     name: String,
-    max_flows: usize,
+    limits: SocketLimits,
     known: HashMap<K, Known<P>>,
+    muted: HashMap<K, Muted>,
+    /// Of all flows.
+    total: Arc<Level>,
+    /// Of the flows of each user.
+    of_users: HashMap<u32, Weak<Level>>,
     attention: Arc<Attention>,
     /// Another one each time that the daemon starts: a datapath that was there before announces its flows
     /// again.
@@ -149,13 +170,16 @@ pub(super) struct Peers<K, P> {
     log: LogLimit,
 }
 
-impl<K: Eq + Hash, P: Peer> Peers<K, P> {
+impl<K: Clone + Eq + Hash, P: Peer> Peers<K, P> {
     /// None yet.
-    pub(super) fn new(name: String, max_flows: u32, shared: &Arc<Shared>) -> Self {
+    pub(super) fn new(name: String, limits: SocketLimits, shared: &Arc<Shared>) -> Self {
         Self {
             name,
-            max_flows: usize::try_from(max_flows).unwrap_or(usize::MAX),
+            total: Level::new("max_flows_total", limits.max_flows_total),
+            limits,
             known: HashMap::new(),
+            muted: HashMap::new(),
+            of_users: HashMap::new(),
             attention: Arc::default(),
             epoch: new_epoch(),
             beat: 0,
@@ -181,29 +205,118 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
         Q: Eq + Hash + ?Sized,
     {
         let Some(known) = self.known.get_mut(key) else {
-            return Heard::Stranger;
+            return match self.is_muted(key, uid) {
+                true => Heard::Taken(None),
+                false => Heard::Stranger,
+            };
         };
         if known.peer.uid() != uid {
             return Heard::OtherUser(known.peer.uid());
         }
+        let mut cost = 0;
         if begins_with_ready(bytes) {
             known.peer.probe();
+            cost = READY_COST;
         }
         let flow = known.link.on_bytes(bytes);
         if known.link.is_backed_up() {
             self.attention.ask();
         }
+        cost += known.link.take_malformed();
+        if cost > 0 && !known.budget.spend(cost, Instant::now()) {
+            let why = "it sends too much that is no message, or READY too often";
+            if let Some((key, _)) = self.known.get_key_value(key) {
+                self.mute(&key.clone(), why);
+            }
+        }
         Heard::Taken(flow)
     }
 
-    /// Whether a further one of the user `uid` may come; it was refused if not.
-    pub(super) fn has_room(&mut self, _uid: u32) -> bool {
-        let room = self.known.len() < MOST_PEERS;
-        if !room {
-            let why = "there are as many datapaths as are served";
-            self.refuse(Count::RefusedDatapaths, why);
+    /// Whether nothing is heard of `key` for a while.
+    fn is_muted<Q>(&mut self, key: &Q, uid: u32) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        if self.muted.is_empty() {
+            return false;
         }
-        room
+        let muted = self.muted.get(key).copied();
+        let muted = muted.is_some_and(|muted| muted.uid == uid && Instant::now() < muted.until);
+        self.shared
+            .metrics
+            .count(Count::RefusedMuted, u64::from(muted));
+        muted
+    }
+
+    /// The datapath at `key` is hung up on, and nothing is heard of it for a while.
+    fn mute(&mut self, key: &K, why: &str) {
+        let Some(mut known) = self.known.remove(key) else {
+            return;
+        };
+        self.shared.metrics.count(Count::RefusedFlooding, 1);
+        if let Some(line) = self.log.line(Instant::now()) {
+            warn!(
+                datapath = %known.link.name(),
+                why,
+                muted_for = ?self.limits.mute,
+                swallowed = line.swallowed,
+                "a datapath is hung up on; its flows run natively"
+            );
+        }
+        known.link.farewell();
+        known.link.disconnect();
+        let muted = Muted {
+            uid: known.peer.uid(),
+            until: Instant::now() + self.limits.mute,
+        };
+        self.muted.insert(key.clone(), muted);
+    }
+
+    /// Whether a further one of the user `uid` may come; it was refused if not.
+    pub(super) fn has_room(&mut self, uid: u32) -> bool {
+        // Those that are muted have a place as well, so that nobody makes place by being muted.
+        let known = self.known.values().map(|known| known.peer.uid());
+        let users = known.chain(self.muted.values().map(|muted| muted.uid));
+        let (mut all, mut of_user) = (0, 0);
+        for user in users {
+            all += 1;
+            of_user += u32::from(user == uid);
+        }
+        let limits = &self.limits;
+        let why = if all >= limits.max_datapaths {
+            format!(
+                "there are as many datapaths as are served (max_datapaths = {})",
+                limits.max_datapaths
+            )
+        } else if !is_trusted(uid) && of_user >= limits.datapaths_per_user() {
+            format!(
+                "user {uid} has as many datapaths as are served (max_datapaths_per_user = {})",
+                limits.datapaths_per_user()
+            )
+        } else {
+            return true;
+        };
+        self.refuse(Count::RefusedDatapaths, &why);
+        false
+    }
+
+    /// What holds for the flows of a datapath of `uid`.
+    fn room_of(&mut self, uid: u32) -> Arc<Room> {
+        let of_datapath = Level::new("max_flows", self.limits.max_flows.saturating_add(ENDING));
+        let mut levels = vec![of_datapath, Arc::clone(&self.total)];
+        if !is_trusted(uid) {
+            let known = self.of_users.get(&uid).and_then(Weak::upgrade);
+            let level = known.unwrap_or_else(|| {
+                let most = self.limits.flows_per_user();
+                let level = Level::new("max_flows_per_user", most);
+                self.of_users.retain(|_, level| level.strong_count() > 0);
+                self.of_users.insert(uid, Arc::downgrade(&level));
+                level
+            });
+            levels.push(level);
+        }
+        Room::new(levels)
     }
 
     /// One that was not known before, called `name` in logs, sent `bytes` first. Returns what
@@ -217,20 +330,25 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
         bytes: &[u8],
     ) -> Option<Arc<FlowCell>> {
         let options = SessionOptions {
-            max_flows: self.max_flows,
+            max_flows: usize::try_from(self.limits.max_flows).unwrap_or(usize::MAX),
             epoch: self.epoch,
             heartbeat: Micros(BEAT_EVERY.as_micros() as u64),
             fallback_after: FALLBACK_AFTER,
             ..SessionOptions::default()
         };
+        let uid = peer.uid();
         let peer = Arc::new(peer);
         let outlet = Arc::clone(&peer);
         let mut link = Link::new(&self.name, name, outlet, options, &self.shared);
+        link.limit(self.room_of(uid));
         let flow = link.on_bytes(bytes);
         if link.is_backed_up() {
             self.attention.ask();
         }
-        self.known.insert(key, Known { peer, link });
+        let mut budget = Budget::new(self.limits.max_malformed_per_s, Instant::now());
+        budget.spend(link.take_malformed(), Instant::now());
+        self.muted.remove(&key);
+        self.known.insert(key, Known { peer, link, budget });
         flow
     }
 
@@ -255,6 +373,9 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
 
     /// Nobody is served any more: flows' tasks end, and write nothing more.
     pub(super) fn stop(&mut self) {
+        for known in self.known.values_mut() {
+            known.link.farewell();
+        }
         self.known.clear();
     }
 
@@ -277,6 +398,10 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
 
     /// Tells datapaths that the daemon is alive.
     fn beat(&mut self) {
+        if !self.muted.is_empty() {
+            let now = Instant::now();
+            self.muted.retain(|_, muted| now < muted.until);
+        }
         self.beat = self.beat.wrapping_add(1);
         let beat = Heartbeat {
             epoch: self.epoch,
@@ -299,22 +424,29 @@ impl<K: Eq + Hash, P: Peer> Peers<K, P> {
             return;
         }
         let mut backed_up = false;
-        self.known.retain(|_, known| {
-            let gone = known.peer.is_gone();
-            if !gone && !known.link.is_flooding() {
+        let mut deaf = Vec::new();
+        self.known.retain(|key, known| {
+            if known.peer.is_gone() {
+                known.link.disconnect();
+                return false;
+            }
+            if known.link.is_flooding() {
+                deaf.push(key.clone());
+            } else {
                 backed_up |= !known.link.flush();
-                return true;
             }
-            if !gone {
-                self.shared.metrics.count(Count::RefusedFlooding, 1);
-                let datapath = known.link.name();
-                warn!(%datapath, "a datapath asks and never reads: hanging up");
-            }
-            known.link.disconnect();
-            false
+            true
         });
+        for key in deaf {
+            self.mute(&key, "it asks and never reads");
+        }
         times.backed_up = backed_up;
     }
+}
+
+/// Whether no limits are needed for one user: root and the daemon's own could do worse.
+fn is_trusted(uid: u32) -> bool {
+    uid == 0 || uid == geteuid().as_raw()
 }
 
 /// A number that the daemon which ran here before most likely did not have; not 0.

@@ -94,7 +94,7 @@ impl UnixDatapath {
             source: source.into(),
         })?;
         let path = config.path.display().to_string();
-        let peers = Peers::new(path.clone(), config.max_flows, shared);
+        let peers = Peers::new(path.clone(), config.limits.clone(), shared);
         let fd = Arc::new(fd);
         Ok(Self {
             socket: Arc::new(Socket {

@@ -150,12 +150,13 @@ table! {
     }
     Counter "ccpd_refusals_total" ["refusals"]
         "What was refused because of a limit, or because it cannot be trusted." by "why" {
-        RefusedFlows = "flows" => "Flows beyond `max_flows` of a datapath on a socket; they run natively.",
+        RefusedFlows = "flows" => "Announcements of flows beyond `max_flows`, `max_flows_per_user` or `max_flows_total` of a socket; they run natively.",
         RefusedDatapaths = "datapaths" => "Datagrams of datapaths beyond those that one socket serves.",
         RefusedUnanswerable = "unanswerable" => "Datagrams of senders that have no path, or whose path cannot be trusted or answered.",
         RefusedOtherUser = "other_user" => "Datagrams of another user than the one whose datapath has that path.",
         RefusedNotRoot = "not_root" => "Datagrams on netlink of others than the kernel and root.",
-        RefusedFlooding = "flooding" => "Datapaths hung up on because they ask and never read.",
+        RefusedFlooding = "flooding" => "Datapaths hung up on because they ask and never read, or send too much that is no message.",
+        RefusedMuted = "muted" => "Datagrams of datapaths that were hung up on, for `mute_ms` after it.",
         RefusedControl = "control_clients" => "Clients of the control socket beyond those that are served at once.",
         RefusedScrapes = "metrics_clients" => "Connections to the metrics endpoint beyond those that are served at once.",
     }
