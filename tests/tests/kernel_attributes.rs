@@ -240,7 +240,13 @@ fn root_rules_by_control_group_user_mark_and_namespace() -> anyhow::Result<()> {
             ns,
             Ipv4Addr::LOCALHOST,
         )?;
-        let line = daemon.await_flow(&flow, PATIENCE, |line| line.state == "running");
+        // A flow of another namespace may have the same local address and port.
+        let ends = (flow.local(), flow.peer());
+        let running = within(PATIENCE, || {
+            let mut lines = daemon.flows().into_iter();
+            lines.find(|line| (line.src, line.dst) == ends && line.state == "running")
+        });
+        let line = running.unwrap_or_else(|| panic!("{ends:?}: {:#?}", daemon.flows()));
         assert_eq!(line.algorithm, algorithm, "{line:#?}");
         assert_eq!(line.attributes["netns"], names, "{line:#?}");
         flow.stop();
