@@ -123,6 +123,11 @@ pub(crate) const SECTIONS: &[Section] = &[
         run: unix_reports::run,
     },
     Section {
+        name: unix_reports::crowd::SECTION,
+        suite: Suite::Plane,
+        run: unix_reports::crowd::run,
+    },
+    Section {
         name: instructions::SECTION,
         suite: Suite::Plane,
         run: instructions::run,

@@ -58,6 +58,12 @@ fn beside_portus() {
             }
         }
     }
+    let outcomes = run(&["--only", "unix-crowd"]);
+    for agent in ["ccpd", "portus"] {
+        for what in ["opened_per_s", "bytes_per_flow", "answered_p99_us"] {
+            has(&outcomes, "unix-crowd", &[&format!("{agent}.{what}")]);
+        }
+    }
     let valgrind = Command::new("valgrind").arg("--version").output();
     if valgrind.is_ok_and(|output| output.status.success()) {
         let outcomes = run(&["--only", "instructions"]);

@@ -1,6 +1,7 @@
 //! A libccp datapath without a transport: it reports, waits for the answer, and reports again, for
 //! each of its flows.
 
+use std::collections::VecDeque;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,13 +19,17 @@ use crate::sample::Samples;
 /// An agent that says nothing for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(5);
 const MSS: u32 = 1448;
+/// So many flows are announced that do not run their program yet.
+const MOST_OPENING: usize = 64;
 
 pub(super) struct Datapath {
     socket: UnixDatagram,
     agent: SocketAddrUnix,
     flows: Vec<Flow>,
-    /// Flows whose next report can be sent; the last one first.
-    idle: Vec<usize>,
+    /// Flows whose next report can be sent, in this order.
+    idle: VecDeque<usize>,
+    /// How many reports are not answered.
+    waiting: usize,
     buffer: Box<[u8; 4096]>,
 }
 
@@ -32,6 +37,8 @@ struct Flow {
     report: BytesMut,
     sent: Instant,
     running: bool,
+    /// Its report has not been answered.
+    waits: bool,
 }
 
 /// What came of reporting for a while.
@@ -43,16 +50,16 @@ pub(super) struct Run {
 }
 
 impl Datapath {
-    /// A datapath with `flows` flows, bound at `path`, whose agent listens at `agent`. Returns when
-    /// all of them run their program.
-    pub(super) fn connect(path: &Path, agent: &Path, flows: usize) -> Result<Self> {
+    /// A datapath without flows, bound at `path`, whose agent listens at `agent`.
+    pub(super) fn connect(path: &Path, agent: &Path) -> Result<Self> {
         let socket = UnixDatagram::bind(path).context("bind the datapath's socket")?;
         socket.set_read_timeout(Some(PATIENCE))?;
-        let mut datapath = Self {
+        let datapath = Self {
             socket,
             agent: SocketAddrUnix::new(agent)?,
             flows: Vec::new(),
-            idle: Vec::new(),
+            idle: VecDeque::new(),
+            waiting: 0,
             buffer: Box::new([0; 4096]),
         };
         let ready = Ready {
@@ -60,40 +67,70 @@ impl Datapath {
             capabilities: None,
         };
         datapath.tell(&ready)?;
-        for index in 0..flows {
-            let sock_id = id(index);
-            let create = Create {
-                sock_id,
-                init_cwnd: 10 * MSS,
-                mss: MSS,
-                src_ip: u32::from_ne_bytes([192, 0, 2, 1]),
-                src_port: 5001,
-                dst_ip: u32::from_ne_bytes([192, 0, 2, 2]),
-                dst_port: sock_id.0,
-                cong_alg: None,
-                details: None,
-                path: None,
-                attributes: Default::default(),
-            };
-            let report = MeasureBuf {
-                sock_id,
-                program_uid: 0,
-                fields: Vec::new(),
-                trailer: None,
-                totals: None,
-            };
-            datapath.flows.push(Flow {
-                report: report.to_frame()?,
-                sent: Instant::now(),
-                running: false,
-            });
-            datapath.tell(&create)?;
-            // Queues are short: one after the other.
-            while !datapath.flows.get(index).is_some_and(|flow| flow.running) {
-                datapath.listen(RecvFlags::empty())?;
+        Ok(datapath)
+    }
+
+    /// Opens `flows` more flows. Returns when all of them run their program.
+    pub(super) fn open(&mut self, flows: usize) -> Result<()> {
+        let (first, wanted) = (self.flows.len(), self.flows.len() + flows);
+        let mut running = first;
+        while running < wanted {
+            let index = self.flows.len();
+            let room = index < wanted && index - running < MOST_OPENING;
+            if room && self.announce(index)? {
+                continue;
+            }
+            // Those that were there before are idle.
+            if self
+                .listen(RecvFlags::empty())?
+                .is_some_and(|index| index >= first)
+            {
+                running += 1;
             }
         }
-        Ok(datapath)
+        Ok(())
+    }
+
+    /// Announces a flow, if the agent's queue has room.
+    fn announce(&mut self, index: usize) -> Result<bool> {
+        let sock_id = id(index);
+        let create = Create {
+            sock_id,
+            init_cwnd: 10 * MSS,
+            mss: MSS,
+            src_ip: u32::from_ne_bytes([192, 0, 2, 1]),
+            src_port: 5001,
+            dst_ip: u32::from_ne_bytes([192, 0, 2, 2]),
+            dst_port: sock_id.0 & 0xffff,
+            cong_alg: None,
+            details: None,
+            path: None,
+            attributes: Default::default(),
+        };
+        match sendto(
+            &self.socket,
+            &create.to_frame()?,
+            SendFlags::DONTWAIT,
+            &self.agent,
+        ) {
+            Ok(_) => {}
+            Err(Errno::AGAIN) => return Ok(false),
+            Err(error) => return Err(error).context("announce a flow"),
+        }
+        let report = MeasureBuf {
+            sock_id,
+            program_uid: 0,
+            fields: Vec::new(),
+            trailer: None,
+            totals: None,
+        };
+        self.flows.push(Flow {
+            report: report.to_frame()?,
+            sent: Instant::now(),
+            running: false,
+            waits: false,
+        });
+        Ok(true)
     }
 
     fn tell(&self, message: &impl Encode) -> Result<()> {
@@ -102,8 +139,8 @@ impl Datapath {
         Ok(())
     }
 
-    /// Reports for `time`.
-    pub(super) fn run(&mut self, time: Duration) -> Result<Run> {
+    /// Reports for `time`, with at most `at_once` reports that are not answered yet. All flows have their turn.
+    pub(super) fn run(&mut self, time: Duration, at_once: usize) -> Result<Run> {
         let started = Instant::now();
         let mut answered = Vec::new();
         loop {
@@ -115,16 +152,22 @@ impl Datapath {
                     answered_after: Samples::new(answered),
                 });
             }
-            while let Some(index) = self.idle.pop() {
+            while self.waiting < at_once {
+                let Some(index) = self.idle.pop_front() else {
+                    break;
+                };
                 let Some(flow) = self.flows.get_mut(index) else {
                     continue;
                 };
                 flow.sent = Instant::now();
                 match sendto(&self.socket, &flow.report, SendFlags::DONTWAIT, &self.agent) {
-                    Ok(_) => {}
+                    Ok(_) => {
+                        flow.waits = true;
+                        self.waiting += 1;
+                    }
                     Err(Errno::AGAIN) => {
                         // The agent's queue is full of ours: it will answer one.
-                        self.idle.push(index);
+                        self.idle.push_front(index);
                         break;
                     }
                     Err(error) => return Err(error).context("send a report"),
@@ -132,7 +175,7 @@ impl Datapath {
             }
             // What waits already, at most one of each flow; sleep only if there is nothing.
             let mut flags = RecvFlags::empty();
-            for _ in 0..self.flows.len() {
+            for _ in 0..at_once {
                 let Some(index) = self.listen(flags)? else {
                     break;
                 };
@@ -172,9 +215,16 @@ impl Datapath {
                     totals: None,
                 };
                 flow.report = report.to_frame()?;
+                if flow.running {
+                    bail!("a program was started twice");
+                }
                 flow.running = true;
+            } else if std::mem::take(&mut flow.waits) {
+                self.waiting -= 1;
+            } else {
+                bail!("a report was answered twice");
             }
-            self.idle.push(index);
+            self.idle.push_back(index);
             answered = Some(index);
         }
         Ok(answered)

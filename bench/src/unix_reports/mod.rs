@@ -18,6 +18,7 @@ use crate::process::{Process, cpus, pin, within};
 use crate::sample::{Samples, number};
 use datapath::Datapath;
 
+pub(crate) mod crowd;
 mod datapath;
 
 pub(crate) const SECTION: &str = "unix";
@@ -39,6 +40,49 @@ impl Peer {
     }
 }
 
+/// Where the datapath and the agent run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cpus {
+    /// Each on a CPU of its own, if there are two.
+    Two,
+    /// Both on the same one.
+    One,
+}
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Load {
+    flows: usize,
+    cpus: Cpus,
+}
+
+impl Load {
+    const fn of(flows: usize, cpus: Cpus) -> Self {
+        Self { flows, cpus }
+    }
+
+    /// In names of values.
+    fn key(self) -> String {
+        let cpus = match self.cpus {
+            Cpus::Two => "",
+            Cpus::One => "one_cpu_",
+        };
+        format!("{cpus}{}_flows", self.flows)
+    }
+
+    /// For people.
+    fn label(self) -> String {
+        let flows = match self.flows {
+            1 => "1 flow".to_owned(),
+            n => format!("{n} flows"),
+        };
+        match self.cpus {
+            Cpus::Two => flows,
+            Cpus::One => format!("{flows}, one CPU"),
+        }
+    }
+}
+
 /// One run of one agent.
 struct Measured {
     reports_per_s: f64,
@@ -47,54 +91,65 @@ struct Measured {
 }
 
 pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
-    let flows = [1, 100];
-    let mut measured: Vec<(Peer, usize, Measured)> = Vec::new();
+    let loads = [
+        Load::of(1, Cpus::One),
+        Load::of(1, Cpus::Two),
+        Load::of(10, Cpus::Two),
+        Load::of(100, Cpus::Two),
+        Load::of(1000, Cpus::Two),
+    ];
+    let mut measured: Vec<(Peer, Load, Measured)> = Vec::new();
     for round in 0..plan.times(5) {
-        for n in flows {
+        for load in loads {
             let mut peers = Peer::ALL;
             if round % 2 == 1 {
                 peers.reverse();
             }
             for peer in peers {
                 interrupt::check()?;
-                let one = measure(peer, n, plan.time(Duration::from_millis(1500)));
-                let one = one.with_context(|| format!("{} with {n} flows", peer.name()))?;
-                measured.push((peer, n, one));
+                let one = measure(peer, load, plan.time(Duration::from_millis(1000)));
+                let one = one.with_context(|| format!("{} with {}", peer.name(), load.label()))?;
+                measured.push((peer, load, one));
             }
         }
     }
     let mut outcome = Outcome::new(SECTION);
     let mut table = Table::new([
-        "agent",
         "flows",
+        "agent",
         "reports per second",
         "CPU per report (µs)",
+        "÷ portus",
         "answered after p50 (µs)",
         "p99 (µs)",
     ]);
     let mut chart = BarChart::new("CPU time per report on a Unix socket", "µs")
         .subtitle("user and system time of the agent; median, least and most");
-    for n in flows {
+    for load in loads {
         let mut bars = Vec::new();
+        let of = |peer: Peer, value: fn(&Measured) -> f64| {
+            let runs = measured.iter().filter(|(p, l, _)| (*p, *l) == (peer, load));
+            Samples::new(runs.map(|(_, _, one)| value(one)))
+        };
+        let cpu_us = |peer| of(peer, |one| one.cpu_us);
+        let beside = cpu_us(Peer::Portus).median();
         for peer in Peer::ALL {
-            let runs = || {
-                let ours = measured.iter().filter(|(p, f, _)| (*p, *f) == (peer, n));
-                ours.map(|(_, _, one)| one)
-            };
-            let rate = Samples::new(runs().map(|one| one.reports_per_s));
-            let cpu = Samples::new(runs().map(|one| one.cpu_us));
-            let p50 = Samples::new(runs().map(|one| one.answered_us.quantile(0.5))).median();
-            let p99 = Samples::new(runs().map(|one| one.answered_us.quantile(0.99))).median();
-            let key = |what: &str| format!("{}.{n}_flows.{what}", peer.name());
+            let (rate, cpu) = (of(peer, |one| one.reports_per_s), cpu_us(peer));
+            let p50 = of(peer, |one| one.answered_us.quantile(0.5)).median();
+            let p99 = of(peer, |one| one.answered_us.quantile(0.99)).median();
+            let ratio = cpu.median() / beside;
+            let key = |what: &str| format!("{}.{}.{what}", peer.name(), load.key());
             outcome.value(key("reports_per_s"), rate.median());
             outcome.value(key("cpu_us"), cpu.median());
+            outcome.value(key("cpu_ratio"), ratio);
             outcome.value(key("answered_p50_us"), p50);
             outcome.value(key("answered_p99_us"), p99);
             table.row([
+                load.label(),
                 peer.name().to_owned(),
-                n.to_string(),
                 rate.spread(),
                 cpu.spread(),
+                number(ratio),
                 number(p50),
                 number(p99),
             ]);
@@ -105,39 +160,44 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
                 cpu.most(),
             ));
         }
-        let label = if n == 1 {
-            "1 flow".to_owned()
-        } else {
-            format!("{n} flows")
-        };
-        chart = chart.group(label, bars);
+        chart = chart.group(load.label(), bars);
     }
     outcome.tables.push(table);
     outcome.bars("bench-unix", "CPU time per report on a Unix socket", chart);
     Ok(outcome)
 }
 
-fn measure(peer: Peer, flows: usize, time: Duration) -> Result<Measured> {
-    let (traffic, agent_cpu) = cpus();
+fn measure(peer: Peer, load: Load, time: Duration) -> Result<Measured> {
+    let (traffic, agent_cpu) = match (load.cpus, cpus()) {
+        (Cpus::Two, both) => both,
+        (Cpus::One, (_, one)) => (one, one),
+    };
     let agent = Agent::start(peer, agent_cpu)?;
-    // A thread of its own, since it stays on a CPU.
+    let run = || {
+        let mut datapath = Datapath::connect(&agent.datapath, &agent.socket)?;
+        datapath.open(load.flows)?;
+        datapath.run(time / 5, load.flows)?;
+        let before = agent.process.cpu_time()?;
+        let run = datapath.run(time, load.flows)?;
+        let used = agent.process.cpu_time()?.saturating_sub(before);
+        let reports = run.reports.max(1) as f64;
+        anyhow::Ok(Measured {
+            reports_per_s: reports / run.time.as_secs_f64(),
+            cpu_us: used.as_secs_f64() * 1e6 / reports,
+            answered_us: run.answered_after,
+        })
+    };
+    on_cpu(traffic, run)
+}
+
+/// Does `work` in a thread of its own, since it stays on a CPU.
+fn on_cpu<T: Send>(cpu: usize, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let worker = std::thread::scope(|scope| {
-        scope
-            .spawn(|| {
-                pin(traffic)?;
-                let mut datapath = Datapath::connect(&agent.datapath, &agent.socket, flows)?;
-                datapath.run(time / 5)?;
-                let before = agent.process.cpu_time()?;
-                let run = datapath.run(time)?;
-                let used = agent.process.cpu_time()?.saturating_sub(before);
-                let reports = run.reports.max(1) as f64;
-                anyhow::Ok(Measured {
-                    reports_per_s: reports / run.time.as_secs_f64(),
-                    cpu_us: used.as_secs_f64() * 1e6 / reports,
-                    answered_us: run.answered_after,
-                })
-            })
-            .join()
+        let thread = scope.spawn(|| {
+            pin(cpu)?;
+            work()
+        });
+        thread.join()
     });
     worker.map_err(|_| anyhow!("the datapath panicked"))?
 }
@@ -164,7 +224,8 @@ impl Agent {
                 let socket = dir.path().join("agent");
                 let config = dir.path().join("ccpd.toml");
                 let text = format!(
-                    "[ccpd]\ncontrol = \"{}\"\n\n[[datapath]]\nkind = \"unix\"\npath = \"{}\"\n\n\
+                    "[ccpd]\ncontrol = \"{}\"\n\n[[datapath]]\nkind = \"unix\"\npath = \"{}\"\n\
+                     max_flows = 131_072\n\n\
                      [algorithms.answer]\n\n[policy]\ndefault = \"answer\"\n",
                     dir.path().join("control").display(),
                     socket.display(),

@@ -74,10 +74,17 @@ pub struct FlowRunner {
     /// Nobody steers the flow because everything that could has failed.
     given_up: bool,
     taken_over: TakenOver,
+    /// Not there for most flows.
+    seldom: Option<Box<Seldom>>,
+    counts: Counts,
+}
+
+/// What few flows need.
+#[derive(Default)]
+struct Seldom {
     group: Vec<FlowId>,
     forwards: VecDeque<(FlowId, Updates)>,
     notices: VecDeque<RunnerNotice>,
-    counts: Counts,
 }
 
 /// When the datapath took over by itself, lately.
@@ -155,9 +162,7 @@ impl FlowRunner {
             left_to,
             given_up: false,
             taken_over: TakenOver::default(),
-            group: Vec::new(),
-            forwards: VecDeque::new(),
-            notices: VecDeque::new(),
+            seldom: None,
             counts: Counts::default(),
             info,
         };
@@ -320,7 +325,16 @@ impl FlowRunner {
     /// The flows whose updates may be addressed to this one's and the other way round. Without
     /// this, a flow steers itself only.
     pub fn set_group(&mut self, group: Vec<FlowId>) {
-        self.group = group;
+        self.seldom().group = group;
+    }
+
+    fn is_of_group(&self, flow: FlowId) -> bool {
+        let seldom = self.seldom.as_ref();
+        seldom.is_some_and(|seldom| seldom.group.contains(&flow))
+    }
+
+    fn seldom(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
     }
 
     /// The flow is to run something else. If that is what it was given before, it goes on as it is,
@@ -401,7 +415,7 @@ impl FlowRunner {
             });
             if let Err(panic) = catch_unwind(last) {
                 self.counts.panics += 1;
-                self.notices.push_back(RunnerNotice::Panicked {
+                self.seldom().notices.push_back(RunnerNotice::Panicked {
                     algorithm: algorithm.name().to_owned(),
                     message: panic_message(&*panic).to_owned(),
                     now: None,
@@ -415,7 +429,8 @@ impl FlowRunner {
 
     /// The next thing to be done.
     pub fn poll(&mut self) -> Option<RunnerOutput> {
-        if let Some(notice) = self.notices.pop_front() {
+        let seldom = self.seldom.as_mut();
+        if let Some(notice) = seldom.and_then(|seldom| seldom.notices.pop_front()) {
             return Some(RunnerOutput::Notice(notice));
         }
         if std::mem::take(&mut self.native) {
@@ -438,7 +453,7 @@ impl FlowRunner {
             self.pending.change_program = false;
             return Some(RunnerOutput::Command(Command::Update(update)));
         }
-        let (to, updates) = self.forwards.pop_front()?;
+        let (to, updates) = self.seldom.as_mut()?.forwards.pop_front()?;
         Some(RunnerOutput::Forward { to, updates })
     }
 
@@ -579,7 +594,8 @@ impl FlowRunner {
             .filter(|default| !default.same(algorithm) && !default.is_quarantined())
             .filter(|default| self.programs.fits(default));
         let name = next.as_ref().map(|next| next.name().to_owned());
-        self.notices
+        self.seldom()
+            .notices
             .push_back(notice(algorithm.name().to_owned(), name));
         self.refresh();
         drop_quietly(self.steering.take());
@@ -629,22 +645,23 @@ impl FlowRunner {
                 if let Some(steering) = &mut self.steering
                     && !std::mem::replace(&mut steering.told_of_refusal, true)
                 {
-                    self.notices.push_back(RunnerNotice::Refused {
-                        algorithm: steering.algorithm.name().to_owned(),
-                        error,
-                    });
+                    let algorithm = steering.algorithm.name().to_owned();
+                    self.seldom()
+                        .notices
+                        .push_back(RunnerNotice::Refused { algorithm, error });
                 }
             }
         }
     }
 
     fn forward(&mut self, to: FlowId, change: crate::update::Change) {
-        match self.forwards.back_mut() {
+        let forwards = &mut self.seldom().forwards;
+        match forwards.back_mut() {
             Some((last, updates)) if *last == to => updates.add(change),
             _ => {
                 let mut updates = Updates::none();
                 updates.add(change);
-                self.forwards.push_back((to, updates));
+                forwards.push_back((to, updates));
             }
         }
     }

@@ -9,6 +9,7 @@
 //! While the datapath does not take anything, changes gather in the runner and become one update;
 //! the newest value of each register is what is sent in the end.
 
+use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -36,9 +37,11 @@ pub(crate) use show::{Shown, instructions};
 
 /// After so many reports in a row, others get their turn.
 const BATCH: usize = 32;
-/// A flow whose algorithm took longer for a report does not hold up who brings reports
+/// A flow whose algorithm took longer for a report
 const CHEAP: Micros = Micros(100);
-/// for so many reports: its task takes them.
+/// so many times in a row (once may be the machine's doing)
+const STRIKES: u8 = 3;
+/// does not hold up who brings reports for so many of them: its task takes those.
 const ASIDE: u32 = 100;
 
 /// What a flow's task shares with those who bring it reports and ask how it is.
@@ -59,10 +62,23 @@ pub(crate) struct FlowCell {
     steered_by: Mutex<Option<Algorithm>>,
     /// So many further reports are for the flow's task.
     aside: AtomicU32,
-    /// What was last shown.
-    shown: Mutex<ccp_control::FlowStatus>,
+    /// What it was announced as.
+    first: First,
+    /// What was last shown, if anybody has asked.
+    shown: Mutex<Option<Box<ccp_control::FlowStatus>>>,
     /// What it has of its datapath's limits.
     _place: Option<Place>,
+}
+
+/// What a flow was announced as: so much is shown of one whose algorithm has been at work since.
+#[derive(Debug)]
+struct First {
+    datapath: Arc<str>,
+    sock_id: SockId,
+    src: SocketAddr,
+    dst: SocketAddr,
+    mss: u32,
+    algorithm: Option<Algorithm>,
 }
 
 /// A flow under its algorithm.
@@ -94,7 +110,15 @@ impl FlowCell {
             again: AtomicBool::new(false),
             steered_by: Mutex::new(opened.algorithm.clone()),
             aside: AtomicU32::new(0),
-            shown: Mutex::new(show::first_status(opened)),
+            first: First {
+                datapath: Arc::clone(&opened.datapath),
+                sock_id: opened.announced.info.sock_id,
+                src: opened.announced.info.src,
+                dst: opened.announced.info.dst,
+                mss: opened.announced.info.mss,
+                algorithm: opened.algorithm.clone(),
+            },
+            shown: Mutex::new(None),
             _place: place,
         })
     }
@@ -164,13 +188,10 @@ impl FlowCell {
         };
         let known = inside.steered().map(|steered| steered.waits);
         let step = inside.step();
-        let reported = inside
-            .steered_mut()
-            .and_then(|steered| steered.state.reported.take());
-        drop(inside);
-        if reported.is_some_and(|at| self.shared.clock.now().since(at) > CHEAP) {
-            self.aside.store(ASIDE, Ordering::Relaxed);
+        if let Some(steered) = inside.steered_mut() {
+            self.note_cost(&mut steered.state);
         }
+        drop(inside);
         let waits_already = match (step, known) {
             (Step::Idle(waits), Some(known)) => known.covers(waits),
             // It has not begun, or has ended.
@@ -179,6 +200,22 @@ impl FlowCell {
         };
         if !waits_already {
             self.inbox.wake();
+        }
+    }
+
+    /// Whose algorithm takes its time with reports is set aside.
+    fn note_cost(&self, state: &mut State) {
+        let Some(begun) = state.reported.take() else {
+            return;
+        };
+        if self.shared.clock.now().since(begun) <= CHEAP {
+            state.strikes = 0;
+            return;
+        }
+        state.strikes += 1;
+        if state.strikes == STRIKES {
+            state.strikes -= 1;
+            self.aside.store(ASIDE, Ordering::Relaxed);
         }
     }
 
@@ -359,7 +396,8 @@ async fn run(cell: Arc<FlowCell>, begin: Box<Begin>) {
         };
         let timer = async {
             match waits.until.and_then(|time| cell.shared.clock.instant(time)) {
-                Some(instant) => tokio::time::sleep_until(instant).await,
+                // Most flows have no timer: those shall not pay for one.
+                Some(instant) => Box::pin(tokio::time::sleep_until(instant)).await,
                 None => std::future::pending().await,
             }
         };
@@ -399,6 +437,7 @@ impl FlowCell {
             seen: None,
             held: None,
             reported: None,
+            strikes: 0,
             counted,
             steered_by,
         };
@@ -451,6 +490,8 @@ struct State {
     held: Option<Box<Command>>,
     /// When the last report was begun with, until somebody has looked how long ago that is.
     reported: Option<Timestamp>,
+    /// How many reports in a row took long.
+    strikes: u8,
     counted: CountedFlow,
     /// For whom it is counted.
     steered_by: Option<Algorithm>,

@@ -87,7 +87,7 @@ impl<'r> Staging<'r> {
             match update.flow {
                 Target::Own => self.own(&update.change)?,
                 Target::Flow(id) if id == self.runner.id => self.own(&update.change)?,
-                Target::Flow(id) if self.runner.group.contains(&id) => {
+                Target::Flow(id) if self.runner.is_of_group(id) => {
                     self.staged.others.push((id, update.change.clone()));
                 }
                 Target::Flow(flow) => return Err(UpdateError::OtherFlow { flow }),

@@ -4,7 +4,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use ccp_control::{Explanation, FlowDetail, FlowMode, FlowOrigin, FlowStatus, LastReport};
-use ccp_core::{Algorithm, FlowRunner, Form, Installed, Opened, Origin, Report, SockId, Timestamp};
+use ccp_core::{Algorithm, FlowRunner, Form, Installed, Origin, Report, SockId, Timestamp};
 use tokio::time::Instant;
 
 use super::{FlowCell, Steered};
@@ -38,9 +38,12 @@ impl Shown {
         let known = self.look(cell, look).await;
         let mut shown = cell.shown.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(status) = known {
-            *shown = status;
+            *shown = Some(Box::new(status));
         }
-        let mut status = shown.clone();
+        let mut status = match &*shown {
+            Some(status) => FlowStatus::clone(status),
+            None => first_status(cell),
+        };
         drop(shown);
         if let Some(observed) = cell.outlet.observe(SockId(status.sock_id)) {
             see(&mut status, &observed);
@@ -91,21 +94,21 @@ pub(super) fn see(status: &mut FlowStatus, observed: &Observed) {
     status.lost_bytes = Some(observed.lost);
 }
 
-/// What is shown of a flow whose task has not begun.
-pub(super) fn first_status(opened: &Opened) -> FlowStatus {
-    let info = &opened.announced.info;
+/// What is shown of a flow whose algorithm has been at work since it was announced.
+fn first_status(cell: &FlowCell) -> FlowStatus {
+    let first = &cell.first;
     FlowStatus {
-        flow: opened.flow.0,
-        datapath: opened.datapath.to_string(),
-        sock_id: info.sock_id.0,
-        algorithm: name_of(opened.algorithm.as_ref()),
+        flow: cell.id.0,
+        datapath: first.datapath.to_string(),
+        sock_id: first.sock_id.0,
+        algorithm: name_of(first.algorithm.as_ref()),
         program: None,
-        src: info.src,
-        dst: info.dst,
-        cwnd_bytes: info.state.cwnd.0,
-        rate_bytes_per_s: info.state.rate.0,
-        rtt_us: info.state.srtt.0,
-        mss_bytes: info.mss,
+        src: first.src,
+        dst: first.dst,
+        cwnd_bytes: 0,
+        rate_bytes_per_s: 0,
+        rtt_us: 0,
+        mss_bytes: first.mss,
         reports: 0,
         reports_missed: 0,
         updates: 0,
@@ -115,7 +118,7 @@ pub(super) fn first_status(opened: &Opened) -> FlowStatus {
         delivered_bytes: None,
         lost_bytes: None,
         age_us: 0,
-        attributes: told::shown(&info.attributes),
+        attributes: Default::default(),
     }
 }
 

@@ -5,8 +5,9 @@ use ccp_core::RawReport;
 /// The ring holds at most so many words of eight bytes: 512 reports without a field, or nine with as
 /// many fields as there may be.
 const MOST_WORDS: usize = 1024;
-/// It starts with so many, and doubles when they are not enough.
-const FIRST_WORDS: usize = 64;
+/// It starts with so many, and doubles when they are not enough: many flows report little, and are answered
+/// before they report again.
+const FIRST_WORDS: usize = 8;
 /// Before the fields of each report: their number and the program; generation and merged count.
 const HEAD_WORDS: usize = 2;
 

@@ -14,7 +14,6 @@ use rustix::net::{
     AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, sendto, socket_with,
 };
 use thiserror::Error;
-use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tracing::{debug, warn};
 
@@ -41,7 +40,7 @@ pub(super) struct UnixPeer {
 enum Way {
     /// One of its own, connected: its queue is nobody else's, and the system tells when there is room
     /// in it.
-    Own(UnixDatagram),
+    Own(OwnedFd),
     /// The daemon's: the datapath listens to the path that it sends to, and to nothing else.
     Common(Arc<OwnedFd>, Mutex<Target>),
 }
@@ -61,6 +60,13 @@ fn new_socket() -> Result<OwnedFd, Errno> {
     socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)
 }
 
+/// Waits until the datapath that `own` is connected to takes something. The runtime watches the socket for
+/// so long only: it would be woken for everything that the datapath reads.
+async fn room(own: &OwnedFd) -> io::Result<()> {
+    let watched = UnixDatagram::from_std(own.try_clone()?.into())?;
+    watched.writable().await
+}
+
 impl UnixPeer {
     /// The way to the datapath of the user `uid` that is bound at `path`; `common` is the daemon's
     /// socket.
@@ -77,7 +83,7 @@ impl UnixPeer {
         let target = Target::open(path, uid)?;
         let own = new_socket().map_err(unreachable)?;
         let way = match connect(&own, target.address()) {
-            Ok(()) => Way::Own(UnixDatagram::from_std(own.into()).map_err(NoWay::Unreachable)?),
+            Ok(()) => Way::Own(own),
             // It is connected to our path itself.
             Err(Errno::PERM) => Way::Common(Arc::clone(common), Mutex::new(target)),
             Err(error) => return Err(unreachable(error)),
@@ -141,8 +147,7 @@ impl UnixPeer {
     }
 
     /// Sends without waiting. Not through the runtime's idea of what is writable: on the common
-    /// socket one datapath that does not read would look like all of them, and a new socket is not
-    /// known to be writable yet.
+    /// socket one datapath that does not read would look like all of them.
     fn try_send(&self, frame: &[u8]) -> Result<(), Errno> {
         let own = match &self.way {
             Way::Own(own) => own,
@@ -158,11 +163,6 @@ impl UnixPeer {
                 // Another one may have been bound at the path since: the datapath, started again.
                 self.turn_to_present().map_err(|_| Errno::CONNREFUSED)?;
                 send_now()
-            }
-            Err(Errno::AGAIN) => {
-                // Again through the runtime, which notes that it has to wait for room.
-                let again = own.try_io(Interest::WRITABLE, || send_now().map_err(Into::into));
-                again.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::AGAIN))
             }
             other => other,
         }
@@ -193,7 +193,7 @@ impl Outlet for UnixPeer {
     fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         Box::pin(self.turnstile.wait(async {
             match &self.way {
-                Way::Own(socket) => socket.writable().await,
+                Way::Own(own) => room(own).await,
                 Way::Common(..) => Err(ErrorKind::Unsupported.into()),
             }
         }))
