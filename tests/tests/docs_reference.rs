@@ -69,3 +69,34 @@ fn every_metric_is_listed_and_no_other() {
     }
     check("docs/metrics.md", &list);
 }
+
+/// The dashboard asks for metrics and labels that there are.
+#[test]
+fn the_dashboard_shows_metrics_that_there_are() {
+    let text = fs::read_to_string(page("config/grafana.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let known = ccpd::metric_definitions();
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut asked = 0;
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let expr = target["expr"].as_str().unwrap();
+            let labels: Vec<&str> = known.iter().filter_map(|m| m.label).collect();
+            for name in expr.split(|c| !word(c)) {
+                if !name.starts_with("ccpd_") && !name.starts_with("process_") {
+                    continue;
+                }
+                let base = name.strip_suffix("_bucket").unwrap_or(name);
+                let there = known.iter().any(|m| m.name == name || m.name == base);
+                assert!(there, "{}: there is no metric `{name}`", panel["title"]);
+                asked += 1;
+            }
+            for by in expr.split("by (").skip(1) {
+                let label = by.split(')').next().unwrap();
+                let there = label == "le" || labels.contains(&label);
+                assert!(there, "{}: there is no label `{label}`", panel["title"]);
+            }
+        }
+    }
+    assert!(asked > 20, "only {asked} metrics are asked for");
+}

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use ccp_core::{BuildError, CongAlg, DuplicateKind, Params, Registry};
 
 use crate::change::Made;
-use crate::config::{Config, ConfigError, DatapathConfig};
+use crate::config::{Config, ConfigError, DatapathConfig, LogFormat};
 use crate::daemon::Handle;
 use crate::datapath::tcp;
 use crate::error::StartError;
-use crate::log::LogFilter;
+use crate::log::{LogFilter, LogLimit};
 use crate::socket_file::PassedSocket;
 
 /// Puts a daemon together: a configuration, and kinds of algorithms besides those that come with it.
@@ -21,6 +21,7 @@ pub struct Builder {
     registry: Registry,
     twice: Option<DuplicateKind>,
     log: Option<LogFilter>,
+    limit: Option<LogLimit>,
     sockets: Vec<PassedSocket>,
     spare_threads: usize,
 }
@@ -35,6 +36,7 @@ impl Builder {
             registry,
             twice,
             log: None,
+            limit: None,
             sockets: Vec::new(),
             spare_threads: 0,
         }
@@ -82,6 +84,19 @@ impl Builder {
         self
     }
 
+    /// Counts among the metrics what `limit` leaves out of the log.
+    #[must_use]
+    pub fn log_limit(mut self, limit: LogLimit) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// How the configuration has the log written, for who sets it up.
+    #[must_use]
+    pub const fn log_format(&self) -> LogFormat {
+        self.config.log_format
+    }
+
     /// Lets who may change the daemon change what it logs, with `filter`.
     #[must_use]
     pub fn log_filter(mut self, filter: LogFilter) -> Self {
@@ -123,6 +138,7 @@ impl Builder {
             self.file,
             made,
             self.log,
+            self.limit,
             self.sockets,
             self.spare_threads,
         )

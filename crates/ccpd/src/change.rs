@@ -344,6 +344,7 @@ impl Changer {
                 "ccpd.control_mode",
                 current.config.control_mode == config.control_mode,
             ),
+            ("log.format", current.config.log_format == config.log_format),
             (
                 "[[datapath]]",
                 lasting(&current.config).eq(lasting(&config)),

@@ -17,7 +17,7 @@ use crate::datapath::netlink::NetlinkDatapath;
 use crate::datapath::tcp::{self, TcpError, TcpPath};
 use crate::datapath::unix::UnixDatapath;
 use crate::error::{RunError, StartError};
-use crate::log::LogFilter;
+use crate::log::{LogFilter, LogLimit};
 use crate::shared::Shared;
 use crate::socket_file::{Leaves, PassedSocket, Places};
 use crate::turns::Nudge;
@@ -59,12 +59,16 @@ impl Handle {
         file: Option<PathBuf>,
         made: Made,
         log: Option<LogFilter>,
+        limit: Option<LogLimit>,
         passed: Vec<PassedSocket>,
         spare_threads: usize,
     ) -> Result<Self, StartError> {
         let config = made.config().clone();
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared::new(made.plan()?, stop.clone()));
+        if let Some(limit) = limit {
+            shared.metrics.count_log(limit);
+        }
         let changer = Changer::new(registry, file, made, Arc::clone(&shared));
         if config
             .datapaths

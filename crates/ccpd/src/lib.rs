@@ -54,12 +54,12 @@ pub use builder::Builder;
 pub use change::{
     AlgorithmInfo, Changer, Explanation, ReloadError, Reloaded, RuleVerdict, SetError,
 };
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, LogFormat};
 pub use daemon::{Ccpd, Handle, Liveness, Stopper};
 pub use datapath::netlink::NetlinkError;
 pub use datapath::tcp::TcpError;
 pub use error::{RunError, StartError, in_full};
-pub use log::{LogFilter, LogFilterError};
+pub use log::{LogFilter, LogFilterError, LogLimit};
 pub use metrics::{Definition, MetricsError, definitions as metric_definitions};
 pub use socket_file::{PassedSocket, SocketError};
 pub use watchdog::Exhaustion;

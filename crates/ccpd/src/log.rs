@@ -1,9 +1,13 @@
 //! What is logged, and how that is changed while the daemon runs.
 
+mod limit;
+
 use thiserror::Error;
 use tracing::info;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::{EnvFilter, Registry, reload};
+
+pub use limit::LogLimit;
 
 /// Says what is logged, and changes it while the daemon runs.
 #[derive(Clone, Debug)]

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ccpd::{
-    Builder, Ccpd, Changer, Exhaustion, Liveness, LogFilter, PassedSocket, StartError, Stopper,
-    in_full,
+    Builder, Ccpd, Changer, Exhaustion, Liveness, LogFilter, LogFormat, LogLimit, PassedSocket,
+    StartError, Stopper, in_full,
 };
 use clap::{CommandFactory as _, Parser};
 use clap_complete::Shell;
@@ -26,9 +26,9 @@ use service::Service;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::{error, info};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 /// A clean stop that takes longer does not come to an end.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
@@ -91,7 +91,8 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     if cli.check {
         return Ok(builder.check()?);
     }
-    builder = builder.log_filter(log_to_standard_error());
+    let (filter, limit) = start_log(builder.log_format())?;
+    builder = builder.log_filter(filter).log_limit(limit);
     if cli.cleanup {
         for name in builder.clean_up()? {
             info!(datapath = %name, "removed what was left");
@@ -252,17 +253,26 @@ async fn reload(changer: &Changer) {
     }
 }
 
-/// Human-readable lines; `RUST_LOG` says which, by default those of weight `info` and more. Gives what
-/// changes that under way.
-fn log_to_standard_error() -> LogFilter {
+/// Writes the log as `format` says; `RUST_LOG` says what, by default lines of weight `info` and more. Gives
+/// what changes that under way, and what counts lines that are too many of one cause.
+fn start_log(format: LogFormat) -> anyhow::Result<(LogFilter, LogLimit)> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let (layer, filter) = LogFilter::layer(filter);
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal());
+    let limit = LogLimit::default();
+    let to_standard_error = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = match format {
+        LogFormat::Human => to_standard_error
+            .with_ansi(io::stderr().is_terminal())
+            .boxed(),
+        LogFormat::Json => to_standard_error.json().flatten_event(true).boxed(),
+        LogFormat::Journald => tracing_journald::layer()
+            .context("no journal to log to (`log.format`)")?
+            .with_syslog_identifier("ccpd".to_owned())
+            .boxed(),
+    };
     tracing_subscriber::registry()
         .with(layer)
-        .with(lines)
+        .with(lines.with_filter(limit.clone()))
         .init();
-    filter
+    Ok((filter, limit))
 }

@@ -25,6 +25,7 @@ pub use datapath::{DatapathConfig, Namespaces, NetlinkConfig, TcpConfig, TcpName
 pub use limits::SocketLimits;
 pub use policy::{PolicyConfig, RuleConfig};
 pub use problem::ConfigError;
+pub use service::LogFormat;
 pub use take::{EndsConfig, TakeConfig};
 
 /// Everything that a configuration file says.
@@ -41,6 +42,8 @@ pub struct Config {
     pub algorithm_timeout: Option<Duration>,
     /// `metrics.listen`: where metrics are served for Prometheus. Default: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// `log.format`: how the log is written. Default: for people.
+    pub log_format: LogFormat,
     /// `[[datapath]]`: where flows come from. Default: kernel TCP under the name `ccp`.
     pub datapaths: Vec<DatapathConfig>,
     /// `[algorithms.NAME]`: what flows may run, with the parameters, which the algorithm's code
@@ -57,6 +60,7 @@ impl Default for Config {
             control_mode: 0o600,
             algorithm_timeout: Some(Duration::from_secs(2)),
             metrics: None,
+            log_format: LogFormat::default(),
             datapaths: vec![DatapathConfig::Tcp(TcpConfig::default())],
             algorithms: vec![Params::empty("reno")],
             policy: PolicyConfig::default(),
@@ -130,6 +134,7 @@ impl Config {
             && self.control_mode == other.control_mode
             && self.algorithm_timeout == other.algorithm_timeout
             && self.metrics == other.metrics
+            && self.log_format == other.log_format
             && self.datapaths == other.datapaths
             && self.policy == other.policy
             && names(self) == names(other)
@@ -150,6 +155,7 @@ impl Config {
         let control = control.unwrap_or(default.control);
         let control_mode = control_mode.unwrap_or(default.control_mode);
         let metrics = service::metrics(&root);
+        let log_format = service::log_format(&root).unwrap_or_default();
         let datapaths = match root.sections("datapath") {
             None => default.datapaths,
             Some(sections) => datapaths(sections, &control, source),
@@ -175,6 +181,7 @@ impl Config {
             control_mode,
             algorithm_timeout: timeout.unwrap_or(default.algorithm_timeout),
             metrics,
+            log_format,
             datapaths,
             algorithms,
             policy,

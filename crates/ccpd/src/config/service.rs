@@ -1,9 +1,21 @@
-//! `[metrics]`: what others see of the daemon.
+//! `[metrics]` and `[log]`: what others see of the daemon.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ccp_core::keys::Section;
+
+/// How lines of the log are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people: `"human"`.
+    #[default]
+    Human,
+    /// One JSON object per line: `"json"`.
+    Json,
+    /// To systemd's journal, with fields of their own: `"journald"`.
+    Journald,
+}
 
 const LISTEN: &str = "an address with a port such as \"127.0.0.1:9469\" or \"[::1]:9469\", or a port \
                       from 1 to 65535 on 127.0.0.1";
@@ -37,4 +49,17 @@ pub(super) fn metrics(root: &Section<'_>) -> Option<SocketAddr> {
     });
     section.finish();
     listen
+}
+
+/// Reads `[log]`: how it is written.
+pub(super) fn log_format(root: &Section<'_>) -> Option<LogFormat> {
+    const FORMATS: [(&str, LogFormat); 3] = [
+        ("human", LogFormat::Human),
+        ("json", LogFormat::Json),
+        ("journald", LogFormat::Journald),
+    ];
+    let section = root.section("log")?;
+    let format = section.choice("format", &FORMATS);
+    section.finish();
+    format
 }

@@ -132,6 +132,8 @@ refusals! {
     match_datapath_is_no_text: "[[policy.rule]]\nmatch = { datapath = 1 }\nalgorithm = 'reno'\n";
     algorithm_timeout_too_short: "[ccpd]\nalgorithm_timeout_ms = 99\n";
     algorithm_timeout_too_long: "[ccpd]\nalgorithm_timeout_ms = 60001\n";
+    log_format_unknown: "[log]\nformat = 'syslog'\n";
+    log_unknown_key: "[log]\nlevel = 'info'\n";
     metrics_on_no_port: "[metrics]\nlisten = 0\n";
     metrics_on_a_port_too_high: "[metrics]\nlisten = 65536\n";
     metrics_on_a_name: "[metrics]\nlisten = 'localhost:9469'\n";
@@ -468,6 +470,7 @@ mod sample {
             "algorithm_timeout_ms control control_mode"
         );
         assert_eq!(keys(&table["metrics"]), "listen");
+        assert_eq!(keys(&table["log"]), "format");
         assert_eq!(
             keys(&table["datapath"][0]),
             "fallback_after_ms kind max_fault_run max_flows max_flows_per_namespace max_flows_per_user \

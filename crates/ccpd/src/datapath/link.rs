@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
 
 use ccp_core::{
     Algorithm, AssignError, Assigned, Command, FlowId, Given, Opened, Origin, Output, Plan,
@@ -11,7 +10,6 @@ use ccp_core::{
 use ccp_wire::{Features, Message, frames};
 use tracing::{debug, info, warn};
 
-use super::log_limit::LogLimit;
 use super::room::Room;
 use crate::flow_task::{FlowCell, FlowTask};
 use crate::inbox::Turn;
@@ -42,7 +40,6 @@ pub(super) struct Link {
     datapath: String,
     /// For logs: which datapath this is.
     name: String,
-    log: LogLimit,
     metrics: Arc<DatapathMetrics>,
     /// What of the session's counts is among the metrics already.
     counted: SessionStats,
@@ -114,7 +111,6 @@ impl Link {
             shared: Arc::clone(shared),
             datapath: datapath.to_owned(),
             name,
-            log: LogLimit::new(Instant::now()),
             metrics: shared.metrics.datapath(datapath),
             counted: SessionStats::default(),
             sampler: Sampler::default(),
@@ -162,9 +158,7 @@ impl Link {
                     self.session.on_garbage();
                     self.malformed += 1;
                     self.shared.metrics.malformed(&error);
-                    if let Some(line) = self.log.line(Instant::now()) {
-                        debug!(datapath = %self.name, %error, swallowed = line.swallowed, "not a message");
-                    }
+                    debug!(datapath = %self.name, %error, "not a message");
                 }
             }
         }
@@ -333,9 +327,7 @@ impl Link {
         self.unsent.clear();
         self.forget_waiting();
         self.drain();
-        if let Some(line) = self.log.line(Instant::now()) {
-            info!(datapath = %self.name, flows, swallowed = line.swallowed, "the datapath has gone");
-        }
+        info!(datapath = %self.name, flows, "the datapath has gone");
     }
 
     fn forget_waiting(&mut self) {
@@ -360,15 +352,12 @@ impl Link {
             Ok(place) => place,
             Err(full) => {
                 self.session.refuse(opened.announced.info.sock_id);
-                if let Some(line) = self.log.line(Instant::now()) {
-                    warn!(
-                        datapath = %self.name,
-                        limit = full.most,
-                        key = full.key,
-                        swallowed = line.swallowed,
-                        "there are as many flows as are taken; further ones run natively"
-                    );
-                }
+                warn!(
+                    datapath = %self.name,
+                    limit = full.most,
+                    key = full.key,
+                    "there are as many flows as are taken; further ones run natively"
+                );
                 return;
             }
         };
@@ -398,39 +387,36 @@ impl Link {
     }
 
     fn note(&mut self, notice: &SessionNotice) {
-        let Some(line) = self.log.line(Instant::now()) else {
-            return;
-        };
         let datapath = &self.name;
         match notice {
             SessionNotice::Ready {
                 programs,
                 lost_flows,
             } => {
-                info!(%datapath, programs, lost_flows, swallowed = line.swallowed, "a datapath is ready")
+                info!(%datapath, programs, lost_flows, "a datapath is ready")
             }
             SessionNotice::ProgramRefused(refused) => warn!(
                 %datapath,
                 program = refused.program.name(),
                 why = %refused.why,
-                swallowed = line.swallowed,
+
                 "the datapath does not run a program"
             ),
             SessionNotice::Unavailable { algorithm } => warn!(
                 %datapath,
                 algorithm,
-                swallowed = line.swallowed,
+
                 "the datapath does not run what the algorithm needs: its flows get the default, or \
                  stay native"
             ),
             SessionNotice::TooManyFlows { limit } => warn!(
                 %datapath,
                 limit,
-                swallowed = line.swallowed,
+
                 "the datapath has as many flows as are taken; further ones run natively"
             ),
             other => {
-                info!(%datapath, notice = ?other, swallowed = line.swallowed, "about a datapath")
+                info!(%datapath, notice = ?other, "about a datapath")
             }
         }
     }

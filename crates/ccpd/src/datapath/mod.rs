@@ -2,7 +2,6 @@
 
 mod budget;
 mod link;
-mod log_limit;
 pub(crate) mod netlink;
 mod peers;
 mod polls;

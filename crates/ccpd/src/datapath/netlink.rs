@@ -17,7 +17,6 @@ use nix::sys::socket::NetlinkAddr;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
-use super::log_limit::LogLimit;
 use super::peers::{Due, Heard, Peers, Times};
 use crate::config::NetlinkConfig;
 use crate::flow_task::FlowCell;
@@ -45,7 +44,6 @@ pub(crate) struct NetlinkDatapath {
     peers: Peers<u32, NetlinkPeer>,
     shared: Arc<Shared>,
     orders: mpsc::Receiver<Order>,
-    log: LogLimit,
 }
 
 impl NetlinkDatapath {
@@ -57,7 +55,6 @@ impl NetlinkDatapath {
             peers: Peers::new(name, config.limits.clone(), shared),
             shared: Arc::clone(shared),
             orders: shared.orders.listen(),
-            log: LogLimit::new(Instant::now()),
         })
     }
 
@@ -114,12 +111,7 @@ impl NetlinkDatapath {
     /// The kernel says once for all that was lost since the last time.
     fn on_overrun(&mut self) {
         self.shared.metrics.count(Count::NetlinkOverruns, 1);
-        if let Some(line) = self.log.line(Instant::now()) {
-            warn!(
-                swallowed = line.swallowed,
-                "datagrams on netlink came faster than they were read: some were lost"
-            );
-        }
+        warn!("datagrams on netlink came faster than they were read: some were lost");
     }
 
     fn on_datagram(&mut self, datagram: &Datagram<'_>) {
@@ -138,9 +130,7 @@ impl NetlinkDatapath {
                 Ok(bytes) => self.on_payload(port, bytes),
                 Err(error) => {
                     self.shared.metrics.count(Count::MalformedNetlink, 1);
-                    if let Some(line) = self.log.line(Instant::now()) {
-                        debug!(port, %error, swallowed = line.swallowed, "not a netlink message");
-                    }
+                    debug!(port, %error, "not a netlink message");
                 }
             }
         }

@@ -17,7 +17,6 @@ use tracing::warn;
 
 use super::budget::Budget;
 use super::link::{self, Link};
-use super::log_limit::LogLimit;
 use super::room::{Level, Room};
 use crate::config::SocketLimits;
 use crate::flow_task::FlowCell;
@@ -167,7 +166,6 @@ pub(super) struct Peers<K, P> {
     epoch: u32,
     beat: u32,
     shared: Arc<Shared>,
-    log: LogLimit,
 }
 
 impl<K: Clone + Eq + Hash, P: Peer> Peers<K, P> {
@@ -184,7 +182,6 @@ impl<K: Clone + Eq + Hash, P: Peer> Peers<K, P> {
             epoch: new_epoch(),
             beat: 0,
             shared: Arc::clone(shared),
-            log: LogLimit::new(Instant::now()),
         }
     }
 
@@ -255,15 +252,12 @@ impl<K: Clone + Eq + Hash, P: Peer> Peers<K, P> {
             return;
         };
         self.shared.metrics.count(Count::RefusedFlooding, 1);
-        if let Some(line) = self.log.line(Instant::now()) {
-            warn!(
-                datapath = %known.link.name(),
-                why,
-                muted_for = ?self.limits.mute,
-                swallowed = line.swallowed,
-                "a datapath is hung up on; its flows run natively"
-            );
-        }
+        warn!(
+            datapath = %known.link.name(),
+            why,
+            muted_for = ?self.limits.mute,
+            "a datapath is hung up on; its flows run natively"
+        );
         known.link.farewell();
         known.link.disconnect();
         let muted = Muted {
@@ -366,9 +360,7 @@ impl<K: Clone + Eq + Hash, P: Peer> Peers<K, P> {
     /// Counts and says that something was not taken.
     pub(super) fn refuse(&mut self, refusal: Count, why: &str) {
         self.shared.metrics.count(refusal, 1);
-        if let Some(line) = self.log.line(Instant::now()) {
-            warn!(datapath = %self.name, why, swallowed = line.swallowed, "a datagram was dropped");
-        }
+        warn!(datapath = %self.name, why, "a datagram was dropped");
     }
 
     /// Nobody is served any more: flows' tasks end, and write nothing more.

@@ -233,6 +233,8 @@ table! {
         "Address space of the process." { VirtualMemory }
     Gauge "process_open_fds" ["descriptors"]
         "Open file descriptors of the process." { OpenFds }
+    Counter "ccpd_log_lines_suppressed_total" ["lines"]
+        "Lines that were not logged because there were too many of the same cause." { LogLinesSuppressed }
     Gauge "process_threads" ["threads"]
         "Threads of the process." { Threads }
 }

@@ -11,12 +11,14 @@ mod text;
 mod values;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use ccp_control::{Metric, MetricSample, MetricValue};
 use ccp_core::{Counts, FlowMode, SessionStats};
 use ccp_wire::DecodeError;
+
+use crate::log::LogLimit;
 
 pub(crate) use definition::{Count, OfAlgorithm, OfDatapath};
 pub use definition::{Definition, definitions};
@@ -44,6 +46,7 @@ pub(crate) struct Metrics {
     latencies: Latencies,
     datapaths: Mutex<BTreeMap<String, Arc<DatapathMetrics>>>,
     algorithms: Mutex<BTreeMap<String, Arc<AlgorithmMetrics>>>,
+    log: OnceLock<LogLimit>,
 }
 
 /// What is counted of one datapath.
@@ -68,7 +71,14 @@ impl Metrics {
             latencies: Latencies::default(),
             datapaths: Mutex::default(),
             algorithms: Mutex::default(),
+            log: OnceLock::new(),
         }
+    }
+
+    /// What is left out of the log is counted by `limit`.
+    pub(crate) fn count_log(&self, limit: LogLimit) {
+        // There is one log.
+        let _ = self.log.set(limit);
     }
 
     /// It happened `times` more.
@@ -247,6 +257,7 @@ impl Metrics {
 
     fn looked(&self) -> Vec<Metric> {
         let process = Process::now();
+        let suppressed = self.log.get().map_or(0, LogLimit::suppressed) as f64;
         let mut values = [0.0; Looked::ALL];
         for (what, value) in [
             (Looked::BuildInfo, 1.0),
@@ -257,6 +268,7 @@ impl Metrics {
             (Looked::VirtualMemory, process.address_space),
             (Looked::OpenFds, process.descriptors),
             (Looked::Threads, process.threads),
+            (Looked::LogLinesSuppressed, suppressed),
         ] {
             values[what as usize] = value;
         }
