@@ -444,7 +444,11 @@ mod sample {
             .datapaths
             .iter()
             .find(|d| matches!(d, DatapathConfig::Unix(_)));
-        assert_eq!(unix, Some(&DatapathConfig::Unix(UnixConfig::default())));
+        let mut shown = UnixConfig::default();
+        // By default half of all.
+        shown.limits.max_flows_per_user = Some(65_536);
+        shown.limits.max_datapaths_per_user = Some(512);
+        assert_eq!(unix, Some(&DatapathConfig::Unix(shown)));
         let Some(DatapathConfig::Tcp(tcp)) = config.datapaths.first() else {
             panic!("{config:?}");
         };
@@ -482,7 +486,11 @@ mod sample {
             "cgroups chosen_too dst dst_port except living src src_port"
         );
         assert_eq!(keys(&take["except"]), "cgroups dst dst_port src src_port");
-        assert_eq!(keys(&table["datapath"][1]), "kind max_flows mode path");
+        assert_eq!(
+            keys(&table["datapath"][1]),
+            "kind max_datapaths max_datapaths_per_user max_flows max_flows_per_user max_flows_total \
+             max_malformed_per_s mode mute_ms path"
+        );
         assert_eq!(keys(&table["algorithms"]["reno"]), "kind report");
         assert_eq!(
             keys(&table["algorithms"]["slow"]),
