@@ -291,7 +291,10 @@ async fn the_rules_are_explained() {
         (output.status.code(), text)
     };
     let told = ccp(&["dst=192.0.2.1 dst_port=1001"]);
-    assert_eq!(told, (Some(0), "rule 1 (five): fits: dst_port 1001\n".to_owned()));
+    assert_eq!(
+        told,
+        (Some(0), "rule 1 (five): fits: dst_port 1001\n".to_owned())
+    );
     let told = ccp(&["dst=192.0.2.1", "dst_port=443"]);
     let expected = "rule 1 (five): dst_port 1001 does not fit\nno rule fits: the default (many)\n";
     assert_eq!(told, (Some(0), expected.to_owned()));
