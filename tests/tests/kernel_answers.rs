@@ -115,6 +115,7 @@ async fn root_an_algorithm_that_hangs_costs_its_flow_alone() {
     let text = format!(
         "[ccpd]
          control = '{}'
+         algorithm_timeout_ms = 0
          [[datapath]]
          kind = 'tcp'
          name = '{name}'
