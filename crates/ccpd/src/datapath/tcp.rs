@@ -1,36 +1,36 @@
 //! Linux kernel TCP: one task that reads the frames of all flows and, by the same token, gives the
 //! signs of life on which the kernel side lets programs run.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::future::ready;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd, RawFd};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use ccp_core::{Command, Form, Native, Place, Prefix, ProgramTable, SessionOptions};
-use ccp_ebpf::layout::FIELD_CONTROL;
-use ccp_ebpf::{
-    AttachError, Ends, InstallError, Mailbox, MailboxError, Options, Range, Ring, Take, TakeError,
-    Taking, TcpDatapath,
-};
-use ccp_types::{Bytes, FlowState, Micros, Rate, SockId};
-use ccp_wire::{Capabilities, Features, Kind, Message, frames};
-use smallvec::SmallVec;
+use ccp_core::SessionOptions;
+use ccp_ebpf::{AttachError, InstallError, Options, Ring, TakeError, TcpDatapath};
+use ccp_wire::{Capabilities, Features};
 use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{debug, error, info, warn};
+use tracing::{info, warn};
+
+mod kernel;
+mod names;
+mod options;
+mod take;
+
+use kernel::Kernel;
+use names::Names;
+use options::options;
 
 use super::link::{self, Link};
 use super::polls::Polls;
-use super::resolver::Resolver;
-use crate::config::{EndsConfig, Namespaces, TakeConfig, TcpConfig, TcpName};
+use crate::config::{TakeConfig, TcpConfig};
 use crate::orders::{Order, Untaken};
-use crate::outlet::{Observed, Outlet, Sent};
 use crate::shared::Shared;
 use crate::turns::give_way;
 
@@ -349,53 +349,6 @@ struct Told {
     unanswered: u64,
 }
 
-/// What flows ask for by the name that they use, and what the kernel's numbers mean.
-#[derive(Debug)]
-struct Names {
-    requests: HashMap<String, String>,
-    resolver: Resolver,
-}
-
-impl Names {
-    fn new(config: &TcpConfig) -> Self {
-        let requests = |name: &TcpName| Some((name.name.clone(), name.requests.clone()?));
-        Self {
-            requests: config.names.iter().filter_map(requests).collect(),
-            resolver: Resolver::new(),
-        }
-    }
-
-    /// Passes on a frame of the kernel's, in whose announcements stand the name that the socket
-    /// uses, and numbers: what is asked for and meant by them is for us to say.
-    fn pass(&mut self, frame: &[u8], link: &mut Link) {
-        let announces = frame
-            .first_chunk()
-            .is_some_and(|kind| u16::from_le_bytes(*kind) == Kind::Create.to_wire());
-        if !announces {
-            if let Some(flow) = link.on_bytes(frame) {
-                flow.inbox.wake();
-            }
-            return;
-        }
-        for frame in frames(frame) {
-            match frame.and_then(|frame| frame.message()) {
-                Ok(Message::Create(mut create)) => {
-                    let requests = |name| self.requests.get(&name).cloned();
-                    create.cong_alg = create.cong_alg.and_then(requests);
-                    create.attributes = self.resolver.resolve(&create.attributes);
-                    let _no_report = link.on_message(&Message::Create(create));
-                }
-                Ok(message) => {
-                    if let Some(flow) = link.on_message(&message) {
-                        flow.inbox.wake();
-                    }
-                }
-                Err(_) => link.session().on_garbage(),
-            }
-        }
-    }
-}
-
 /// A ring that the runtime watches.
 #[derive(Debug)]
 struct Watched(Ring);
@@ -490,319 +443,7 @@ impl Started {
     }
 }
 
-/// The kernel's side: what flows' tasks write to.
-#[derive(Debug)]
-struct Kernel {
-    mailbox: Mailbox,
-    /// Gone once it is detached.
-    tcp: RwLock<Option<TcpDatapath>>,
-    /// The first program that the kernel did not take, and why.
-    refused: RwLock<Option<(String, InstallError)>>,
-    taken: Mutex<Taken>,
-}
-
-/// Which flows are taken without having asked, and what was told of it.
-#[derive(Debug, Default)]
-struct Taken {
-    chosen: Option<TakeConfig>,
-    /// Control groups of which it was told that they are not there.
-    missing: Vec<PathBuf>,
-    /// What was in the way when control groups were last looked for.
-    failure: String,
-}
-
-impl Kernel {
-    async fn detach(self: Arc<Self>) {
-        // Waits for busy flows to hand themselves over.
-        let done = tokio::task::spawn_blocking(move || self.detach_now()).await;
-        if done.is_err() {
-            error!("giving the name back failed; this is an error in ccpd");
-        }
-    }
-
-    /// Lets go of everything and leaves it in the kernel, for the next daemon.
-    fn leave(&self) {
-        let mut tcp = self.tcp.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(tcp) = tcp.take() {
-            info!(datapath = %tcp.options().name, "flows are left to the next daemon");
-        }
-    }
-
-    fn detach_now(&self) {
-        let tcp = self
-            .tcp
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let Some(tcp) = tcp else {
-            return;
-        };
-        let name = tcp.options().name.clone();
-        match tcp.detach() {
-            Ok(left) => {
-                info!(datapath = %name, moved = left.moved, "flows handed to the system's CUBIC");
-                if left.given_back > 0 {
-                    info!(
-                        datapath = %name,
-                        flows = left.given_back,
-                        "of these, flows that had been taken went back to the algorithm that they had"
-                    );
-                }
-                if left.refused + left.remaining > 0 || !left.unreached.is_empty() {
-                    warn!(
-                        datapath = %name,
-                        refused = left.refused,
-                        remaining = left.remaining,
-                        unreached = ?left.unreached,
-                        "some flows switch by themselves, with their next ACK or when they close"
-                    );
-                }
-            }
-            Err(error) => error!(datapath = %name, %error, "the kernel is not as it was before"),
-        }
-    }
-
-    /// Takes the flows that are chosen, instead of those that were chosen before. If that fails, those
-    /// still are. Blocks for milliseconds.
-    fn take(&self, chosen: Option<TakeConfig>) -> Result<(), TakeError> {
-        let tcp = self.tcp.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(tcp) = &*tcp else {
-            return Ok(());
-        };
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let taking = tcp.take(chosen.as_ref().map(flows_of).as_ref())?;
-        if chosen.is_some() || taken.chosen.is_some() {
-            let cgroups = taking.cgroups.len() + taking.missing.len();
-            info!(
-                datapath = %tcp.options().name,
-                cgroups = if chosen.is_some() { cgroups } else { 0 },
-                living = taking.living,
-                "taking flows that do not ask"
-            );
-        }
-        *taken = Taken {
-            chosen,
-            ..Taken::default()
-        };
-        taken.tell(&tcp.options().name, &taking);
-        Ok(())
-    }
-
-    /// Control groups come and go. They are looked for aside: flows have to be looked through.
-    fn look_for_cgroups(self: &Arc<Self>) {
-        {
-            // Held while a choice comes into force: then they are looked for anyway.
-            let Ok(taken) = self.taken.try_lock() else {
-                return;
-            };
-            if taken.chosen.is_none() {
-                return;
-            }
-        }
-        let kernel = Arc::clone(self);
-        tokio::task::spawn_blocking(move || {
-            let tcp = kernel.tcp.read().unwrap_or_else(PoisonError::into_inner);
-            let Some(tcp) = &*tcp else {
-                return;
-            };
-            let datapath = &tcp.options().name;
-            let mut taken = kernel.taken.lock().unwrap_or_else(PoisonError::into_inner);
-            match tcp.look_for_cgroups() {
-                Ok(taking) => {
-                    taken.failure.clear();
-                    for cgroup in &taking.cgroups {
-                        info!(%datapath, cgroup = %cgroup.display(), "taking the flows of a control group that has come");
-                    }
-                    taken.tell(datapath, &taking);
-                }
-                Err(error) => {
-                    let failure = error.to_string();
-                    if failure != taken.failure {
-                        warn!(%datapath, %error, "the flows of a control group are not taken");
-                        taken.failure = failure;
-                    }
-                }
-            }
-        });
-    }
-
-    fn install(&self, uid: u32, program: &str, form: &Form) {
-        let Form::Whole(whole) = form else {
-            debug_assert!(false, "kernel TCP announced that it takes whole programs");
-            return;
-        };
-        let tcp = self.tcp.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(tcp) = &*tcp else {
-            return;
-        };
-        match tcp.install(uid, whole) {
-            Ok(()) => debug!(uid, program, "installed"),
-            Err(error) => {
-                // At the start this ends it. Later, with a new configuration, the flows that are to run it
-                // go on natively.
-                error!(program, %error, "the kernel does not take a program");
-                let mut refused = self.refused.write().unwrap_or_else(PoisonError::into_inner);
-                refused.get_or_insert((program.to_owned(), error));
-            }
-        }
-    }
-}
-
-impl Taken {
-    /// Says what somebody should know of what is being taken, once.
-    fn tell(&mut self, datapath: &str, taking: &Taking) {
-        for cgroup in &taking.missing {
-            if !self.missing.contains(cgroup) {
-                warn!(%datapath, cgroup = %cgroup.display(), "there is no such control group: its flows are taken once it is there");
-            }
-        }
-        self.missing.clone_from(&taking.missing);
-        if !taking.unreached.is_empty() {
-            warn!(%datapath, unreached = ?taking.unreached, "living flows there are not taken");
-        }
-    }
-}
-
-impl Drop for Kernel {
-    /// Where nobody came to do it in order: a start that was given up, a task that failed.
-    fn drop(&mut self) {
-        self.detach_now();
-    }
-}
-
-impl Outlet for Kernel {
-    fn send(&self, _: &ProgramTable, command: &Command) -> Sent {
-        let written = match command {
-            Command::Install(installed) => {
-                self.install(installed.uid, installed.program.name(), &installed.form);
-                Ok(())
-            }
-            Command::Update(update) => {
-                let fields: SmallVec<[(usize, u64); 8]> = update
-                    .fields
-                    .iter()
-                    .filter_map(|(place, value)| match *place {
-                        // `Ssthresh` is for programs to set.
-                        Place::Writable(2..) => None,
-                        Place::Writable(place) => Some((usize::from(place), *value)),
-                        Place::Control(place) => Some((FIELD_CONTROL + usize::from(place), *value)),
-                    })
-                    .collect();
-                let program = update.change_program.then_some(update.program_uid);
-                let (sock_id, generation) = (update.sock_id.0, update.generation);
-                self.mailbox.write(sock_id, generation, program, &fields)
-            }
-            Command::Native {
-                sock_id,
-                generation,
-                by,
-                ..
-            } => match by {
-                Native::Own => {
-                    let native = Some(ccp_ebpf::NATIVE);
-                    self.mailbox.write(sock_id.0, *generation, native, &[])
-                }
-                Native::Named(name) => self.mailbox.hand_over(sock_id.0, *generation, name),
-            },
-            // It needs no hello: what the hello says is in the options it was attached with.
-            _ => Ok(()),
-        };
-        if let Err(error) = written {
-            log_refusal(&error);
-        }
-        Sent::Done
-    }
-
-    fn ready(&self) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(ready(()))
-    }
-
-    fn handled(&self, sock_id: SockId) {
-        self.mailbox.handled(sock_id.0);
-    }
-
-    fn observe(&self, sock_id: SockId) -> Option<Observed> {
-        let tcp = self.tcp.read().unwrap_or_else(PoisonError::into_inner);
-        let flow = tcp.as_ref()?.flow(sock_id.0)?;
-        Some(Observed {
-            state: FlowState {
-                cwnd: Bytes(flow.cwnd_bytes),
-                rate: Rate(flow.pacing_rate.unwrap_or(0)),
-                srtt: Micros(flow.srtt_us.unwrap_or(0).into()),
-                min_rtt: Micros(flow.min_rtt_us.unwrap_or(0).into()),
-            },
-            mss: flow.mss,
-            mode: match flow.mode {
-                ccp_ebpf::Mode::Native => ccp_control::FlowMode::Native,
-                ccp_ebpf::Mode::Running => ccp_control::FlowMode::Running,
-                ccp_ebpf::Mode::Fallback => ccp_control::FlowMode::Fallback,
-            },
-            sent: flow.bytes_sent,
-            delivered: flow.bytes_delivered,
-            lost: flow.bytes_lost,
-            timeouts: flow.timeouts,
-            faults: flow.faults,
-        })
-    }
-
-    fn faults(&self) -> Option<Vec<(u32, u64)>> {
-        let tcp = self.tcp.read().unwrap_or_else(PoisonError::into_inner);
-        tcp.as_ref()?.faults().ok()
-    }
-}
-
-/// The program or field was checked before: this is not the algorithm's doing.
-fn log_refusal(error: &MailboxError) {
-    warn!(%error, "an update can't be written");
-}
-
 /// What a killed daemon left of `config` in the kernel goes. Returns whether there was anything.
 pub(crate) fn clean_up(config: &TcpConfig) -> Result<bool, TcpError> {
     Ok(ccp_ebpf::clean_up(&options(config))?.is_some())
-}
-
-/// As the kernel's side has it.
-fn flows_of(chosen: &TakeConfig) -> Take {
-    let ends = |ends: &EndsConfig| Ends {
-        cgroups: ends.cgroups.clone(),
-        dst: ends.dst.iter().map(range).collect(),
-        src: ends.src.iter().map(range).collect(),
-        dst_ports: ends.dst_port.iter().map(|ports| ports.ends()).collect(),
-        src_ports: ends.src_port.iter().map(|ports| ports.ends()).collect(),
-    };
-    Take {
-        which: ends(&chosen.which),
-        except: ends(&chosen.except),
-        living: chosen.living,
-        chosen_too: chosen.chosen_too,
-    }
-}
-
-fn range(prefix: &Prefix) -> Range {
-    Range {
-        address: prefix.address(),
-        bits: prefix.bits(),
-    }
-}
-
-fn options(config: &TcpConfig) -> Options {
-    let mut options = Options::named(&config.name);
-    options.namespaces = match config.namespaces {
-        Namespaces::Initial => ccp_ebpf::Namespaces::Initial,
-        Namespaces::Any => ccp_ebpf::Namespaces::Any,
-    };
-    let name = |name: &TcpName| ccp_ebpf::Name {
-        name: name.name.clone(),
-        ecn: name.ecn,
-    };
-    options.more_names = config.names.iter().map(name).collect();
-    options.fallback_after = config.fallback_after;
-    options.max_flows = config.max_flows;
-    options.unanswered_after = config.unanswered_after;
-    options.max_fault_run = config.max_fault_run;
-    let half = (config.max_flows / 2).max(1);
-    let share = |limit: Option<u32>| Some(limit.unwrap_or(half));
-    options.max_flows_per_namespace = share(config.max_flows_per_namespace);
-    options.max_flows_per_user = share(config.max_flows_per_user);
-    options
 }
