@@ -143,6 +143,10 @@ impl Manager {
             if text.starts_with("RELOADING=1") {
                 continue;
             }
+            if text.trim_end() == "FDSTOREREMOVE=1\nFDNAME=kept" {
+                kept.clear();
+                continue;
+            }
             assert_eq!(text.trim_end(), "FDSTORE=1\nFDNAME=kept\nFDPOLL=0");
             kept.extend(sockets.into_iter().map(|socket| ("kept", socket)));
         }

@@ -34,8 +34,10 @@ impl Service {
     }
 
     /// Has it keep the daemon's own sockets, beyond the end of this process: for the next one, also after a
-    /// crash. Those that it has already it knows again.
+    /// crash. Those that it has from before are forgotten, as some may have been made anew: of two with
+    /// one path the next daemon could not tell which is the one that others reach.
     pub(crate) fn keep(&self, sockets: &[PassedSocket]) {
+        self.forget();
         for socket in sockets.iter().filter(|s| s.name() == PassedSocket::KEPT) {
             // One each: a number of descriptors in one message may be refused as a whole.
             let state = [

@@ -58,7 +58,11 @@ impl PassedSocket {
 
 /// The sockets that were passed and that nobody has asked for yet.
 #[derive(Debug, Default)]
-pub(super) struct Passed(Vec<Known>);
+pub(super) struct Passed {
+    left: Vec<Known>,
+    /// The paths of those that somebody has asked for.
+    taken: Vec<PathBuf>,
+}
 
 #[derive(Debug)]
 struct Known {
@@ -83,7 +87,10 @@ impl Passed {
                 socket,
             })
         });
-        Ok(Self(known.collect::<Result<_, _>>()?))
+        Ok(Self {
+            left: known.collect::<Result<_, _>>()?,
+            taken: Vec::new(),
+        })
     }
 
     /// The one that is bound at `path`, if it was passed.
@@ -92,10 +99,11 @@ impl Passed {
         path: &Path,
         kind: SocketType,
     ) -> Result<Option<PassedSocket>, SocketError> {
-        let Some(at) = self.0.iter().position(|known| known.path == path) else {
+        self.taken.push(path.to_owned());
+        let Some(at) = self.left.iter().position(|known| known.path == path) else {
             return Ok(None);
         };
-        let known = self.0.swap_remove(at);
+        let known = self.left.swap_remove(at);
         if known.socket.is_kept() && std::fs::symlink_metadata(path).is_err() {
             // Nobody would find it any more: another one is made.
             tracing::info!(path = %path.display(), "a socket that was kept has lost its file");
@@ -116,8 +124,13 @@ impl Passed {
 
     /// Nobody asks for another one.
     pub(super) fn finish(self) -> Result<(), SocketError> {
-        for known in self.0 {
+        for known in self.left {
             let path = known.path.display();
+            if known.socket.is_kept() && self.taken.contains(&known.path) {
+                // It has lost its file to one that was made later, which is in use.
+                tracing::info!(%path, "a socket that was kept is not the one at its path any more");
+                continue;
+            }
             if known.socket.is_kept() {
                 // The configuration has changed in between: what is gone from it goes altogether.
                 tracing::info!(%path, "a socket that was kept is not in the configuration: removed");
