@@ -10,6 +10,8 @@ use std::os::unix::fs::{
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, fchmod, flock};
 use rustix::io::Errno;
@@ -26,6 +28,11 @@ mod passed;
 
 /// How many connections wait to be taken at once.
 const BACKLOG: i32 = 64;
+/// Another daemon that makes a socket in the same directory is waited for so long. Whoever can read a directory
+/// can lock it, for ever.
+const LOCKED_WITHIN: Duration = Duration::from_secs(1);
+/// Between two looks whether it is still locked.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A socket could not be made at its path.
 #[derive(Debug, Error)]
@@ -46,6 +53,21 @@ pub enum SocketError {
     NotASocket {
         /// The path.
         path: PathBuf,
+    },
+    /// Somebody else could replace what is in the directory.
+    #[error(
+        "{} can't be made: {} {problem}, who could replace what is in it; choose a directory that \
+         belongs to root or to the user that ccpd runs as, as those above it do",
+        path.display(),
+        directory.display()
+    )]
+    Untrusted {
+        /// The path of the socket.
+        path: PathBuf,
+        /// The directory, or one above it.
+        directory: PathBuf,
+        /// Who could.
+        problem: String,
     },
     /// What this process was passed as a socket is none that it could use.
     #[error("socket {number} that was passed to this process (LISTEN_FDS) {problem}")]
@@ -227,12 +249,17 @@ impl SocketFile {
             path: directory.to_owned(),
             source,
         })?;
+        check_directory(path, directory)?;
         // Held while a stale file is looked at and replaced, so that of two daemons that start at
         // once neither takes away what the other has just made. Released when closed.
         let lock = File::open(directory).map_err(failed("open the directory of"))?;
-        flock(&lock, FlockOperation::LockExclusive)
-            .map_err(io::Error::from)
-            .map_err(failed("lock the directory of"))?;
+        if !try_lock(&lock).map_err(failed("lock the directory of"))? {
+            tracing::warn!(
+                directory = %directory.display(),
+                "somebody keeps this directory locked (flock): going on without the lock, which only \
+                 matters if two daemons start at once; `lslocks` tells who it is"
+            );
+        }
 
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, kind, flags, None)
@@ -333,6 +360,51 @@ impl Drop for SocketFile {
             tracing::warn!(path = %self.path.display(), %error, "can't remove the socket");
         }
     }
+}
+
+/// Locks a directory. Returns whether it is: not if somebody else keeps it locked.
+fn try_lock(directory: &File) -> io::Result<bool> {
+    let until = Instant::now() + LOCKED_WITHIN;
+    loop {
+        match flock(directory, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) if Instant::now() >= until => return Ok(false),
+            Err(Errno::WOULDBLOCK) => thread::sleep(LOCK_PAUSE),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Who owns a directory, or one above it, can replace what is in it: by another socket, or between two of
+/// our steps by a link to a file whose mode would be changed.
+fn check_directory(path: &Path, directory: &Path) -> Result<(), SocketError> {
+    let failed = |source| SocketError::Io {
+        what: "look at the directory of",
+        path: path.to_owned(),
+        source,
+    };
+    let real = fs::canonicalize(directory).map_err(failed)?;
+    // Where root has another number, as in a container, it is who owns everything.
+    let root = fs::metadata("/").map_err(failed)?.uid();
+    let trusted = [0, root, rustix::process::geteuid().as_raw()];
+    for directory in real.ancestors() {
+        let found = fs::metadata(directory).map_err(failed)?;
+        let (owner, mode) = (found.uid(), found.mode());
+        let problem = if !trusted.contains(&owner) {
+            format!("belongs to user {owner}")
+        } else if mode & 0o002 != 0 && mode & 0o1000 == 0 {
+            "can be written by everybody".to_owned()
+        } else {
+            continue;
+        };
+        return Err(SocketError::Untrusted {
+            path: path.to_owned(),
+            directory: directory.to_owned(),
+            problem,
+        });
+    }
+    Ok(())
 }
 
 /// Removes the socket at `path` if nobody listens on it.

@@ -2,7 +2,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
-use super::{Places, SocketError, SocketFile};
+use super::{Leaves, PassedSocket, Places, SocketError, SocketFile};
 
 fn mode(path: &std::path::Path) -> u32 {
     fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777
@@ -128,4 +128,70 @@ fn directories_within_each_other_go_together() {
     drop(flat);
     assert!(!one.exists());
     assert!(dir.path().exists());
+}
+
+/// The store of a service manager can hold one whose file was removed and one that was made instead.
+#[test]
+fn the_second_of_two_kept_sockets_with_one_path_does_not_cost_the_first_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let kept = || {
+        let _ = fs::remove_file(&path);
+        let socket = UnixDatagram::bind(&path).unwrap();
+        PassedSocket::new(PassedSocket::KEPT, socket.into())
+    };
+    let passed = vec![kept(), kept()];
+    let mut places = Places::new(passed, Leaves::default()).unwrap();
+    let (file, _socket) = SocketFile::datagram(&path, 0o600, &mut places).unwrap();
+    assert_eq!(places.finish().unwrap().len(), 1);
+    assert!(path.exists());
+    drop(file);
+    assert!(!path.exists());
+}
+
+/// Anybody may do so who can read the directory.
+#[test]
+fn a_directory_that_somebody_keeps_locked_does_not_keep_the_daemon_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let theirs = fs::File::open(dir.path()).unwrap();
+    rustix::fs::flock(&theirs, rustix::fs::FlockOperation::LockShared).unwrap();
+    let (made, is_made) = std::sync::mpsc::channel();
+    let path = dir.path().join("s");
+    let thread = std::thread::spawn(move || {
+        made.send(SocketFile::listen(&path, 0o600, &mut Places::default()).is_ok())
+    });
+    let is_made = is_made.recv_timeout(super::LOCKED_WITHIN * 10);
+    drop(theirs);
+    assert_eq!(is_made, Ok(true));
+    thread.join().unwrap().unwrap();
+}
+
+/// Whose directory it is could put a link to any file in the place of the socket before its mode is set.
+#[test]
+fn others_directories_are_refused() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("not run: only root can give directories away");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (theirs, ours) = (dir.path().join("theirs"), dir.path().join("theirs/ours"));
+    fs::create_dir_all(&ours).unwrap();
+    std::os::unix::fs::chown(&theirs, Some(1001), None).unwrap();
+    for path in [theirs.join("s"), ours.join("s"), theirs.join("new/s")] {
+        let error = SocketFile::datagram(&path, 0o666, &mut Places::default()).unwrap_err();
+        let expected = format!("{} belongs to user 1001, who could", theirs.display());
+        assert!(error.to_string().contains(&expected), "{error}");
+        assert!(!path.exists());
+    }
+    std::os::unix::fs::chown(&theirs, Some(0), None).unwrap();
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o777)).unwrap();
+    let path = theirs.join("s");
+    let error = SocketFile::listen(&path, 0o600, &mut Places::default()).unwrap_err();
+    assert!(
+        error.to_string().contains("can be written by everybody"),
+        "{error}"
+    );
+    // As /tmp is.
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o1777)).unwrap();
+    SocketFile::listen(&path, 0o600, &mut Places::default()).unwrap();
 }
