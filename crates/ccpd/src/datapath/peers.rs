@@ -40,6 +40,9 @@ const FALLBACK_AFTER: Micros = Micros::from_millis(1_000);
 /// How often a datapath that takes nothing is tried again, for what is not a flow's.
 const RETRY_EVERY: Duration = Duration::from_millis(10);
 
+/// Why a datapath is hung up on that lets lie what it asks for.
+const DEAF: &str = "it asks and never reads";
+
 /// Something is to be looked at: a peer has gone, or takes nothing.
 #[derive(Debug, Default)]
 pub(super) struct Attention {
@@ -220,8 +223,15 @@ impl<K: Clone + Eq + Hash, P: Peer> Peers<K, P> {
             self.attention.ask();
         }
         cost += known.link.take_malformed();
-        if cost > 0 && !known.budget.spend(cost, Instant::now()) {
-            let why = "it sends too much that is no message, or READY too often";
+        let why = if cost > 0 && !known.budget.spend(cost, Instant::now()) {
+            Some("it sends too much that is no message, or READY too often")
+        } else if known.link.is_flooding() {
+            // Here and not only when somebody gets round to attend: what it asks for takes memory.
+            Some(DEAF)
+        } else {
+            None
+        };
+        if let Some(why) = why {
             if let Some((key, _)) = self.known.get_key_value(key) {
                 self.mute(&key.clone(), why);
             }
@@ -430,7 +440,7 @@ impl<K: Clone + Eq + Hash, P: Peer> Peers<K, P> {
             true
         });
         for key in deaf {
-            self.mute(&key, "it asks and never reads");
+            self.mute(&key, DEAF);
         }
         times.backed_up = backed_up;
     }
