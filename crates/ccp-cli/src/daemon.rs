@@ -1,10 +1,11 @@
 //! What the subcommands that ask a running daemon have in common.
 
+use std::borrow::Cow;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use anyhow::Context as _;
-use ccp_control::{Client, ClientError};
+use ccp_control::{Client, ClientError, plain};
 use tokio::runtime::Runtime;
 
 /// Connects to the daemon on `socket` and does `asking`.
@@ -44,7 +45,11 @@ pub(crate) type Column = (&'static str, bool);
 /// A table with aligned columns.
 pub(crate) fn table<const N: usize>(columns: [Column; N], rows: &[[String; N]]) -> String {
     let mut widths = columns.map(|(heading, _)| heading.len());
-    for row in rows {
+    let rows: Vec<[Cow<'_, str>; N]> = rows
+        .iter()
+        .map(|row| row.each_ref().map(|cell| plain(cell)))
+        .collect();
+    for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
@@ -66,8 +71,8 @@ pub(crate) fn table<const N: usize>(columns: [Column; N], rows: &[[String; N]]) 
         text.push('\n');
     };
     line(columns.map(|(heading, _)| heading));
-    for row in rows {
-        line(row.each_ref().map(String::as_str));
+    for row in &rows {
+        line(row.each_ref().map(AsRef::as_ref));
     }
     text
 }

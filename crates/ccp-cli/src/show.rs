@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use ccp_control::{FlowDetail, FlowOrigin};
+use ccp_control::{FlowDetail, FlowOrigin, plain};
 
 use crate::daemon::{ask, json, print};
 use crate::units::{age, data, loss, millis, packets, rate};
@@ -35,10 +35,10 @@ pub(crate) fn run(socket: &Path, args: &Args) -> anyhow::Result<ExitCode> {
 fn told(detail: &FlowDetail) -> String {
     let flow = &detail.status;
     let mss = flow.mss_bytes;
-    let mut text = format!("flow {} of {}\n", flow.flow, flow.datapath);
+    let mut text = format!("flow {} of {}\n", flow.flow, plain(&flow.datapath));
     let mut line = |what: &str, value: String| {
         // Into memory: it does not fail.
-        let _ = writeln!(text, "  {what:<13}{value}");
+        let _ = writeln!(text, "  {:<13}{}", plain(what), plain(&value));
     };
     line("local", flow.src.to_string());
     line("remote", flow.dst.to_string());
@@ -183,7 +183,9 @@ fn state(detail: &FlowDetail) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use ccp_control::{Explanation, FlowDetail, FlowOrigin, LastReport};
+    use ccp_control::{
+        AttributeValue, Attributes, Explanation, FlowDetail, FlowOrigin, LastReport,
+    };
 
     use crate::flows::tests::flow;
 
@@ -227,6 +229,18 @@ pub(crate) mod tests {
     fn everything_is_told() {
         insta::assert_snapshot!("detail", super::told(&detail()));
         insta::assert_snapshot!("detail_json", crate::daemon::json(&detail()).unwrap());
+    }
+
+    #[test]
+    fn what_a_user_chooses_is_shown_and_not_obeyed() {
+        let mut detail = detail();
+        detail.requested = Some("reno\u{1b}[2J".to_owned());
+        let path = AttributeValue::Text("/user.slice/a\n  algorithm    fine".to_owned());
+        detail.status.attributes = Attributes(vec![("cgroup".to_owned(), path)]);
+        let text = super::told(&detail);
+        let said = "\n  cgroup       /user.slice/a\\n  algorithm    fine\n";
+        assert!(text.contains(said), "{text}");
+        assert!(text.contains("\n  asks for     reno\\u{1b}[2J\n"), "{text}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use ccp_control::{Client, Event, FlowOrigin, Happened, Watch, What, Why};
+use ccp_control::{Client, Event, FlowOrigin, Happened, Watch, What, Why, plain};
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
@@ -239,7 +239,8 @@ fn told(event: &Event) -> String {
         What::ReportsMissed { count } => format!("{count} reports missed"),
         other => format!("{other:?}"),
     };
-    format!("{} flow {} {what}", time_of_day(event.time_us), event.flow)
+    let (time, what) = (time_of_day(event.time_us), plain(&what));
+    format!("{time} flow {} {what}", event.flow)
 }
 
 fn because(why: Why) -> &'static str {

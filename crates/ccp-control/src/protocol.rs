@@ -32,6 +32,9 @@ pub const FLOWS_PER_RESPONSE: usize = 256;
 /// At most so many flows can be named in one [`Request::Watch`].
 pub const MOST_WATCHED: usize = 1024;
 
+/// At most so many words can be in one [`Selection`].
+pub const MOST_WORDS: usize = 32;
+
 /// At most so many metrics are in one [`Response::Metrics`].
 pub const METRICS_PER_RESPONSE: usize = 32;
 
@@ -161,7 +164,7 @@ impl Request {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selection {
     /// Words that all have to occur in what is known of a flow: its datapath, algorithm, state or
-    /// addresses. Upper and lower case are the same.
+    /// addresses. Upper and lower case are the same. At most [`MOST_WORDS`].
     pub words: Vec<String>,
     /// What comes first.
     pub order: Option<FlowOrder>,

@@ -9,9 +9,11 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use ccp_control::plain;
 use nix::sys::socket::UnixAddr;
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::sockopt::{Timeout, set_socket_passcred, set_socket_timeout};
@@ -164,6 +166,11 @@ fn rouser(socket: &OwnedFd) -> Result<OwnedFd, Errno> {
     Ok(rouser)
 }
 
+/// A datapath's path for logs: it chose that itself.
+fn shown(path: &Path) -> String {
+    plain(&path.to_string_lossy()).into_owned()
+}
+
 impl Socket {
     fn served(&self) -> MutexGuard<'_, Served> {
         self.served.lock().unwrap_or_else(PoisonError::into_inner)
@@ -212,7 +219,7 @@ impl Served {
             // Either the path is theirs by now, or they only say so.
             Heard::OtherUser(owner) => {
                 if let Err(error) = Target::open(from, uid) {
-                    let (path, why) = (from.display(), in_full(&error));
+                    let (path, why) = (shown(from), in_full(&error));
                     let why =
                         format!("{path} is the datapath of user {owner}, not of user {uid}: {why}");
                     self.peers.refuse(Count::RefusedOtherUser, &why);
@@ -226,14 +233,17 @@ impl Served {
         }
         match UnixPeer::new(from, uid, &self.fd, self.peers.attention()) {
             Ok(peer) => {
-                let name = from.display().to_string();
+                let name = shown(from);
                 self.peers.admit(key.to_owned(), name, peer, datagram.bytes)
             }
             Err(error) => {
-                let why = format!("{} is not answered: {}", from.display(), in_full(&error));
+                let why = format!("{} is not answered: {}", shown(from), in_full(&error));
                 self.peers.refuse(Count::RefusedUnanswerable, &why);
                 None
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,7 @@ use tracing::{debug, warn};
 use super::super::peers::{Attention, Peer};
 use super::super::turnstile::Turnstile;
 use super::reply::{Target, Untrusted};
+use super::shown;
 use crate::outlet::{Outlet, Sent};
 
 /// One datapath: a path, and the user who sends from there.
@@ -132,14 +133,14 @@ impl UnixPeer {
             Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM | Errno::INTR) => Sent::Full,
             Err(Errno::MSGSIZE) => {
                 warn!(
-                    path = %self.path.display(),
+                    path = %shown(&self.path),
                     len = frame.len(),
                     "a message is longer than the datapath's socket takes"
                 );
                 Sent::Done
             }
             Err(error) => {
-                debug!(path = %self.path.display(), %error, "a datapath can't be answered");
+                debug!(path = %shown(&self.path), %error, "a datapath can't be answered");
                 self.lose();
                 Sent::Done
             }
@@ -184,7 +185,7 @@ impl Outlet for UnixPeer {
             }
             Ok(false) => Sent::Done,
             Err(error) => {
-                warn!(path = %self.path.display(), %error, "a command can't be put in words");
+                warn!(path = %shown(&self.path), %error, "a command can't be put in words");
                 Sent::Done
             }
         }
