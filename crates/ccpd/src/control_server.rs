@@ -12,7 +12,7 @@ use ccp_control::{
 };
 use ccp_core::{Bytes, FlowId, FlowInfo, SockId};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -29,8 +29,11 @@ mod programs;
 pub(crate) mod told;
 mod watch;
 
-/// So many clients are served at once.
+/// So many clients are served at once,
 const MOST_CLIENTS: usize = 32;
+/// and so many more of those who may change something: whoever else may ask could take all the other places,
+/// and keep them.
+const RESERVED: usize = 8;
 /// So many more are told at once that there are too many; the others are hung up on.
 const MOST_REFUSED: usize = 32;
 /// A hello has to come, and an answer has to be taken, within this time.
@@ -53,6 +56,8 @@ struct Clients {
     changer: Changer,
     log: Option<LogFilter>,
     served: Semaphore,
+    /// Further places, for those who may change something.
+    reserved: Semaphore,
     refused: Semaphore,
 }
 
@@ -80,6 +85,7 @@ impl ControlServer {
                 changer,
                 log,
                 served: Semaphore::new(MOST_CLIENTS),
+                reserved: Semaphore::new(RESERVED),
                 refused: Semaphore::new(MOST_REFUSED),
             }),
         })
@@ -116,12 +122,13 @@ impl Clients {
         let may_change = stream.peer_cred().is_ok_and(|peer| may_change(peer.uid()));
         let serve = async {
             let (mut receiver, mut sender) = split(stream);
-            if let Ok(_permit) = self.served.try_acquire() {
+            if let Some(_place) = self.place(may_change) {
                 self.serve(&mut receiver, &mut sender, may_change).await
             } else if let Ok(_permit) = self.refused.try_acquire() {
                 self.shared.metrics.count(Count::RefusedControl, 1);
+                let reserved = if may_change { RESERVED } else { 0 };
                 let refusal = Refusal::TooManyClients {
-                    limit: MOST_CLIENTS as u32,
+                    limit: count(MOST_CLIENTS + reserved),
                 };
                 refuse(&mut receiver, &mut sender, refusal).await
             } else {
@@ -135,6 +142,16 @@ impl Clients {
                 debug!(error = &error as &dyn Error, "control connection ended");
             }
         }
+    }
+
+    /// A place to be served at, if there is one left.
+    fn place(&self, may_change: bool) -> Option<SemaphorePermit<'_>> {
+        let place = self.served.try_acquire();
+        let place = place.or_else(|full| match may_change {
+            true => self.reserved.try_acquire(),
+            false => Err(full),
+        });
+        place.ok()
     }
 
     async fn serve(

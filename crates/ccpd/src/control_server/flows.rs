@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use ccp_control::{
-    FLOWS_PER_RESPONSE, FlowOrder, FlowStatus, FrameError, Refusal, Response, Selection, Sender,
+    FLOWS_PER_RESPONSE, FlowOrder, FlowStatus, FrameError, MOST_WORDS, Refusal, Response,
+    Selection, Sender,
 };
 use ccp_core::FlowId;
 use tokio::net::UnixStream;
@@ -21,6 +22,11 @@ impl Clients {
         selection: &Selection,
         sender: &mut Sender<UnixStream>,
     ) -> Result<(), FrameError> {
+        if selection.words.len() > MOST_WORDS {
+            let why = format!("at most {MOST_WORDS} words can be looked for");
+            let response = Response::Refused(Refusal::Failed(why));
+            return within(sender.send(&response)).await;
+        }
         let (cells, matching) = self.select(selection).await;
         let mut pages = cells.chunks(FLOWS_PER_RESPONSE).peekable();
         loop {

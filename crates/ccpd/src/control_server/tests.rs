@@ -2,13 +2,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ccp_control::{Client, ClientError, Refusal};
+use ccp_control::{Client, ClientError, MOST_WORDS, Refusal, Selection};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{ControlServer, MOST_CLIENTS};
+use super::{Clients, ControlServer, MOST_CLIENTS, RESERVED};
 use crate::change::{Changer, Made};
 use crate::shared::Shared;
 use crate::socket_file::Places;
@@ -17,6 +17,7 @@ struct Running {
     _dir: tempfile::TempDir,
     path: PathBuf,
     stop: CancellationToken,
+    clients: Arc<Clients>,
     server: JoinHandle<()>,
 }
 
@@ -37,6 +38,7 @@ fn start() -> Running {
         _dir: dir,
         path,
         stop,
+        clients: Arc::clone(&server.clients),
         server: tokio::spawn(server.run()),
     }
 }
@@ -63,7 +65,7 @@ async fn it_is_for_its_owner_and_goes_when_it_stops() {
 async fn one_client_too_many_is_told_so() {
     let running = start();
     let mut clients = Vec::new();
-    for _ in 0..MOST_CLIENTS {
+    for _ in 0..MOST_CLIENTS + RESERVED {
         clients.push(Client::connect(&running.path).await.unwrap());
     }
     let mut extra = Client::connect(&running.path).await.unwrap();
@@ -74,12 +76,12 @@ async fn one_client_too_many_is_told_so() {
     assert_eq!(
         refusal,
         Refusal::TooManyClients {
-            limit: MOST_CLIENTS as u32
+            limit: (MOST_CLIENTS + RESERVED) as u32
         }
     );
     assert_eq!(
         refusal.to_string(),
-        "ccpd serves 32 clients already; try again when one has gone"
+        "ccpd serves 40 clients already; try again when one has gone"
     );
     // Those who came before are served, and room comes back.
     assert_eq!(clients[0].flows().await.unwrap(), []);
@@ -90,6 +92,33 @@ async fn one_client_too_many_is_told_so() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn who_may_only_ask_does_not_keep_others_from_changing() {
+    let running = start();
+    let places = || running.clients.place(false);
+    let asking: Vec<_> = std::iter::from_fn(places).collect();
+    assert_eq!(asking.len(), MOST_CLIENTS);
+    // The test's user may change what its own daemon does.
+    let mut client = Client::connect(&running.path).await.unwrap();
+    assert_eq!(client.flows().await.unwrap(), []);
+    drop(asking);
+}
+
+#[tokio::test]
+async fn a_search_for_a_book_is_refused() {
+    let running = start();
+    let mut client = Client::connect(&running.path).await.unwrap();
+    let mut selection = Selection {
+        words: vec!["x".to_owned(); MOST_WORDS],
+        ..Selection::default()
+    };
+    assert_eq!(client.select(&selection).await.unwrap().flows, []);
+    selection.words.push(String::new());
+    let error = client.select(&selection).await.unwrap_err();
+    assert_eq!(error.to_string(), "at most 32 words can be looked for");
+    assert_eq!(client.flows().await.unwrap(), []);
 }
 
 #[tokio::test]
