@@ -233,6 +233,36 @@ fn root_programs_at_the_limit_load() {
     }
 }
 
+/// Bodies that report stand behind the rest of the program, and jump back into it: however large they may be.
+#[test]
+fn root_bodies_that_stand_aside_are_within_reach() {
+    if !can_load() {
+        return;
+    }
+    let real = Real::new();
+    // As many as a program has whose bodies stand aside, and one more.
+    for (most, clauses) in [(500, 1), (500, 2), (500, 125), (501, 2)] {
+        for (what, inst) in [
+            ("ewma", ewma as fn(usize) -> Inst),
+            ("mul", |i| binary(BinaryOp::Mul, i)),
+            ("div", |i| binary(BinaryOp::Div, i)),
+        ] {
+            let mut p = repeated(inst, most - clauses, clauses);
+            for (i, clause) in p.clauses.iter_mut().enumerate() {
+                // Each reports, and goes on to the next one sometimes.
+                clause.body.insert(0, Inst::Report);
+                clause.body[1] = Inst::SkipIf {
+                    cond: Operand::Primitive((i % 7) as u16),
+                    count: 1,
+                };
+                clause.body[2] = Inst::Fallthrough;
+            }
+            assert_eq!(p.len(), most);
+            real.load(&format!("{most} {what} in {clauses} clauses"), &p);
+        }
+    }
+}
+
 #[test]
 fn root_the_longest_report_loads() {
     if !can_load() {
