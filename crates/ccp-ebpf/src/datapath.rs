@@ -548,7 +548,8 @@ fn attach(options: &Options, host: &HostInfo, pins: &Pins) -> Result<Parts, Atta
             maps.ring.max_entries(),
             MappedArray::new(&maps.config, 1, true)?,
         )?;
-        Ok((config, slots, mailbox, Programs::new(handles), ring))
+        let programs = Programs::new(&maps, handles)?;
+        Ok((config, slots, mailbox, programs, ring))
     };
     let (config, slots, mailbox, programs, ring) = mapped().map_err(map)?;
 

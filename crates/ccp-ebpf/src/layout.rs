@@ -221,7 +221,7 @@ pub struct MailboxSlot {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ProgramMeta {
-    /// Index and serial; 0 = free.
+    /// Index and serial; free if the index is 0.
     pub handle: u32,
     /// The program's uid in frames.
     pub uid: u32,

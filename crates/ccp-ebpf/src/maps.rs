@@ -127,11 +127,20 @@ impl Maps {
         Ok(word.map_or(0, |word| u64::from_ne_bytes(*word)))
     }
 
-    /// Describes the program at `index`, or voids it.
+    /// Describes the program at `index`, or voids it. The serial stays, so that no handle comes back
+    /// soon, not even under the next daemon: a flow that still carries one must not take another
+    /// program for its own.
     pub(crate) fn set_meta(&self, index: u32, meta: Option<&ProgramMeta>) -> io::Result<()> {
         let size = size_of::<ProgramMeta>();
         match meta {
-            None => self.program_meta.update(index, &vec![0; size]),
+            None => {
+                let serial = self.handle(index)? & 0xffff_0000;
+                let mut bytes = vec![0; size];
+                if let Some(word) = bytes.first_chunk_mut() {
+                    *word = serial.to_ne_bytes();
+                }
+                self.program_meta.update(index, &bytes)
+            }
             Some(meta) => {
                 // SAFETY: integers without padding (4 × u32, u64s).
                 let bytes =

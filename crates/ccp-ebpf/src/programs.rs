@@ -32,12 +32,17 @@ pub(crate) struct Start<'a> {
 }
 
 impl Programs {
-    pub(crate) fn new(handles: Handles) -> Self {
-        Self {
-            places: [None; MAX_PROGRAMS],
-            serials: [0; MAX_PROGRAMS],
-            handles,
+    /// All places are free; the serials go on from those of the daemon before.
+    pub(crate) fn new(maps: &Maps, handles: Handles) -> io::Result<Self> {
+        let mut serials = [0; MAX_PROGRAMS];
+        for (index, serial) in (0..).zip(&mut serials) {
+            *serial = (maps.handle(index)? >> 16) as u16;
         }
+        Ok(Self {
+            places: [None; MAX_PROGRAMS],
+            serials,
+            handles,
+        })
     }
 
     /// The handle that a program under the number `uid` gets from [`insert`](Self::insert) if nothing

@@ -223,7 +223,7 @@ struct ccp_mailbox {
 
 /* ARRAY, indexed by program index. The glue runs a program only while `handle` equals the flow's. */
 struct ccp_program_meta {
-	__u32 handle;  /* index | serial << 16; 0 = free */
+	__u32 handle;  /* index | serial << 16; free if the index is 0: the serial is that of the last one */
 	__u32 uid;
 	__u32 flags;   /* CCP_PROGRAM_* */
 	__u32 count;   /* registers from CCP_REG_CONTROL on that get a default when a flow starts the program */

@@ -1,14 +1,19 @@
 //! Coming, staying, going.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Duration;
 
+use ccp_ebpf::layout::{LAYOUT_VERSION, MAX_PROGRAMS};
 use ccp_ebpf::{AttachError, Mode, Options, TcpDatapath, clean_up};
 use ccp_lab::{Bulk, Namespace, Until, congestion_of, set_congestion};
 use ccp_types::Origin;
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
-use crate::common::{Attached, Daemon, is_registered, options, skipped, still, unique_name, wait};
+use crate::common::{
+    Attached, Daemon, bound, is_registered, options, skipped, still, unique_name, wait,
+};
 
 const DEFAULT: &str = "net.ipv4.tcp_congestion_control";
 
@@ -146,6 +151,41 @@ fn root_a_restarted_daemon_adopts() {
     }
 }
 
+/// A flow that carries the handle of a program of before does not take another program for its own.
+#[test]
+fn root_a_restarted_daemon_uses_no_handle_again() {
+    if skipped() {
+        return;
+    }
+    let mut attached = Attached::new();
+    let maps = attached.options().pin_root.join(attached.name());
+    let path = maps.join(format!("v{LAYOUT_VERSION}")).join("program_meta");
+    let handles = || -> Vec<u32> {
+        let map = MapHandle::from_pinned_path(&path).unwrap();
+        let handle = |index: u32| {
+            let value = map.lookup(&index.to_ne_bytes(), MapFlags::ANY).unwrap();
+            u32::from_ne_bytes(value.unwrap()[..4].try_into().unwrap())
+        };
+        (1..MAX_PROGRAMS as u32).map(handle).collect()
+    };
+    let mut seen = HashSet::new();
+    let program = bound(&still());
+    for _ in 0..3 {
+        attached.install(1, &program).unwrap();
+        // One that is gone already when the daemon dies counts too.
+        attached.install(2, &program).unwrap();
+        let installed: Vec<u32> = handles().into_iter().filter(|h| h & 0xff != 0).collect();
+        assert_eq!(installed.len(), 2);
+        for handle in installed {
+            assert!(seen.insert(handle), "{handle:#x} again");
+        }
+        assert!(attached.remove(2).unwrap());
+        attached.abandon();
+        attached.attach_again();
+        assert!(handles().iter().all(|h| h & 0xff == 0), "all void");
+    }
+}
+
 /// Busy and idle flows, listening sockets and defaults, here and in other namespaces.
 #[test]
 fn root_a_clean_stop_hands_everything_back() {
@@ -267,7 +307,7 @@ fn root_a_stop_bears_pins_that_were_removed_by_hand() {
     let name = attached.name().to_owned();
     let dir = attached.options().pin_root.join(&name);
     fs::remove_file(dir.join("link")).unwrap();
-    let maps = format!("v{}", ccp_ebpf::layout::LAYOUT_VERSION);
+    let maps = format!("v{LAYOUT_VERSION}");
     for entry in fs::read_dir(dir.join(&maps)).unwrap() {
         fs::remove_file(entry.unwrap().path()).unwrap();
     }
