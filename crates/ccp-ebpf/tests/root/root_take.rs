@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ccp_ebpf::{Cgroups, Ends, Mode, Namespaces, Range, Take, TakeError, clean_up};
 use ccp_lab::{Namespace, congestion_of, set_congestion};
@@ -333,8 +333,9 @@ fn root_a_dead_daemon_takes_nothing_and_beyond_limits_flows_keep_what_they_had()
         return;
     }
     let ns = namespace();
+    let limit = Duration::from_secs(1);
     let mut attached = Attached::with(|o| {
-        o.fallback_after = Duration::from_millis(300);
+        o.fallback_after = limit;
         o.max_flows = 1;
     });
     let name = attached.name().to_owned();
@@ -344,19 +345,22 @@ fn root_a_dead_daemon_takes_nothing_and_beyond_limits_flows_keep_what_they_had()
     let first = Pair::new(&ns, "127.77.8.1:0");
     assert_eq!(first.near(), name);
     // There is no slot for a second one.
+    attached.beat();
     let second = Pair::new(&ns, "127.77.8.1:0");
     assert_eq!(second.near(), "reno");
     let counters = attached.counters().unwrap();
     assert_eq!((counters.native_limit, counters.take_refused), (1, 1));
     assert_eq!(counters.handover_failed, 0);
     drop(first);
-    // Killed: for a moment as before, then not any more.
+    // Killed: for a moment as before (unless this machine took longer than that), then not any more.
+    let beat = Instant::now();
     attached.datapath_mut().beat();
     attached.abandon();
     let third = Pair::new(&ns, "127.77.8.1:0");
-    assert_eq!(third.near(), name);
+    let then = third.near();
+    assert!(then == name || beat.elapsed() > limit, "{then}");
     drop(third);
-    std::thread::sleep(Duration::from_millis(350));
+    std::thread::sleep(limit + Duration::from_millis(50));
     assert_eq!(Pair::new(&ns, "127.77.8.1:0").near(), "reno");
     assert_eq!(takes(&attached), 1);
     // The next one goes on, with a choice of its own.
