@@ -50,7 +50,8 @@ pub enum Place {
     Control(u16),
 }
 
-/// Changes to one flow that take effect together at its next acknowledgement.
+/// Changes to one flow that take effect together, at its next acknowledgement; on kernel TCP at the
+/// first one at which it looks, every sixteenth of a round-trip time (25 µs to 1 ms).
 ///
 /// Several that were not yet taken are made one: the last value of each register holds. So one
 /// that is sent never undoes or loses what another one says.

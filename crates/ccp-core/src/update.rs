@@ -59,7 +59,7 @@ impl Updates {
         Self::default()
     }
 
-    /// Run `program` from the next acknowledgement on.
+    /// Run `program` from the acknowledgement on at which this takes effect.
     pub fn run(program: &CompiledProgram) -> Self {
         Self::none().program(program)
     }
@@ -70,7 +70,7 @@ impl Updates {
         self
     }
 
-    /// Run `program` from the next acknowledgement on.
+    /// Run `program` from the acknowledgement on at which this takes effect.
     pub fn program(self, program: &CompiledProgram) -> Self {
         self.push(Change::Program(program.clone()))
     }

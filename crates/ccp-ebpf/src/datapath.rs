@@ -65,7 +65,7 @@ pub struct TcpDatapath {
 
 impl TcpDatapath {
     /// Registers the name and takes it over: from nobody, or from a process that was killed, whose
-    /// flows announce themselves (as *adopted*) with their next ACK.
+    /// flows announce themselves (as *adopted*) with the first ACK at which they look.
     ///
     /// Mounts a BPF file system if there is none ([`mounted`](Self::mounted_bpffs) says where).
     /// Where a killed daemon left maps of other sizes, those are kept. The heartbeat starts now.
@@ -414,7 +414,7 @@ pub fn clean_up(options: &Options) -> Result<Option<Left>, AttachError> {
     Ok(Some(left))
 }
 
-/// Lets flows hand themselves over with their next ACK.
+/// Lets flows hand themselves over with the first ACK at which they look.
 fn stop(config: &MappedArray<Config>) {
     if let Some(config) = config.at(0) {
         // SAFETY: an aligned word within the mapping that only this process writes.

@@ -1,4 +1,6 @@
-//! Writes updates into the memory that each flow's next ACK reads.
+//! Writes updates into the memory that flows read on ACKs: each looks every sixteenth of a
+//! round-trip time, but at least 25 µs and at most 1 ms apart; in recovery and under CUBIC on every
+//! ACK.
 //!
 //! One slot per flow, one sequence number per slot and per field. A slot is written under an odd
 //! sequence, so that the reader never applies half a write; a field is applied once, when its
@@ -81,7 +83,7 @@ impl Mailbox {
     /// Tells a flow to start the program `program` (if one is given; [`NATIVE`]: to run
     /// natively, whatever `fields` says), then to set `fields`:
     /// 0 is `Cwnd` in bytes, 1 is `Rate` in bytes/s, 2 + i is control variable i. A value written
-    /// twice before the flow's next ACK counts as last written; what is not named stays as it is,
+    /// twice before the flow reads it counts as last written; what is not named stays as it is,
     /// also if an earlier write of it has not been applied yet.
     ///
     /// Starting a program voids control values written for the one before, and keeps `Cwnd` and

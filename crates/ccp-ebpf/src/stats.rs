@@ -72,7 +72,7 @@ counters! {
     refused_generation,
     /// Mailbox writes that named no installed program.
     refused_program,
-    /// Mailbox reads that met a write in progress; the next ACK reads again.
+    /// Mailbox reads that met a write in progress; the next look reads again.
     torn,
     /// ACKs of flows whose program had been removed; they fell back.
     no_program,

@@ -203,7 +203,7 @@ struct ccp_flow {
 };
 
 /*
- * Mailbox slot: ARRAY + BPF_F_MMAPABLE, written by the daemon (one process, one writer per slot at a time), read on the flow's next ACK.
+ * Mailbox slot: ARRAY + BPF_F_MMAPABLE, written by the daemon (one process, one writer per slot at a time), read on the ACK at which the flow looks.
  * Writer: seq odd; generation, program, values, their sequences; seq even. `x_seq` is "newer than seen" by signed 32-bit difference;
  * what must not be applied (again) has a sequence far in the past (seq - 2^30).
  */
@@ -311,7 +311,7 @@ enum ccp_stat {
 	CCP_STAT_UPDATES,             /* mailbox writes applied */
 	CCP_STAT_REFUSED_GENERATION,  /* mailbox writes for an earlier generation */
 	CCP_STAT_REFUSED_PROGRAM,     /* mailbox writes naming no program */
-	CCP_STAT_TORN,                /* mailbox reads that met a writer (read again on the next ACK) */
+	CCP_STAT_TORN,                /* mailbox reads that met a writer (read again at the next look) */
 	CCP_STAT_NO_PROGRAM,          /* the flow's program was removed under it */
 	CCP_STAT_FALLBACKS,           /* running -> fallback: heartbeat too old */
 	CCP_STAT_FAULT_FALLBACKS,     /* running -> fallback: faults in a row */
