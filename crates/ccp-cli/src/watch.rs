@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use ccp_control::{Client, Event, FlowOrigin, Happened, Watch, What, Why, plain};
+use ccp_control::{Announced, Client, Event, FlowOrigin, Happened, Watch, What, Why, plain};
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
@@ -25,6 +25,10 @@ pub(crate) struct Args {
     /// Also every report, with its values and what followed from it.
     #[arg(long)]
     reports: bool,
+
+    /// Also what else its algorithm gets, and what its datapath is told.
+    #[arg(long)]
+    steps: bool,
 
     /// Print one JSON object per line.
     #[arg(long)]
@@ -50,6 +54,7 @@ async fn watch(socket: &Path, args: &Args) -> anyhow::Result<()> {
     let watch = Watch {
         flows: args.flows.clone(),
         reports: args.reports,
+        steps: args.steps,
     };
     ccpd.watch(&watch).await?;
     // Of a flow that is not there nothing would ever be heard. Nothing that happens while it is looked
@@ -237,6 +242,22 @@ fn told(event: &Event) -> String {
             )
         }
         What::ReportsMissed { count } => format!("{count} reports missed"),
+        What::Announced(announced) => {
+            let Announced {
+                cwnd_bytes,
+                mss_bytes,
+                ..
+            } = announced;
+            format!("announced with a window of {cwnd_bytes} B, segments of {mss_bytes} B")
+        }
+        What::Woken => "its algorithm was woken".to_owned(),
+        What::MssChanged { mss_bytes } => format!("segments of {mss_bytes} B"),
+        What::Updated { program, fields } => {
+            let start = program.iter().map(|program| format!("start {program}"));
+            let set = fields.iter().map(|(k, v)| format!("{k}={v}"));
+            let all: Vec<String> = start.chain(set).collect();
+            format!("told: {}", all.join(" "))
+        }
         other => format!("{other:?}"),
     };
     let (time, what) = (time_of_day(event.time_us), plain(&what));
@@ -256,7 +277,7 @@ fn because(why: Why) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use ccp_control::{Event, FlowOrigin, What, Why};
+    use ccp_control::{Announced, Event, FlowOrigin, What, Why};
 
     use super::{Line, told};
 
@@ -300,6 +321,23 @@ mod tests {
                 why: name("a window of 0 bytes"),
             },
             What::Closed { status: status() },
+            What::Announced(Announced {
+                origin: FlowOrigin::New,
+                generation: 1,
+                faults: 0,
+                mss_bytes: 1448,
+                init_cwnd_bytes: 14_480,
+                cwnd_bytes: 14_480,
+                rate_bytes_per_s: 0,
+                rtt_us: 0,
+                min_rtt_us: 0,
+            }),
+            What::Woken,
+            What::MssChanged { mss_bytes: 8_948 },
+            What::Updated {
+                program: Some(name("constant")),
+                fields: vec![(name("Cwnd"), 28_960), (name("interval"), 10_000)],
+            },
         ];
         let at = |(flow, what)| Event {
             time_us: 1_700_000_000_000_000 + flow * 1_000,

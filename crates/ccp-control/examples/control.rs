@@ -24,6 +24,7 @@ async fn main() -> Result<(), ClientError> {
     let watch = Watch {
         flows: vec![first.flow],
         reports: true,
+        steps: false,
     };
     ccpd.watch(&watch).await?;
     loop {

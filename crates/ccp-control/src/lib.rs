@@ -45,8 +45,8 @@ pub use client::{Client, ClientError, Happened, PATIENCE, Selected};
 pub use frame::{FrameError, MAX_FRAME, Receiver, Sender, split};
 pub use plain::plain;
 pub use protocol::{
-    AlgorithmStatus, ClientHello, Event, Explanation, FLOWS_PER_RESPONSE, Fit, FlowDetail,
-    FlowMode, FlowOrder, FlowOrigin, FlowStatus, KeyVerdict, LastReport, MAGIC,
+    AlgorithmStatus, Announced, ClientHello, Event, Explanation, FLOWS_PER_RESPONSE, Fit,
+    FlowDetail, FlowMode, FlowOrder, FlowOrigin, FlowStatus, KeyVerdict, LastReport, MAGIC,
     METRICS_PER_RESPONSE, MOST_WATCHED, MOST_WORDS, PROTOCOL_VERSION, ProgramDetail, ProgramStatus,
     Refusal, Reloaded, Request, Response, RuleVerdict, Selection, ServerHello, Watch, What, Why,
 };

@@ -14,7 +14,7 @@ pub use algorithm::{
     AlgorithmStatus, Explanation, Fit, KeyVerdict, ProgramDetail, ProgramStatus, Reloaded,
     RuleVerdict,
 };
-pub use event::{Event, What, Why};
+pub use event::{Announced, Event, What, Why};
 pub use flow::{FlowDetail, FlowMode, FlowOrder, FlowOrigin, FlowStatus, LastReport};
 
 use crate::Attributes;
@@ -180,6 +180,10 @@ pub struct Watch {
     pub flows: Vec<u64>,
     /// Also every report.
     pub reports: bool,
+    /// Also what else flows' algorithms get ([`What::Announced`], [`What::Woken`], [`What::MssChanged`]) and
+    /// what follows from it ([`What::Updated`]). With the reports it is all that it takes to run an
+    /// algorithm again.
+    pub steps: bool,
 }
 
 /// What the daemon answers.

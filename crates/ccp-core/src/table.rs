@@ -193,6 +193,40 @@ impl ProgramTable {
             .map(|installed| installed.uid)
     }
 
+    /// The name of the program that `update` starts, if it starts one.
+    #[must_use]
+    pub fn started_by(&self, update: &FlowUpdate) -> Option<&str> {
+        let started = self
+            .get(update.program_uid)
+            .filter(|_| update.change_program)?;
+        Some(started.program.name())
+    }
+
+    /// What `update` sets, by the names of the datapath's registers and of its program's control
+    /// variables, and the values.
+    #[must_use]
+    pub fn named(&self, update: &FlowUpdate) -> Vec<(String, u64)> {
+        let program = self
+            .get(update.program_uid)
+            .map(|installed| &installed.program);
+        let fields = update.fields.iter();
+        fields
+            .filter_map(|(place, value)| {
+                let name = match *place {
+                    Place::Writable(place) => {
+                        let register = self.registers.writables().get(usize::from(place))?;
+                        register.name.as_ref()
+                    }
+                    Place::Control(place) => {
+                        let variable = program?.ir().controls.get(usize::from(place))?;
+                        variable.name.as_str()
+                    }
+                };
+                Some((name.to_owned(), *value))
+            })
+            .collect()
+    }
+
     /// Whether the datapath runs `program`.
     #[must_use]
     pub fn runs(&self, program: &CompiledProgram) -> bool {

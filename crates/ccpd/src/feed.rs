@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ccp_control::{FlowOrigin, FlowStatus, Why};
-use ccp_core::{CompiledProgram, FlowId, Timestamp};
+use ccp_core::{CompiledProgram, FlowId, FlowUpdate, ProgramTable, Timestamp};
 use tokio::sync::mpsc;
 
 /// So many events wait for a listener; further ones are lost to it.
@@ -22,6 +22,8 @@ pub(crate) enum Topic {
     Changes = 1,
     /// Every report.
     Reports = 2,
+    /// What else algorithms get, and what they decide.
+    Steps = 4,
 }
 
 /// One thing that happened.
@@ -70,6 +72,19 @@ pub(crate) enum What {
     ReportsMissed {
         count: u64,
     },
+    Announced(ccp_control::Announced),
+    Woken,
+    MssChanged {
+        mss: u32,
+    },
+    Updated(Box<Updated>),
+}
+
+/// An update that is on its way, with the programs that name what it sets.
+#[derive(Clone, Debug)]
+pub(crate) struct Updated {
+    pub(crate) update: FlowUpdate,
+    pub(crate) programs: Arc<ProgramTable>,
 }
 
 /// A report that was answered.

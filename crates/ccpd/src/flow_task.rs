@@ -23,6 +23,7 @@ use ccp_core::{
 use tracing::{debug, error, trace, warn};
 
 use crate::datapath::room::Place;
+use crate::feed::What;
 use crate::inbox::{Head, Inbox, Next, Turn};
 use crate::metrics::{Count, CountedFlow, DatapathMetrics, OfAlgorithm};
 use crate::outlet::{Outlet, Sent};
@@ -422,7 +423,9 @@ impl FlowCell {
         let (origin, rule) = (opened.announced.info.origin, opened.rule);
         let (sock_id, mss) = (opened.announced.info.sock_id, opened.announced.info.mss);
         let call = self.shared.watchdog.enter(self.id);
-        let runner = FlowRunner::new(self.shared.clock.now(), opened, default);
+        let now = self.shared.clock.now();
+        let announced = tell::announced_as(&opened.announced);
+        let runner = FlowRunner::new(now, opened, default);
         let metrics = &self.shared.metrics;
         metrics.flow(&Counts::default(), runner.counts());
         let steered_by = runner.algorithm().cloned();
@@ -447,7 +450,8 @@ impl FlowCell {
             state: &mut state,
             call,
         };
-        work.tell_opened(&runner, origin, rule);
+        work.tell_step(now, || What::Announced(announced));
+        work.tell_opened(&runner, now, origin, rule);
         let steered = Steered {
             runner,
             last: None,
@@ -548,8 +552,12 @@ impl Work<'_> {
     ) -> Step {
         runner.leave_quarantined(self.shared.clock.now());
         self.observe(runner);
-        if runner.wake_at().is_some() {
-            runner.on_timer(self.shared.clock.now());
+        if let Some(wake_at) = runner.wake_at() {
+            let now = self.shared.clock.now();
+            if wake_at <= now {
+                self.tell_step(now, || What::Woken);
+            }
+            runner.on_timer(now);
         }
         let mut left = BATCH;
         while left > 0 {
@@ -635,7 +643,9 @@ impl Work<'_> {
         let mss = observed.mss;
         if mss != 0 && mss != self.mss {
             self.mss = mss;
-            runner.on_event(self.shared.clock.now(), &Event::MssChanged { mss });
+            let now = self.shared.clock.now();
+            self.tell_step(now, || What::MssChanged { mss });
+            runner.on_event(now, &Event::MssChanged { mss });
         }
     }
 
@@ -647,7 +657,10 @@ impl Work<'_> {
         while self.held.is_none() {
             match runner.poll() {
                 None => break,
-                Some(RunnerOutput::Command(command)) => self.tell(runner, command),
+                Some(RunnerOutput::Command(command)) => {
+                    self.tell_updated(runner, &command);
+                    self.tell(runner, command);
+                }
                 Some(RunnerOutput::Forward { to, updates }) => {
                     if let Some(other) = self.shared.board.flow(to)
                         && !other.inbox.group(updates)

@@ -97,6 +97,49 @@ pub enum What {
         /// How many.
         count: u64,
     },
+    /// How its datapath has announced it: what its algorithm begins from, or goes on from. Told with
+    /// steps, before it is told that the flow has opened or returned.
+    Announced(Announced),
+    /// Its algorithm was woken at the time that it had asked for. Told with steps.
+    Woken,
+    /// It sends segments of another size. Told with steps.
+    MssChanged {
+        /// The largest segment, in bytes.
+        mss_bytes: u32,
+    },
+    /// What its datapath was told after its algorithm had decided. Told with steps.
+    Updated {
+        /// The program that it is to start; `None`: the one that runs goes on.
+        program: Option<String>,
+        /// What was set, by name: the window `Cwnd` in bytes, the rate `Rate` in bytes per second, control
+        /// variables of the program.
+        #[serde(with = "pairs")]
+        fields: Vec<(String, u64)>,
+    },
+}
+
+/// How a flow was when its datapath announced it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announced {
+    /// Why.
+    pub origin: FlowOrigin,
+    /// Which announcement of it this is; 0 where the datapath does not count.
+    pub generation: u32,
+    /// How many invocations of its program had no effect since the announcement before, where the
+    /// datapath tells.
+    pub faults: u16,
+    /// The largest segment, in bytes.
+    pub mss_bytes: u32,
+    /// The window that it began with, in bytes.
+    pub init_cwnd_bytes: u64,
+    /// The window in bytes.
+    pub cwnd_bytes: u64,
+    /// The pacing rate in bytes per second; 0 if none is set.
+    pub rate_bytes_per_s: u64,
+    /// The smoothed round-trip time in microseconds; 0 if none is known.
+    pub rtt_us: u64,
+    /// The smallest round-trip time in microseconds; 0 if none is known.
+    pub min_rtt_us: u64,
 }
 
 /// What brought something about.

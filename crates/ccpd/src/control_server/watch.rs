@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{Clients, count, within};
 use crate::clock::Clock;
-use crate::feed::{self, Subscription, Told, Topic};
+use crate::feed::{self, Subscription, Told, Topic, Updated};
 
 /// A client hears at least so often that the daemon is alive.
 const SIGN_EVERY: Duration = Duration::from_secs(1);
@@ -41,6 +41,9 @@ impl Clients {
         let mut topics = vec![Topic::Changes];
         if watch.reports {
             topics.push(Topic::Reports);
+        }
+        if watch.steps {
+            topics.push(Topic::Steps);
         }
         let flows = watch.flows.iter().copied().map(FlowId).collect();
         let mut told = self.shared.feed.listen(&topics, flows);
@@ -122,6 +125,16 @@ fn what(what: feed::What) -> What {
             }
         }
         feed::What::ReportsMissed { count } => What::ReportsMissed { count },
+        feed::What::Announced(announced) => What::Announced(announced),
+        feed::What::Woken => What::Woken,
+        feed::What::MssChanged { mss } => What::MssChanged { mss_bytes: mss },
+        feed::What::Updated(updated) => {
+            let Updated { update, programs } = *updated;
+            What::Updated {
+                program: programs.started_by(&update).map(str::to_owned),
+                fields: programs.named(&update),
+            }
+        }
     }
 }
 
@@ -152,10 +165,14 @@ fn size(event: &Event) -> usize {
                 program,
                 fields,
                 ..
-            } => {
-                let fields: usize = fields.iter().map(|(name, _)| name.len() + 12).sum();
-                algorithm.len() + program.len() + fields
+            } => algorithm.len() + program.len() + size_of_fields(fields),
+            What::Updated { program, fields } => {
+                program.as_ref().map_or(0, String::len) + size_of_fields(fields)
             }
             _ => 0,
         }
+}
+
+fn size_of_fields(fields: &[(String, u64)]) -> usize {
+    fields.iter().map(|(name, _)| name.len() + 12).sum()
 }

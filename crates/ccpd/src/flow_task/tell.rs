@@ -1,14 +1,18 @@
 //! A flow's task tells what happens to the flow, if anybody listens.
 
+use std::sync::Arc;
+
 use ccp_control::{FlowMode, Why};
-use ccp_core::{Announced, Assigned, FlowRunner, Origin, RawReport, RunnerNotice, Timestamp};
+use ccp_core::{
+    Announced, Assigned, Command, FlowRunner, Origin, RawReport, RunnerNotice, Timestamp,
+};
 
 use ccp_wire::Totals;
 
 use super::Work;
 use super::show::{self, name_of};
 use crate::change::NATIVE;
-use crate::feed::{Reported, Topic, What};
+use crate::feed::{Reported, Topic, Updated, What};
 use crate::outlet::Observed;
 
 /// A longer text, of an algorithm's panic, is cut.
@@ -22,8 +26,14 @@ impl Work<'_> {
         }
     }
 
-    pub(super) fn tell_opened(&self, runner: &FlowRunner, origin: Origin, rule: Option<usize>) {
-        let now = self.shared.clock.now();
+    /// `now` is what the algorithm was told, so that what is told can be run again.
+    pub(super) fn tell_opened(
+        &self,
+        runner: &FlowRunner,
+        now: Timestamp,
+        origin: Origin,
+        rule: Option<usize>,
+    ) {
         self.tell_change(now, || What::Opened {
             status: self.status(runner, now),
             origin: show::origin(origin),
@@ -58,6 +68,25 @@ impl Work<'_> {
         }
     }
 
+    pub(super) fn tell_step(&self, now: Timestamp, what: impl FnOnce() -> What) {
+        let feed = &self.shared.feed;
+        if feed.wants(Topic::Steps) {
+            feed.tell(Topic::Steps, now, self.cell.id, what());
+        }
+    }
+
+    /// Before it is sent, or held until the datapath takes it.
+    pub(super) fn tell_updated(&self, runner: &FlowRunner, command: &Command) {
+        if let Command::Update(update) = command {
+            self.tell_step(self.shared.clock.now(), || {
+                What::Updated(Box::new(Updated {
+                    update: update.clone(),
+                    programs: Arc::clone(runner.programs()),
+                }))
+            });
+        }
+    }
+
     fn status(&self, runner: &FlowRunner, now: Timestamp) -> Box<ccp_control::FlowStatus> {
         let mut status = show::status(runner, now);
         if let Some(observed) = self.cell.outlet.observe(self.sock_id) {
@@ -74,6 +103,7 @@ impl Work<'_> {
 
     /// Before `runner` hears of it: it still knows the program that faulted.
     pub(super) fn tell_resumed(&self, runner: &FlowRunner, now: Timestamp, announced: &Announced) {
+        self.tell_step(now, || What::Announced(announced_as(announced)));
         // Where one can look, it has been seen.
         let again = announced.generation != runner.generation();
         if again && announced.faults > 0 && self.seen.is_none() {
@@ -197,6 +227,22 @@ impl Work<'_> {
             let what = What::ReportsMissed { count };
             feed.tell(Topic::Reports, now, self.cell.id, what);
         }
+    }
+}
+
+/// What the algorithm is told of the flow.
+pub(super) fn announced_as(announced: &Announced) -> ccp_control::Announced {
+    let info = &announced.info;
+    ccp_control::Announced {
+        origin: show::origin(info.origin),
+        generation: announced.generation,
+        faults: announced.faults,
+        mss_bytes: info.mss,
+        init_cwnd_bytes: info.init_cwnd.0,
+        cwnd_bytes: info.state.cwnd.0,
+        rate_bytes_per_s: info.state.rate.0,
+        rtt_us: info.state.srtt.0,
+        min_rtt_us: info.state.min_rtt.0,
     }
 }
 
