@@ -38,6 +38,7 @@ mod client;
 mod frame;
 mod plain;
 mod protocol;
+pub mod recording;
 mod stats;
 
 pub use attributes::{AttributeValue, Attributes};
