@@ -400,6 +400,8 @@ fn commands_and_their_options_exist() {
                 "show",
                 "top",
                 "watch",
+                "record",
+                "replay",
                 "programs",
                 "policy",
                 "explain",

@@ -14,7 +14,9 @@ mod log_level;
 mod man;
 mod policy;
 mod programs;
+mod record;
 mod reload;
+mod replay;
 mod set;
 mod show;
 mod sim;
@@ -50,6 +52,10 @@ enum Command {
     Top(top::Args),
     /// Prints what happens to flows while it happens: come, gone, changed hands; with --reports each report.
     Watch(watch::Args),
+    /// Records what happens to flows, with every report, into a file that `ccp replay` runs again.
+    Record(record::Args),
+    /// Runs recorded flows again, with their algorithm or another, and shows what it does. Needs no daemon.
+    Replay(replay::Args),
     /// Checks, compiles, formats and runs programs of the datapath language. Needs no daemon.
     Lang(lang::Args),
     /// Lists the algorithms that flows may get, and which flows get them.
@@ -90,6 +96,8 @@ fn main() -> ExitCode {
         Command::Show(args) => show::run(&cli.socket, &args),
         Command::Top(args) => top::run(&cli.socket, &args),
         Command::Watch(args) => watch::run(&cli.socket, &args),
+        Command::Record(args) => record::run(&cli.socket, &args),
+        Command::Replay(args) => replay::run(&args),
         Command::Programs(args) => programs::run(&cli.socket, &args),
         Command::LogLevel(args) => log_level::run(&cli.socket, &args),
         Command::Completions(args) => completions::run(&args),

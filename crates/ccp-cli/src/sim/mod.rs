@@ -11,7 +11,8 @@ use anyhow::Context as _;
 use ccp_core::{BuildError, SourceText};
 use ccp_sim::{Outcome, Scenario, simulate};
 
-use plot::{chart, write_chart};
+use plot::chart;
+pub(crate) use plot::write_chart;
 use table::summary;
 
 use crate::daemon::print;

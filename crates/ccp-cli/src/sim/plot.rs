@@ -118,7 +118,7 @@ fn rates(record: &FlowRecord, end: f64) -> Vec<(f64, f64)> {
 }
 
 /// Writes a chart as SVG and PNG. Returns their paths.
-pub(super) fn write_chart(
+pub(crate) fn write_chart(
     out: &Path,
     name: &str,
     chart: &TimeChart,
