@@ -10,9 +10,10 @@ use ccp_lab::{
     Bulk, EmulatedLink, Namespace, Need, Pipe, RunningFlow, TcpInfo, Until, congestion_of,
     set_congestion, skip_without,
 };
+use ccp_program::Program;
 use ccp_types::Origin;
 
-use crate::common::{Attached, Daemon, bound, skipped, still, wait};
+use crate::common::{Attached, Daemon, bound, compile, skipped, still, wait};
 
 fn start(daemon: &Daemon, ns: &Namespace) -> RunningFlow {
     Bulk::new(Until::Stopped)
@@ -161,6 +162,60 @@ fn root_an_answer_without_a_program_is_an_answer() {
     assert_eq!(daemon.datapath.counters().unwrap().announced, n);
     flow.stop();
     flow.wait().unwrap();
+}
+
+/// What was said, or not said, in a pause counts from the first ACK after it.
+#[test]
+fn root_the_first_ack_after_a_pause_looks() {
+    if skipped() {
+        return;
+    }
+    let limit = Duration::from_secs(1);
+    let attached = Attached::with(|o| o.fallback_after = limit);
+    let program = Program {
+        own_recovery: true,
+        ..compile("(def (Report (acks 0))) (when true (:= Report.acks (+ Report.acks 1)) (report))")
+    };
+    let mut daemon = Daemon::running(attached, &program, &[]);
+    let ns = Namespace::new("pause").unwrap();
+    let (mut stream, _other) = ns
+        .run(|| {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            (stream, listener.accept().unwrap().0)
+        })
+        .unwrap();
+    set_congestion(&stream, daemon.datapath.name()).unwrap();
+    let local = stream.local_addr().unwrap();
+    let acks = |d: &Daemon| d.seen.reports().last().map_or(0, |r| r.fields[0]);
+    let acked = |s: &TcpStream| TcpInfo::of(s).unwrap().unacked_packets == 0;
+    daemon.until("a running flow", |d| {
+        stream.write_all(&[0]).unwrap();
+        acks(d) > 3
+    });
+    for round in 0..20_u32 {
+        daemon.until("an answer", |_| acked(&stream));
+        daemon.for_some(Duration::from_millis(10));
+        let (before, packets) = (acks(&daemon), 20 + round);
+        let mss = TcpInfo::of(&stream).unwrap().mss_bytes;
+        daemon.write(local, None, &[(0, u64::from(packets) * u64::from(mss))]);
+        stream.write_all(&[0]).unwrap();
+        daemon.until("an ACK", |d| acks(d) > before);
+        assert_eq!(acks(&daemon), before + 1);
+        let window = TcpInfo::of(&stream).unwrap().cwnd_packets;
+        assert_eq!(window, packets, "round {round}");
+    }
+    // Nor does a program run any more that nobody listens to.
+    daemon.until("an answer", |_| acked(&stream));
+    let last_beat = Instant::now();
+    thread::sleep(limit + Duration::from_millis(50));
+    assert!(last_beat.elapsed() > limit);
+    assert_eq!(snapshot(&daemon).mode, Mode::Running);
+    stream.write_all(&[0]).unwrap();
+    wait("an ACK", || acked(&stream));
+    assert_eq!(snapshot(&daemon).mode, Mode::Fallback);
+    let reports = daemon.seen.reports().count();
+    assert_eq!(snapshot(&daemon).reports as usize, reports);
 }
 
 /// After a pause the fallback's window closes, as the kernel's does.
