@@ -294,6 +294,49 @@ fn root_random_programs_do_what_the_reference_does() {
     }
 }
 
+/// So large that bodies no longer stand aside, and that jumps go through relays.
+#[test]
+fn root_large_programs_do_what_the_reference_does() {
+    if !can_load() {
+        return;
+    }
+    let bench = Bench::new(1 << 16);
+    let first = number("CCP_CODEGEN_SEED", 1);
+    let (mut seen, mut longest) = (Seen::default(), 0);
+    for seed in first..first + 40 {
+        let mut rng = Rng::new(seed);
+        let shape = Shape {
+            instructions: 300 + rng.below(2500),
+            clauses: 1 + rng.below(40),
+            controls: 1 + rng.below(18),
+            reports: 1 + rng.below(20),
+            locals: rng.below(20) as u16,
+            temps: 4 + rng.below(12) as u16,
+            wild: 0,
+            ..Shape::default()
+        };
+        let mut program = program(&mut rng, &shape);
+        // Long ones, of which some stand aside, and which do not fault.
+        for inst in program.clauses.iter_mut().flat_map(|c| &mut c.body) {
+            if let Inst::Binary { op, dst, a, .. } = *inst
+                && matches!(dst, Reg::Report(_) | Reg::Local(_))
+                && op != BinaryOp::Mul
+            {
+                *inst = Inst::Ewma {
+                    dst,
+                    weight: Operand::Imm(rng.below(11) as u64),
+                    sample: a,
+                };
+            }
+        }
+        compare(&bench, seed, &mut rng, &program, 40, &mut seen);
+        longest = longest.max(bench.load(&program).unwrap().0.insns.len());
+    }
+    eprintln!("{seen:?}, at most {longest} instructions");
+    assert!(longest > 15_000, "{longest}");
+    assert!(seen.runs - seen.faults > seen.runs / 10, "{seen:?}");
+}
+
 /// All variables written, then perhaps a fault, then something random.
 fn writes_much(rng: &mut Rng) -> Program {
     let shape = Shape {
