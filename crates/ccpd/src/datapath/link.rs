@@ -429,3 +429,6 @@ impl Drop for Link {
         self.shared.metrics.uncount(Count::Datapaths);
     }
 }
+
+#[cfg(test)]
+mod tests;

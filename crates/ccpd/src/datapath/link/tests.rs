@@ -1,0 +1,123 @@
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ccp_core::{Command, ProgramTable, SessionOptions, SockId};
+use ccp_wire::{Create, Encode as _, MeasureBuf, Ready};
+use tokio_util::sync::CancellationToken;
+
+use super::Link;
+use crate::change::Made;
+use crate::outlet::{Outlet, Sent};
+use crate::shared::Shared;
+
+/// A datapath that takes everything and says nothing.
+#[derive(Debug)]
+struct Quiet;
+
+impl Outlet for Quiet {
+    fn send(&self, _: &ProgramTable, _: &Command) -> Sent {
+        Sent::Done
+    }
+
+    fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+fn shared() -> Arc<Shared> {
+    let mut registry = ccp_core::Registry::new();
+    algs::register(&mut registry).unwrap();
+    let made = Made::new(&registry, crate::Config::default(), None).unwrap();
+    Arc::new(Shared::new(made.plan().unwrap(), CancellationToken::new()))
+}
+
+/// A datapath with one flow.
+fn link(shared: &Arc<Shared>) -> Link {
+    let options = SessionOptions::default();
+    let mut link = Link::new("test", "test".to_owned(), Arc::new(Quiet), options, shared);
+    let ready = Ready {
+        id: 0,
+        capabilities: None,
+    };
+    assert!(link.on_bytes(&ready.to_frame().unwrap()).is_none());
+    let create = Create {
+        sock_id: SockId(1),
+        init_cwnd: 14_480,
+        mss: 1448,
+        src_ip: 1,
+        src_port: 1,
+        dst_ip: 2,
+        dst_port: 2,
+        cong_alg: None,
+        details: None,
+        path: None,
+        attributes: Default::default(),
+    };
+    assert!(link.on_bytes(&create.to_frame().unwrap()).is_none());
+    link
+}
+
+/// How many reports have been dealt with.
+fn dealt_with(shared: &Shared) -> f64 {
+    let all = shared.metrics.gather();
+    let reports = all.iter().find(|m| m.name == "ccpd_reports_total").unwrap();
+    reports.samples.iter().map(|s| s.value.number()).sum()
+}
+
+/// Who brings a report and finds somebody with the flow goes away again. Whoever that is sees to it that the
+/// flow's task looks: no later report does so instead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_report_is_left_lying_while_somebody_looks_at_the_flow() {
+    let shared = shared();
+    let mut link = link(&shared);
+    let cell = shared.board.all().pop().unwrap();
+    let begun = Instant::now();
+    let (uid, fields) = loop {
+        if let Some((_, uid, program)) = cell.runs() {
+            break (uid, program.ir().reports.len());
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    let report = MeasureBuf {
+        sock_id: SockId(1),
+        program_uid: uid,
+        fields: vec![1; fields],
+        trailer: None,
+        totals: None,
+    };
+    let report = report.to_frame().unwrap();
+    let stop = Arc::new(AtomicBool::new(false));
+    // One only: two would find each other there, and have the task look.
+    let looks = thread::spawn({
+        let (cell, stop) = (Arc::clone(&cell), Arc::clone(&stop));
+        move || {
+            while !stop.load(Ordering::Relaxed) {
+                let _program = cell.runs();
+            }
+        }
+    });
+    let begun = Instant::now();
+    let mut sent = 0_u32;
+    while begun.elapsed() < Duration::from_secs(1) {
+        link.on_bytes(&report).unwrap().serve();
+        sent += 1;
+        let since = Instant::now();
+        while dealt_with(&shared) < f64::from(sent) {
+            assert!(
+                since.elapsed() < Duration::from_secs(10),
+                "report {sent} is left lying"
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    looks.join().unwrap();
+    assert!(sent > 100, "{sent} reports show nothing");
+    link.disconnect();
+    shared.flows_ended().await;
+    assert_eq!(shared.board.len(), 0);
+}
