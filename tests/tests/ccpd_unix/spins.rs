@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ccp_control::Client;
 use ccp_core::{
-    BuildError, Bytes, CompiledProgram, CongAlg, Flow, Micros, NewFlow, Params, Report,
+    BuildError, Bytes, CompiledProgram, CongAlg, Flow, FlowState, Micros, NewFlow, Params, Report,
     ReportField, Resume, Timestamp, Updates,
 };
 use ccpd::{Builder, Ccpd, Config, Handle};
@@ -24,6 +24,8 @@ enum Manner {
     SpinsAtReports,
     /// They compute for ever after ten milliseconds.
     SpinsByItself,
+    /// They compute for ever when somebody wants to see them.
+    SpinsWhenShown,
 }
 
 /// Ends what would go on for ever: a test that is over needs its processors for others.
@@ -93,6 +95,13 @@ impl Flow for SpinFlow {
     fn on_timer(&mut self, _now: Timestamp) -> Updates {
         self.0.spin();
         Updates::none()
+    }
+
+    fn state(&self) -> Option<FlowState> {
+        if self.0.manner == Manner::SpinsWhenShown {
+            self.0.spin();
+        }
+        None
     }
 }
 
@@ -264,6 +273,28 @@ async fn an_algorithm_that_spins_by_itself_costs_threads_that_are_replaced() {
     enough.store(true, Ordering::Relaxed);
     counted(&dir, "ccpd_threads_held_up", "", 0.0).await;
     counted(&dir, "ccpd_threads_spare", "", 2.0).await;
+    handle.stop();
+    handle.wait().await.unwrap();
+}
+
+/// Who asks is called an algorithm for as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_algorithm_that_spins_when_it_is_shown_is_quarantined() {
+    let (dir, enough) = (tempfile::tempdir().unwrap(), Enough::default());
+    let builder = builder(config(&dir), Manner::SpinsWhenShown, &enough);
+    let handle = builder.spare_threads(2).spawn().await.unwrap();
+    let mut fake = Fake::ready(&dir.path().join("datapath.sock"), "one");
+    fake.open_to(1, 1, 1);
+    let (_, spins) = moved(&mut fake);
+    let socket = dir.path().join("control.sock");
+    let asks = tokio::spawn(async move { Client::connect(socket).await?.flows().await });
+    counted(&dir, "ccpd_algorithm_quarantined", "spins", 1.0).await;
+    let (flow, echo) = moved(&mut fake);
+    assert!(flow == 1 && echo != spins);
+    fake.report(1, echo, &[5_000]);
+    assert_eq!(fake.window(1), 5_000);
+    enough.store(true, Ordering::Relaxed);
+    assert_eq!(asks.await.unwrap().unwrap().len(), 1);
     handle.stop();
     handle.wait().await.unwrap();
 }

@@ -71,6 +71,8 @@ impl Shown {
     async fn look<T>(&self, cell: &FlowCell, look: impl Fn(&Steered) -> T) -> Option<T> {
         loop {
             if let Some(inside) = cell.enter() {
+                // It is the algorithm that is asked, in the end.
+                let _call = cell.shared.watchdog.enter(cell.id);
                 return inside.steered().map(&look);
             }
             if Instant::now() >= self.until {
