@@ -295,6 +295,22 @@ fn signals_stop_it_cleanly() {
 }
 
 #[test]
+fn a_configuration_that_cannot_be_read_to_its_end_does_not_hold_up_a_stop() {
+    let files = Files::new("");
+    let mut running = files.start();
+    fs::remove_file(files.config()).unwrap();
+    // Nobody writes to it.
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    let kind = rustix::fs::FileType::Fifo;
+    rustix::fs::mknodat(rustix::fs::CWD, files.config(), kind, mode, 0).unwrap();
+    kill_process(Pid::from_child(&running.0), Signal::HUP).unwrap();
+    // It has begun to read.
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(running.signal(Signal::TERM), Some(0));
+    assert!(!files.control().parent().unwrap().exists());
+}
+
+#[test]
 fn a_killed_one_leaves_sockets_that_the_next_one_replaces() {
     let files = Files::new("");
     let mut running = files.start();

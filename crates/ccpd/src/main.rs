@@ -199,7 +199,12 @@ fn obey_signals(
                         break Ending::Stop("SIGHUP");
                     }
                     service.reloading();
-                    reload(&reins.changer).await;
+                    // What it reads may be anything: a pipe that nobody writes to, a disk that is away.
+                    tokio::select! {
+                        () = reload(&reins.changer) => {}
+                        _ = terminate.recv() => break Ending::Stop("SIGTERM"),
+                        _ = interrupt.recv() => break Ending::Stop("SIGINT"),
+                    }
                     // Also with the configuration of before, if the new one is wrong.
                     service.ready(&reins.liveness);
                 }
