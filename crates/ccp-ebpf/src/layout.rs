@@ -287,7 +287,7 @@ pub struct Slot {
     pub reserved: [u32; 7],
 }
 
-/// The configuration that the glue reads on every ACK (`struct ccp_config`).
+/// The configuration: programs look at it now and then, the glue whenever it runs (`struct ccp_config`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Config {

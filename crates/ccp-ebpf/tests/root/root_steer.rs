@@ -311,6 +311,38 @@ fn root_programs_can_be_changed() {
     flow.wait().unwrap();
 }
 
+/// Programs in places that are reached by direct jumps, and beyond them: each flow runs its own.
+#[test]
+fn root_every_place_is_reached() {
+    if skipped() {
+        return;
+    }
+    let mut daemon = Daemon::new(Attached::new());
+    let uids = 1..=20;
+    for uid in uids.clone() {
+        let program = compile(&format!(
+            "(def (Report (me 0)) (c 0)) (when (> Micros 1000) (:= Report.me {uid}) (:= Micros 0) (report))"
+        ));
+        daemon.datapath.install(uid, &program).unwrap();
+    }
+    daemon.answer = Some((1, vec![]));
+    let ns = Namespace::new("places").unwrap();
+    let flow = bulk(&daemon).start(&ns, &ns, LOOPBACK).unwrap();
+    daemon.until("the first program", |d| d.seen.reports().count() > 0);
+    for uid in uids {
+        daemon.write(flow.local(), Some(uid), &[]);
+        let of_it = |d: &Daemon| d.seen.reports().filter(|r| r.program_uid == uid).count();
+        daemon.until("its reports", |d| of_it(d) >= 5);
+    }
+    for report in daemon.seen.reports() {
+        assert_eq!(report.fields[0], u64::from(report.program_uid));
+    }
+    let counters = daemon.datapath.counters().unwrap();
+    assert_eq!((counters.no_program, counters.faults), (0, 0));
+    flow.stop();
+    flow.wait().unwrap();
+}
+
 /// A program that faults has no effect; after a run of faults the flow goes native for a while.
 #[test]
 fn root_faults_lead_to_the_fallback() {
