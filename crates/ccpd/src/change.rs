@@ -432,7 +432,11 @@ impl Changer {
             Ok(new) => *server = new,
             Err(error) => {
                 if let Some(before) = in_the_way {
-                    *server = start(before).ok();
+                    // Somebody else may have taken it in between.
+                    let again = start(before).inspect_err(|error| {
+                        error!("metrics are not served as before: {}", in_full(error));
+                    });
+                    *server = again.ok();
                 }
                 return Err(error);
             }
