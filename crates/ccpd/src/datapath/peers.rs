@@ -231,10 +231,10 @@ impl<K: Clone + Eq + Hash, P: Peer> Peers<K, P> {
         } else {
             None
         };
-        if let Some(why) = why {
-            if let Some((key, _)) = self.known.get_key_value(key) {
-                self.mute(&key.clone(), why);
-            }
+        if let Some(why) = why
+            && let Some((key, _)) = self.known.get_key_value(key)
+        {
+            self.mute(&key.clone(), why);
         }
         Heard::Taken(flow)
     }
