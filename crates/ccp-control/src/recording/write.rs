@@ -128,7 +128,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// As [`algorithm`](Self::algorithm).
     pub fn lost(&mut self, events: u64) -> Result<(), RecordingError> {
-        self.written.lost += events;
+        self.written.lost = self.written.lost.saturating_add(events);
         self.record(&Record::Lost(events))
     }
 
