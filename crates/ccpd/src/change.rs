@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use ccp_core::{
     Algorithm, AssignError, Attributes, BuildError, FlowId, FlowInfo, FlowRunner, Given, Native,
-    NotNative, ParamError, Params, Plan, Policy, Registry, Rule, Verdict,
+    NotNative, ParamError, ParamProblem, Params, Plan, Policy, Registry, Rule, Verdict,
 };
 use ccp_ebpf::TakeError;
 use thiserror::Error;
@@ -21,6 +21,8 @@ use crate::shared::Shared;
 
 /// What a flow is given by hand to leave it to its datapath.
 pub(crate) const NATIVE: &str = "native";
+/// And what hands it to an algorithm of the kernel, as it is told to people.
+const NATIVE_OF: &str = "native:NAME";
 
 /// A configuration, with the algorithms that were made from it.
 #[derive(Debug)]
@@ -214,18 +216,40 @@ pub enum SetError {
     /// The kernel has no such algorithm to hand the flow to.
     #[error("{0}")]
     NoNative(String),
+    /// Flows are left to their datapath without parameters.
+    #[error("`{name}` takes no parameters")]
+    NoParameters {
+        /// What was asked for.
+        name: String,
+    },
     /// A parameter is wrong.
-    #[error(transparent)]
-    Param(#[from] ParamError),
+    #[error("the algorithm `{name}`: {}", parameter(.problem))]
+    Param {
+        /// What was asked for.
+        name: String,
+        /// What is wrong.
+        problem: ParamError,
+    },
     /// The algorithm can't be made.
     #[error(transparent)]
-    Build(#[from] BuildError),
+    Build(BuildError),
     /// The flow or its datapath is in the way.
     #[error(transparent)]
     Assign(#[from] AssignError),
     /// The datapath's task does not obey, because the machine is held up.
     #[error("the flow's datapath does not answer")]
     NoAnswer,
+}
+
+/// What is wrong with a parameter that was given by hand. No line says where, and the table that the key would stand
+/// in, `algorithms.cubic(beta=7)`, was never written by anybody.
+fn parameter(problem: &ParamProblem) -> String {
+    let key = problem.key.rsplit_once(").").map(|(_, key)| key);
+    match (key, &problem.value) {
+        (Some(key), Some(value)) => format!("{key} = {value}: {}", problem.reason),
+        (Some(key), None) => format!("{key}: {}", problem.reason),
+        (None, _) => problem.reason.clone(),
+    }
 }
 
 impl From<NoAnswer> for ReloadError {
@@ -459,7 +483,11 @@ impl Changer {
         overrides: &[(String, String)],
     ) -> Result<(), SetError> {
         let current = self.0.made.lock().await;
-        let given = if overrides.is_empty() && Native::is_meant(name) {
+        let given = if Native::is_meant(name) {
+            if !overrides.is_empty() {
+                let name = name.to_owned();
+                return Err(SetError::NoParameters { name });
+            }
             Given::Native(native(name, &current.config)?)
         } else {
             self.algorithm(&current, name, overrides)?.into()
@@ -485,7 +513,10 @@ impl Changer {
             let known = current.algorithms.iter().map(Algorithm::name);
             return Err(SetError::NoSuchAlgorithm {
                 name: name.to_owned(),
-                known: known.chain([NATIVE]).collect::<Vec<_>>().join(", "),
+                known: known
+                    .chain([NATIVE, NATIVE_OF])
+                    .collect::<Vec<_>>()
+                    .join(", "),
             });
         };
         if configured.is_quarantined() {
@@ -495,7 +526,15 @@ impl Changer {
         if overrides.is_empty() {
             return Ok(configured.clone());
         }
-        Ok(self.0.registry.build(&params.overridden(overrides)?)?)
+        let wrong = |problem| {
+            let name = name.to_owned();
+            SetError::Param { name, problem }
+        };
+        let params = params.overridden(overrides).map_err(wrong)?;
+        self.0.registry.build(&params).map_err(|error| match error {
+            BuildError::Param(problem) => wrong(problem),
+            error => SetError::Build(error),
+        })
     }
 
     /// The algorithms that there are, in the order of the configuration.

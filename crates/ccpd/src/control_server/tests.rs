@@ -191,12 +191,20 @@ async fn it_says_what_there_is_and_why_not() {
     assert_eq!(why(7, "native", &[]).await, "there is no such flow");
     assert_eq!(
         why(7, "vegas", &[]).await,
-        "there is no algorithm `vegas`; there are: reno, native"
+        "there is no algorithm `vegas`; there are: reno, native, native:NAME"
     );
     assert_eq!(
         why(7, "reno", &[("report", "often")]).await,
-        "parameters of `reno(report=\"often\")`:2:12: algorithms.reno(report=\"often\").report = \
-         \"often\": expected \"rtt\", \"ack\" or a time from \"1ms\" to \"10000ms\""
+        "the algorithm `reno`: report = \"often\": expected \"rtt\", \"ack\" or a time from \"1ms\" to \
+         \"10000ms\""
+    );
+    assert_eq!(
+        why(7, "reno", &[("reports", "1.5")]).await,
+        "the algorithm `reno`: reports: no such key: did you mean `report`? `reno` knows report"
+    );
+    assert_eq!(
+        why(7, "native", &[("report", "ack")]).await,
+        "`native` takes no parameters"
     );
     let error = client.reload().await.unwrap_err();
     assert_eq!(
