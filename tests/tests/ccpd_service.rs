@@ -155,13 +155,14 @@ fn config(file: &str) -> PathBuf {
 /// The unit is as closed as it is meant to be.
 #[test]
 fn the_unit_is_closed() {
-    let arguments = ["security", "--offline=true", "--threshold=20"];
+    // As docs/operating.md says, in tenths.
+    let arguments = ["security", "--offline=true", "--threshold=17"];
     if let Some(output) = analyze(&arguments, &[config("ccpd.service")]) {
         assert_fine(&output);
     }
 }
 
-/// The units, also with the drop-in, are such that systemd understands all of it.
+/// The units, also with the drop-ins, are such that systemd understands all of it.
 #[test]
 fn the_units_are_understood() {
     let dir = tempfile::tempdir().unwrap();
@@ -170,6 +171,7 @@ fn the_units_are_understood() {
         ("ccpd.service", "ccpd.service"),
         ("ccpd.socket", "ccpd.socket"),
         ("drop-ins/namespaces.conf", "ccpd.service.d/namespaces.conf"),
+        ("drop-ins/metrics.conf", "ccpd.service.d/metrics.conf"),
     ] {
         // A program that is missing is the machine's affair.
         let text = std::fs::read_to_string(config(file)).unwrap();

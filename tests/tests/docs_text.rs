@@ -406,6 +406,8 @@ fn commands_and_their_options_exist() {
                 "policy",
                 "explain",
                 "set",
+                "algorithms",
+                "stats",
                 "reload",
                 "log-level",
                 "completions",
@@ -444,6 +446,7 @@ fn every_option_is_described() {
         (binaries::ccp(), &["flows"]),
         (binaries::ccp(), &["top"]),
         (binaries::ccp(), &["watch"]),
+        (binaries::ccp(), &["stats"]),
         (binaries::ccp(), &["programs", "show"]),
         (binaries::ccp(), &["demo"]),
         (binaries::ccp(), &["sim"]),
@@ -455,6 +458,76 @@ fn every_option_is_described() {
         for option in options.filter(|o| !["--help", "--version"].contains(o)) {
             assert!(page.contains(option), "docs/operating.md: no {option}");
         }
+    }
+}
+
+/// Nor a command.
+#[test]
+fn every_command_is_described() {
+    let page = read("docs/operating.md") + &read("docs/language.md");
+    let help = help(&binaries::ccp(), &[]);
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let commands = commands.split("\n\n").next().unwrap().lines();
+    // What is said of one may go on below it, further in.
+    let commands = commands.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let commands: Vec<&str> = commands
+        .filter(|command| !["", "help"].contains(command))
+        .collect();
+    assert!(commands.len() > 10, "{commands:?}");
+    for command in commands {
+        let described = [' ', '`', '\n'].map(|end| page.contains(&format!("ccp {command}{end}")));
+        assert!(described.contains(&true), "docs: no `ccp {command}`");
+    }
+}
+
+/// Every place that the code map names is there.
+#[test]
+fn the_code_map_leads_somewhere() {
+    let page = read("ARCHITECTURE.md");
+    let (_, section) = page.split_once("### Inside the daemon\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let mut seen = 0;
+    for path in section.split('`').skip(1).step_by(2) {
+        let there = |of: &str| {
+            let below = ["", "datapath/"].iter();
+            below
+                .flat_map(|dir| ["", ".rs"].map(|end| format!("{of}{dir}{path}{end}")))
+                .any(|file| root().join(file).exists())
+        };
+        let known = ["", "crates/ccpd/src/", "crates/ccp-ebpf/src/"].iter();
+        assert!(
+            known.copied().any(there),
+            "ARCHITECTURE.md: there is no {path}"
+        );
+        seen += 1;
+    }
+    assert!(seen > 30, "{seen} places");
+}
+
+/// What `ccp watch --json` gives as a reason is listed.
+#[test]
+fn every_reason_of_an_event_is_described() {
+    let page = read("docs/control.md");
+    let code = read("crates/ccp-control/src/protocol/event.rs");
+    let (_, reasons) = code.split_once("pub enum Why {\n").unwrap();
+    let reasons = reasons.split("\n}").next().unwrap().lines();
+    let reasons: Vec<&str> = reasons
+        .filter_map(|line| line.trim().strip_suffix(','))
+        .filter(|line| line.chars().all(char::is_alphanumeric))
+        .collect();
+    assert!(reasons.len() > 4, "{reasons:?}");
+    for reason in reasons {
+        let mut name = String::new();
+        for c in reason.chars() {
+            if c.is_uppercase() && !name.is_empty() {
+                name.push('_');
+            }
+            name.extend(c.to_lowercase());
+        }
+        assert!(
+            page.contains(&format!("`{name}`")),
+            "docs/control.md: no {name}"
+        );
     }
 }
 
