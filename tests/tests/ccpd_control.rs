@@ -261,7 +261,8 @@ async fn what_happens_is_told_while_it_happens() {
 /// `ccp watch`, and what it prints line by line.
 fn watch(daemon: &Daemon, arguments: &[&str]) -> (Child, Receiver<String>) {
     let mut ccp = ccp(&daemon.path("control.sock"), &["watch"]);
-    let mut child = ccp.args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+    let ccp = ccp.args(arguments).stdout(Stdio::piped());
+    let mut child = ccp.stderr(Stdio::piped()).spawn().unwrap();
     let out = BufReader::new(child.stdout.take().unwrap());
     let (tell, lines) = channel();
     std::thread::spawn(move || {
@@ -348,7 +349,20 @@ async fn the_command_watches_until_it_has_seen_enough() {
     let pid = rustix::process::Pid::from_child(&interrupted);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
     assert_eq!(interrupted.wait().unwrap().code(), Some(0));
+
+    // A daemon that ends is no failure of the command's, but not what it was asked for.
+    let (alone, lines) = watch(&daemon, &["--reports"]);
+    first_line(&lines, || {
+        fake.report(2, uid, &[60_000]);
+        fake.window(2);
+    });
     daemon.stop().await;
+    let alone = alone.wait_with_output().unwrap();
+    assert_eq!(alone.status.code(), Some(1));
+    assert_eq!(
+        text(&alone.stderr),
+        "ccp: ccpd has ended, or was replaced: nothing more will be heard from it\n"
+    );
 }
 
 /// Who watches and does not read holds up nobody, costs bounded memory, and learns what that cost.

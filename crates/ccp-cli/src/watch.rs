@@ -6,8 +6,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use ccp_control::{Announced, Client, Event, FlowOrigin, Happened, Watch, What, Why, plain};
+use anyhow::{Context as _, bail};
+use ccp_control::{
+    Announced, Client, ClientError, Event, FlowOrigin, FrameError, Happened, Watch, What, Why,
+    plain,
+};
 use serde::Serialize;
 use tokio::time::{Instant, sleep_until};
 
@@ -78,7 +81,12 @@ async fn watch(socket: &Path, args: &Args) -> anyhow::Result<()> {
     let mut enough = args.count;
     while enough != Some(0) {
         let happened = tokio::select! {
-            happened = ccpd.next() => happened?,
+            happened = ccpd.next() => match happened {
+                Err(ClientError::Frame(FrameError::Closed)) => {
+                    bail!("ccpd has ended, or was replaced: nothing more will be heard from it")
+                }
+                happened => happened?,
+            },
             () = &mut over => return Ok(()),
             interrupted = tokio::signal::ctrl_c() => {
                 return interrupted.context("can't wait for signals");
