@@ -35,9 +35,10 @@
 //! - L of RFC 9406, a limit on what one acknowledgement makes the window grow by in slow start, is
 //!   infinite: to pace is the datapath's.
 //! - After marks the window stops at two segments, as Linux has it; RFC 9438 would go to one.
-//! - The restart of RFC 5681 section 4.1 after an idle time, since nothing runs while a flow is
-//!   idle. The curve does not go on in that time, nor while the application has less to send than
-//!   the window allows.
+//! - The restart of RFC 5681 section 4.1 after an idle time: it is the datapath's, since nothing runs
+//!   while a flow is idle. Slow start then leads back to three quarters of the window (RFC 2861) where
+//!   the program is not libccp's. The curve does not go on in that time, nor while the application has
+//!   less to send than the window allows; afterwards it goes on from where it was.
 
 use ccp_core::{
     BuildError, Bytes, CompiledProgram, CongAlg, ControlField, Controls, Event, Flow, FlowState,

@@ -17,8 +17,9 @@
 //! reduction over the round trip. For those that only have libccp's measurements there is a second
 //! program, which halves the window itself: a loss is answered also when no agent is there.
 //!
-//! Not done: the restart of RFC 5681 section 4.1 after an idle time, since nothing runs while a
-//! flow is idle.
+//! The restart of RFC 5681 section 4.1 after an idle time is the datapath's, since nothing runs while
+//! a flow is idle. Slow start then leads back to three quarters of the window (RFC 2861) where the
+//! program is not libccp's.
 
 use ccp_core::{
     BuildError, Bytes, CompiledProgram, CongAlg, ControlField, Controls, Event, Flow, FlowState,

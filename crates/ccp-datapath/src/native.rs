@@ -265,6 +265,11 @@ impl NativeLaw for Window {
         {
             acked = first.hystart.growth(acked);
         }
+        if let Law::Cubic { cubic, .. } = &mut self.law
+            && ack.cwnd < self.ssthresh
+        {
+            cubic.on_slow_start(self.ssthresh);
+        }
         let (cwnd, rest) = reno::slow_start(ack.cwnd, self.ssthresh.max(ack.cwnd), acked);
         if rest == Bytes::ZERO {
             return cwnd;

@@ -96,11 +96,13 @@
     (if turn (report))
     (fallthrough))
 
-# Slow start. What is left of the acknowledgement at `ssthresh` counts below.
+# Slow start. What is left of the acknowledgement at `ssthresh` counts below. After an idle time Reno would
+# be no further.
 (when (&& (> grow 0) (< Cwnd ssthresh))
     (:= step (min grow (- ssthresh Cwnd)))
     (:= Cwnd (+ Cwnd step))
     (:= grow (- grow step))
+    (:= w_est (min w_est ssthresh))
     (fallthrough))
 
 # Congestion avoidance begins: the curve leads from the present window to its flat part at `w_max`

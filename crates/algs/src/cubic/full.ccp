@@ -59,6 +59,11 @@
     (:= elapsed (+ elapsed (min (- Ack.now (min Ack.now seen)) Flow.rtt_sample_us)))
     (fallthrough))
 
+# After an idle time the datapath has closed the window: slow start leads back to three quarters of it.
+(when (&& (< Cwnd mine) (&& (< Flow.recovery_state 2) (== Flow.was_timeout false)))
+    (:= ssthresh (max ssthresh (* 3 (/ mine 4))))
+    (fallthrough))
+
 # A reduction was spurious, and the datapath has undone it.
 (when (&& (> Cwnd mine) (&& (> undo_cwnd mine) (>= Cwnd (- undo_cwnd (min undo_cwnd Report.mss)))))
     (:= ssthresh undo_ssthresh)
@@ -160,11 +165,13 @@
     (if (> Report.css 0) (:= grow (/ grow 4)))
     (fallthrough))
 
-# Slow start. What is left of the acknowledgement at `ssthresh` counts below.
+# Slow start. What is left of the acknowledgement at `ssthresh` counts below. After an idle time Reno would
+# be no further.
 (when (&& (> grow 0) (< Cwnd ssthresh))
     (:= step (min grow (- ssthresh Cwnd)))
     (:= Cwnd (+ Cwnd step))
     (:= grow (- grow step))
+    (:= w_est (min w_est ssthresh))
     (fallthrough))
 
 # Congestion avoidance begins: the curve leads from the present window to its flat part at `w_max`

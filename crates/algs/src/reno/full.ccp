@@ -45,6 +45,11 @@
     (:= mine Cwnd)
     (fallthrough))
 
+# After an idle time the datapath has closed the window: slow start leads back to three quarters of it.
+(when (&& (< Cwnd mine) (&& (< Flow.recovery_state 2) (== Flow.was_timeout false)))
+    (:= ssthresh (max ssthresh (* 3 (/ mine 4))))
+    (fallthrough))
+
 # A reduction was spurious, and the datapath has undone it.
 (when (> Cwnd mine)
     (:= ssthresh (max ssthresh Flow.ssthresh))

@@ -210,6 +210,23 @@ fn slow_start_after_a_timeout_goes_on_in_the_program() {
 }
 
 #[test]
+fn after_an_idle_time_slow_start_leads_back_to_three_quarters_of_the_window() {
+    for (name, mut flow, path) in both(&window(40)) {
+        if !path.reduces {
+            continue;
+        }
+        assert_eq!(path.round(&mut flow, Round::lose(1)), 20, "{name}");
+        let curve = path.run(&mut flow, [QUIET; 20]);
+        assert_eq!(curve[19], 40, "{name}");
+        flow.pass(Micros::from_secs(2));
+        flow.set_cwnd(Bytes(10_000));
+        let curve = path.run(&mut flow, [QUIET; 4]);
+        assert_eq!(curve, [20, 30, 31, 32], "{name}");
+        assert_eq!(flow.control("ssthresh"), Some(30_000), "{name}");
+    }
+}
+
+#[test]
 fn a_window_that_is_not_used_does_not_grow() {
     // What used to happen elsewhere: the window of an application that sends little grew for ever,
     // to be sent at once when there was something.

@@ -417,11 +417,21 @@ u32 BPF_PROG(ccp_undo_cwnd, struct sock *sk)
 SEC("struct_ops")
 void BPF_PROG(ccp_cwnd_event, struct sock *sk, enum tcp_ca_event event)
 {
-	if (!runs_native(sk))
-		return;
-	if (event == CA_EVENT_TX_START)
-		restart_after_idle(sk);
-	cubictcp_cwnd_event(sk, event);
+	bool native = runs_native(sk);
+
+	if (event == CA_EVENT_TX_START && was_idle(sk)) {
+		struct tcp_sock *tp = (struct tcp_sock *)sk;
+		struct ccp_flow *f = flow_of(sk);
+
+		/* A program's next ACK takes the window over; in a reduction, after which it is the register again, it does not. */
+		if (native || (f && !(f->flags & CCP_F_OWN_RECOVERY))) {
+			restart_after_idle(sk);
+			if (f && f->flags & CCP_F_REDUCING)
+				f->applied_cwnd = tp->snd_cwnd;
+		}
+	}
+	if (native)
+		cubictcp_cwnd_event(sk, event);
 }
 
 /*

@@ -127,6 +127,12 @@ static __always_inline void start_cubic(struct sock *sk)
 	mark_native(sk, true);
 }
 
+/* Of a window: the threshold after a pause, up to which slow start leads back. */
+static __always_inline u32 three_quarters(u32 cwnd)
+{
+	return (cwnd >> 1) + (cwnd >> 2);
+}
+
 /* A program's flow becomes native CUBIC's, from the present window. */
 static __always_inline void enter_native(struct sock *sk, struct ccp_flow *f)
 {
@@ -137,6 +143,8 @@ static __always_inline void enter_native(struct sock *sk, struct ccp_flow *f)
 		/* Otherwise CUBIC would slow-start from here. In a reduction the window is on its way to the program's target. */
 		u64 target = tp->snd_cwnd;
 
+		/* Closed by a pause, and no program has seen it. */
+		target = max_u64(target, three_quarters(f->applied_cwnd));
 		if (reduces(state) && f->mss)
 			target = f->reg[CCP_REG_CWND] / f->mss;
 		tp->snd_ssthresh = max_u32(min_u64(target, cwnd_max(tp)), 2);
@@ -169,23 +177,34 @@ static __always_inline void native_ack(struct sock *sk, struct ccp_flow *f, u32 
 }
 
 /*
- * The first packet after a pause: the kernel closes the window by half per RTO of silence (RFC 2861), but not for algorithms with cong_control. Native
- * CUBIC gets it from here.
+ * The first packet after a pause: the kernel closes the window by half per RTO of silence (RFC 2861), but not for algorithms with cong_control. Our flows get
+ * it from here, except those whose program keeps its window.
  */
 #define INITIAL_WINDOW 10
+
+static __always_inline u32 idle_jiffies(struct tcp_sock *tp)
+{
+	return (u32)bpf_jiffies64() - tp->lsndtime;
+}
+
+static __always_inline bool was_idle(struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct net *net = sk->__sk_common.skc_net.net;
+	u32 rto = ((struct inet_connection_sock *)sk)->icsk_rto;
+
+	return rto && (s32)idle_jiffies(tp) > (s32)rto && !tp->packets_out && net->ipv4.sysctl_tcp_slow_start_after_idle;
+}
 
 static __always_inline void restart_after_idle(struct sock *sk)
 {
 	struct tcp_sock *tp = (struct tcp_sock *)sk;
-	struct net *net = sk->__sk_common.skc_net.net;
 	u32 rto = ((struct inet_connection_sock *)sk)->icsk_rto, cwnd = tp->snd_cwnd, least = min_u32(INITIAL_WINDOW, cwnd);
-	u32 idle = (u32)bpf_jiffies64() - tp->lsndtime;
+	u32 idle = idle_jiffies(tp);
 	int i;
 
-	if (!net->ipv4.sysctl_tcp_slow_start_after_idle || !rto || (s32)idle <= (s32)rto || tp->packets_out)
-		return;
 	if (!reduces(ca_state(sk)))
-		tp->snd_ssthresh = max_u32(tp->snd_ssthresh, (cwnd >> 1) + (cwnd >> 2));
+		tp->snd_ssthresh = max_u32(tp->snd_ssthresh, three_quarters(cwnd));
 	for (i = 0; i < 20 && idle > rto && cwnd > least; i++) {
 		idle -= rto;
 		cwnd >>= 1;

@@ -327,6 +327,13 @@ impl Cubic {
         self.curve.elapsed = self.curve.elapsed.map(|elapsed| elapsed + span);
     }
 
+    /// Slow start below `ssthresh`, where there is a curve already: after an idle time it leads back
+    /// there. The curve goes on from where it was, but Reno's window would be no larger than `ssthresh`,
+    /// so that this one does not jump to what it was before.
+    pub fn on_slow_start(&mut self, ssthresh: Bytes) {
+        self.curve.w_est = self.curve.w_est.min(ssthresh);
+    }
+
     /// A loss or a mark: gives the new slow-start threshold, which is the new window as well.
     /// Source: RFC 9438, sections 4.6 and 4.7.
     #[must_use]

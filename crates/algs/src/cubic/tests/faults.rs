@@ -197,6 +197,38 @@ fn time_without_anything_to_send_does_not_count_on_the_curve() {
 }
 
 #[test]
+fn after_an_idle_time_slow_start_leads_back_to_three_quarters_and_the_curve_goes_on() {
+    // What used to happen: at the first acknowledgement of congestion avoidance the window jumped to
+    // what Reno's had been.
+    for (text, rtt, rounds) in [("", 100, 12), ("c = 0.04", 5, 80)] {
+        let mut link = Link::long(Kind::Full, text, 100).with_rtt(Micros::from_millis(rtt));
+        link.lose();
+        let old = link.flow.control("ssthresh").unwrap();
+        let before = link.rounds(rounds)[rounds - 1];
+        link.flow.pass(Micros::from_secs(2));
+        link.flow.set_cwnd(Bytes(10 * MSS));
+        let mut windows = vec![10];
+        for _ in 0..1_000 {
+            link.flow.pass(Micros(link.rtt.0 / link.packets()));
+            let ack = link.ack(1);
+            link.flow.ack(&ack);
+            windows.push(link.packets());
+        }
+        let threshold = link.flow.control("ssthresh").unwrap().max(old) / MSS;
+        let three_quarters = before * 3 / 4;
+        assert!(threshold.abs_diff(three_quarters.max(old / MSS)) <= 1);
+        // Slow start: one segment per acknowledgement. Then no more than its fractions add.
+        let back = usize::try_from(threshold).unwrap() - 10;
+        assert_eq!(windows[back], threshold, "{text}: {before}");
+        for pair in windows.windows(2) {
+            assert!(pair[1] - pair[0] <= 2, "{text}: {before} {pair:?}");
+        }
+        let after = windows[1_000];
+        assert!(after > threshold + 1, "{text}: {before} {after}");
+    }
+}
+
+#[test]
 fn a_window_that_is_not_used_does_not_grow_and_the_curve_waits() {
     // What used to happen elsewhere: the window of an application that sends little grew for ever,
     // to be sent at once when there was something.

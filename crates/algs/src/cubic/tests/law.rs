@@ -49,6 +49,9 @@ impl Model {
                 grow = self.hystart.growth(grow);
             }
         }
+        if grow > Bytes::ZERO && self.cwnd < self.ssthresh {
+            self.cubic.on_slow_start(self.ssthresh);
+        }
         let (cwnd, left) = reno::slow_start(self.cwnd, self.ssthresh, grow);
         self.cwnd = cwnd;
         if left > Bytes::ZERO {
@@ -91,6 +94,10 @@ enum Op {
         again: u8,
         spurious: bool,
     },
+    /// After which the datapath has halved the window so often.
+    Idle {
+        halvings: u8,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -104,6 +111,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => prop::bool::weighted(0.3).prop_map(|spurious| Op::Lose { spurious }),
         1 => (0..3_u8, prop::bool::weighted(0.3))
             .prop_map(|(again, spurious)| Op::TimeOut { again, spurious }),
+        1 => (0..9_u8).prop_map(|halvings| Op::Idle { halvings }),
     ]
 }
 
@@ -246,6 +254,18 @@ impl Pair {
                 } else {
                     self.flow.pass(Micros(1_000));
                     self.acked(10 * mss.0, 1, true);
+                }
+            }
+            Op::Idle { halvings } => {
+                let least = Bytes(10 * mss.0).min(before);
+                let window = Bytes(before.0 >> halvings).max(least);
+                self.flow.set_cwnd(window);
+                self.flow.pass(Micros::from_secs(2));
+                self.nothing(0, 0);
+                self.model.cwnd = window;
+                if window < before {
+                    let kept = Bytes(before.0 / 4 * 3);
+                    self.model.ssthresh = self.model.ssthresh.max(kept);
                 }
             }
         }
