@@ -33,6 +33,15 @@ fn chart(source: &Source, flow: &FlowOutcome) -> TimeChart {
             .map(|(time, value)| (source.seconds(*time), *value as f64 / per))
             .collect()
     };
+    // What was set holds until the flow's last report, also if it was set once.
+    let end = recorded.seen.last();
+    let end = end.map(|(time, _)| source.seconds(*time));
+    let held = |mut points: Vec<(f64, f64)>| {
+        if let (Some((_, value)), Some(end)) = (points.last().copied(), end) {
+            points.push((end, value));
+        }
+        points
+    };
     let mut window = Panel::new("congestion window (packets)").height(230.0);
     window = window.series(Series::line(
         "reported window",
@@ -49,7 +58,7 @@ fn chart(source: &Source, flow: &FlowOutcome) -> TimeChart {
     for name in flow.names() {
         let both = |per| {
             flow.sides()
-                .map(|(what, side)| Series::steps(what, seconds(side.series(name), per)))
+                .map(|(what, side)| Series::steps(what, held(seconds(side.series(name), per))))
         };
         let panel = match name {
             "Cwnd" => {
