@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ccp_types::{Attributes, FlowInfo, Origin, SockId};
 use ccp_wire::{Capabilities, Create, Features, Hello, Measure, Message, Totals, VERSION};
+use foldhash::fast::RandomState;
 
 use crate::alg::FlowId;
 use crate::command::Command;
@@ -34,7 +35,7 @@ pub struct Session {
     options: SessionOptions,
     /// `None` until the datapath has been told anything.
     programs: Option<Arc<ProgramTable>>,
-    flows: HashMap<SockId, Entry>,
+    flows: HashMap<SockId, Entry, RandomState>,
     outputs: VecDeque<Output>,
     stats: SessionStats,
     full: bool,
@@ -60,7 +61,7 @@ impl Session {
             ids,
             options,
             programs: None,
-            flows: HashMap::new(),
+            flows: HashMap::default(),
             outputs: VecDeque::new(),
             stats: SessionStats::default(),
             full: false,

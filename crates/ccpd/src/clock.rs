@@ -26,8 +26,9 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        let micros = self.start.elapsed().as_micros();
-        Timestamp(u64::try_from(micros).unwrap_or(u64::MAX))
+        let since = self.start.elapsed();
+        let whole = since.as_secs().saturating_mul(1_000_000);
+        Timestamp(whole.saturating_add(since.subsec_micros().into()))
     }
 
     /// `time` in microseconds since 1970 (UTC), as if nobody had set the system's clock since the start.

@@ -550,14 +550,17 @@ impl Work<'_> {
         last: &mut Option<Head>,
         fields: &mut Vec<u64>,
     ) -> Step {
-        runner.leave_quarantined(self.shared.clock.now());
+        let mut now = self.shared.clock.now();
+        runner.leave_quarantined(now);
         self.observe(runner);
+        // Mostly there is no timer, and one report: the clock is not read again for it.
+        let mut is_past = false;
         if let Some(wake_at) = runner.wake_at() {
-            let now = self.shared.clock.now();
             if wake_at <= now {
                 self.tell_step(now, || What::Woken);
             }
             runner.on_timer(now);
+            is_past = true;
         }
         let mut left = BATCH;
         while left > 0 {
@@ -565,7 +568,9 @@ impl Work<'_> {
             let Some(next) = self.cell.inbox.next(fields) else {
                 break;
             };
-            let now = self.shared.clock.now();
+            if std::mem::replace(&mut is_past, true) {
+                now = self.shared.clock.now();
+            }
             self.call.goes_on();
             runner.leave_quarantined(now);
             match next {
@@ -612,7 +617,8 @@ impl Work<'_> {
                 }
             }
         }
-        if self.cell.inbox.is_stopped() {
+        // Otherwise the inbox has just said that there is nothing, and so that it is not stopped.
+        if left == 0 && self.cell.inbox.is_stopped() {
             return Step::Ended;
         }
         self.send(runner);

@@ -8,6 +8,7 @@ use ccp_core::{
     Session, SessionNotice, SessionOptions, SessionStats,
 };
 use ccp_wire::{Features, Message, frames};
+use foldhash::fast::RandomState;
 use tracing::{debug, info, warn};
 
 use super::room::Room;
@@ -25,7 +26,7 @@ const MOST_UNSENT: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Link {
     session: Session,
-    flows: HashMap<FlowId, Arc<FlowCell>>,
+    flows: HashMap<FlowId, Arc<FlowCell>, RandomState>,
     outlet: Arc<dyn Outlet>,
     /// How many flows there may be, where it is not the datapath that says so.
     room: Option<Arc<Room>>,
@@ -102,7 +103,7 @@ impl Link {
         shared.metrics.count(Count::Datapaths, 1);
         Self {
             session: Session::new(datapath, plan, ids, options),
-            flows: HashMap::new(),
+            flows: HashMap::default(),
             outlet,
             room: None,
             malformed: 0,

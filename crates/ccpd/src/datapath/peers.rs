@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ccp_core::{Micros, SessionOptions};
 use ccp_wire::{Encode as _, Features, Heartbeat, Kind, frames};
+use foldhash::fast::RandomState;
 use rustix::process::geteuid;
 use tokio::sync::Notify;
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -157,7 +158,7 @@ pub(super) struct Peers<K, P> {
     /// The socket's name in the configuration.
     name: String,
     limits: SocketLimits,
-    known: HashMap<K, Known<P>>,
+    known: HashMap<K, Known<P>, RandomState>,
     muted: HashMap<K, Muted>,
     /// Of all flows.
     total: Arc<Level>,
@@ -178,7 +179,7 @@ impl<K: Clone + Eq + Hash, P: Peer> Peers<K, P> {
             name,
             total: Level::new("max_flows_total", limits.max_flows_total),
             limits,
-            known: HashMap::new(),
+            known: HashMap::default(),
             muted: HashMap::new(),
             of_users: HashMap::new(),
             attention: Arc::default(),
