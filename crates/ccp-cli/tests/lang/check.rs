@@ -124,7 +124,7 @@ fn what_does_not_fit_a_target_is_said() {
     assert_eq!(folder.ccp(&["check", "wide.ccp"]).code, 0);
     let seen = folder.ccp(&["check", "wide.ccp", "--target", "tcp"]);
     assert_eq!(seen.code, 1, "{seen}");
-    assert!(seen.err.contains("a flow has room for 138"), "{seen}");
+    assert!(seen.err.contains("a flow has room for 156"), "{seen}");
     assert!(seen.err.contains("200 local variables"), "{seen}");
 }
 
