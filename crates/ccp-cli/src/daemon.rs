@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::io::{ErrorKind, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use ccp_control::{Client, ClientError, plain};
 use tokio::runtime::Runtime;
+use tokio::time::{Instant, sleep_until};
 
 /// Connects to the daemon on `socket` and does `asking`.
 pub(crate) fn ask<T>(
@@ -22,6 +24,17 @@ pub(crate) fn runtime() -> anyhow::Result<Runtime> {
         .enable_all()
         .build()
         .context("can't start")
+}
+
+/// Ends after `time`, counted from the call; without one, or with one that no clock reaches, never.
+pub(crate) fn over(time: Option<Duration>) -> impl Future<Output = ()> {
+    let until = time.and_then(|time| Instant::now().checked_add(time));
+    async move {
+        match until {
+            Some(until) => sleep_until(until).await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// Prints `text`. A reader that has seen enough, as `head` does, is no error.

@@ -13,9 +13,8 @@ use ccp_control::{
     AlgorithmStatus, Announced, Client, ClientError, Event, FlowDetail, FlowOrigin, FlowStatus,
     Happened, Watch, What,
 };
-use tokio::time::{Instant, sleep_until};
 
-use crate::daemon::{print, runtime};
+use crate::daemon::{over, print, runtime};
 use crate::units::{data, duration};
 
 /// What stands for the datapath's own algorithm.
@@ -59,13 +58,7 @@ async fn record(socket: &Path, args: &Args) -> anyhow::Result<()> {
     // Nothing that happens while it is seen which flows there are is missed.
     ccpd.watch(&watch).await?;
     recorder.alive(&args.flows).await?;
-    let until = args.time.and_then(|time| Instant::now().checked_add(time));
-    let over = async {
-        match until {
-            Some(until) => sleep_until(until).await,
-            None => std::future::pending().await,
-        }
-    };
+    let over = over(args.time);
     tokio::pin!(over);
     while args.flows.is_empty() || !recorder.open.is_empty() {
         let happened = tokio::select! {

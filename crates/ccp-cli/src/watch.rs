@@ -12,9 +12,8 @@ use ccp_control::{
     plain,
 };
 use serde::Serialize;
-use tokio::time::{Instant, sleep_until};
 
-use crate::daemon::runtime;
+use crate::daemon::{over, runtime};
 use crate::units::{age, data, duration, rate, time_of_day};
 
 /// Arguments of `ccp watch`.
@@ -70,13 +69,7 @@ async fn watch(socket: &Path, args: &Args) -> anyhow::Result<()> {
             there.with_context(|| format!("can't watch flow {flow}"))?;
         }
     }
-    let until = args.time.and_then(|time| Instant::now().checked_add(time));
-    let over = async {
-        match until {
-            Some(until) => sleep_until(until).await,
-            None => std::future::pending().await,
-        }
-    };
+    let over = over(args.time);
     tokio::pin!(over);
     let mut enough = args.count;
     while enough != Some(0) {
