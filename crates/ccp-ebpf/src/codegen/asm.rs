@@ -256,6 +256,16 @@ impl Asm {
         }
     }
 
+    /// `dst` becomes `src` if `dst cmp src`, which is rarely so: a bound.
+    pub(super) fn bound(
+        &mut self,
+        cmp: Cmp,
+        dst: R,
+        src: impl Into<Src> + Copy,
+    ) -> Result<(), TooFar> {
+        self.rarely(cmp, dst, src, vec![Insn::alu(Alu::Mov, dst, src)])
+    }
+
     /// Runs `insns` aside if `dst cmp src`, which is rarely so.
     pub(super) fn rarely(
         &mut self,

@@ -379,12 +379,7 @@ pub(super) fn apply(asm: &mut Asm, env: &Env<'_>) -> Result<(), TooFar> {
     asm.jump_if(Cmp::Gt, R::R3, MAX_CWND_PACKETS as i32, infinite);
     let bounded = asm.label();
     asm.place(bounded)?;
-    asm.rarely(
-        Cmp::Gt,
-        R::R1,
-        R::R3,
-        vec![Insn::alu(Alu::Mov, R::R1, R::R3)],
-    )?;
+    asm.bound(Cmp::Gt, R::R1, R::R3)?;
     asm.jump_if(Cmp::Eq, R::R1, 0, none);
     asm.place(window)?;
     asm.store(Size::Word, SOCK, sock.snd_cwnd, R::R1);
@@ -413,12 +408,7 @@ pub(super) fn apply(asm: &mut Asm, env: &Env<'_>) -> Result<(), TooFar> {
     asm.alu(Alu::Mul, R::R2, R::R1);
     asm.place(bound)?;
     asm.load(Size::Double, R::R3, SOCK, sock.sk_max_pacing_rate);
-    asm.rarely(
-        Cmp::Gt,
-        R::R2,
-        R::R3,
-        vec![Insn::alu(Alu::Mov, R::R2, R::R3)],
-    )?;
+    asm.bound(Cmp::Gt, R::R2, R::R3)?;
     asm.jump_if(Cmp::Eq, R::R2, 0, end);
     asm.store(Size::Double, SOCK, sock.sk_pacing_rate, R::R2);
     asm.place(end)?;

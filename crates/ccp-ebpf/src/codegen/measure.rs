@@ -284,16 +284,14 @@ impl Measure<'_> {
             self.asm.mov(R::R3, R::R2);
             self.asm.alu32(Alu::Sub, R::R3, R::R4);
             self.sign_extend(R::R3);
-            self.asm
-                .rarely(Cmp::SLt, R::R3, 0, vec![Insn::alu(Alu::Mov, R::R3, 0)])?;
+            self.asm.bound(Cmp::SLt, R::R3, 0)?;
             self.put(PACKETS_MISORDERED, R::R3);
             self.asm
                 .load(Size::Word, R::R5, FLOW, flow!(last_delivered));
             self.asm.mov(R::R4, R::R1);
             self.asm.alu32(Alu::Sub, R::R4, R::R5);
             self.asm.alu(Alu::Sub, R::R4, R::R3);
-            self.asm
-                .rarely(Cmp::SLt, R::R4, 0, vec![Insn::alu(Alu::Mov, R::R4, 0)])?;
+            self.asm.bound(Cmp::SLt, R::R4, 0)?;
             self.put(PACKETS_ACKED, R::R4);
             if self.reads(BYTES_MISORDERED) {
                 self.asm.alu(Alu::Mul, R::R3, MSS);
