@@ -10,34 +10,31 @@
 //! the newest value of each register is what is sent in the end.
 
 use std::net::SocketAddr;
-use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
-use ccp_control::FlowMode;
 use ccp_core::{
-    Algorithm, Command, CompiledProgram, Counts, Event, FlowId, FlowRunner, Micros, Opened, Rate,
-    RawReport, RunnerNotice, RunnerOutput, SockId, Timestamp,
+    Algorithm, CompiledProgram, Counts, FlowId, FlowRunner, Micros, Opened, SockId, Timestamp,
 };
-use tracing::{debug, error, trace, warn};
+use tracing::error;
 
 use crate::datapath::room::Place;
 use crate::feed::What;
-use crate::inbox::{Head, Inbox, Next, Turn};
-use crate::metrics::{Count, CountedFlow, DatapathMetrics, OfAlgorithm};
-use crate::outlet::{Outlet, Sent};
+use crate::inbox::{Head, Inbox};
+use crate::metrics::{CountedFlow, DatapathMetrics};
+use crate::outlet::Outlet;
 use crate::shared::Shared;
 use crate::turns::give_way;
-use crate::watchdog::Call;
 
 mod show;
 mod tell;
+mod work;
 
 pub(crate) use show::{Shown, instructions};
 
-/// After so many reports in a row, others get their turn.
-const BATCH: usize = 32;
+use work::{State, Work};
+
 /// A flow whose algorithm took longer for a report
 const CHEAP: Micros = Micros(100);
 /// so many times in a row (once may be the machine's doing)
@@ -303,31 +300,6 @@ impl Drop for Inside<'_> {
     }
 }
 
-/// `RUST_LOG=ccpd::report=trace` shows every report with the names of its values.
-fn log_report(runner: &FlowRunner, report: &RawReport<'_>, flow: FlowId) {
-    if !tracing::enabled!(target: "ccpd::report", tracing::Level::TRACE) {
-        return;
-    }
-    let Some((uid, program)) = runner.program() else {
-        return;
-    };
-    if uid != report.program_uid {
-        return;
-    }
-    let values = program.ir().reports.iter().zip(report.fields);
-    let values: Vec<String> = values
-        .map(|(v, value)| format!("{}={value}", v.name))
-        .collect();
-    trace!(
-        target: "ccpd::report",
-        flow = flow.0,
-        algorithm = runner.algorithm().map(Algorithm::name),
-        program = program.name(),
-        "{}",
-        values.join(" ")
-    );
-}
-
 /// A flow's task, before it is spawned.
 #[derive(Debug)]
 pub(crate) struct FlowTask {
@@ -476,271 +448,6 @@ impl Drop for Listed<'_> {
                 flow = id.0,
                 "the flow's task failed; its datapath steers it by itself"
             );
-        }
-    }
-}
-
-/// What is kept of a flow besides.
-#[derive(Debug)]
-struct State {
-    sock_id: SockId,
-    /// The algorithm has set a rate; else the rate that is observed is the datapath's own.
-    rate_set: bool,
-    /// The largest segment that the algorithm knows of, in bytes.
-    mss: u32,
-    /// Who steers the flow and how often its programs have faulted, as last seen.
-    seen: Option<(FlowMode, u32)>,
-    /// A command that the datapath has not taken yet. Nothing else is sent before it.
-    held: Option<Box<Command>>,
-    /// When the last report was begun with, until somebody has looked how long ago that is.
-    reported: Option<Timestamp>,
-    /// How many reports in a row took long.
-    strikes: u8,
-    counted: CountedFlow,
-    /// For whom it is counted.
-    steered_by: Option<Algorithm>,
-}
-
-/// What is done for a flow in one go.
-struct Work<'a> {
-    cell: &'a FlowCell,
-    shared: &'a Shared,
-    state: &'a mut State,
-    /// As long as it lasts, somebody watches whether it goes on.
-    call: Call,
-}
-
-impl Deref for Work<'_> {
-    type Target = State;
-
-    fn deref(&self) -> &State {
-        self.state
-    }
-}
-
-impl DerefMut for Work<'_> {
-    fn deref_mut(&mut self) -> &mut State {
-        self.state
-    }
-}
-
-impl Work<'_> {
-    /// What has changed since the flow had counted `before` becomes part of the metrics.
-    fn count(&mut self, runner: &FlowRunner, before: &Counts) {
-        let metrics = &self.shared.metrics;
-        metrics.flow(before, runner.counts());
-        self.counted.is_in(runner.mode());
-        let same = match (&self.steered_by, runner.algorithm()) {
-            (Some(before), Some(now)) => before.same(now),
-            (None, None) => true,
-            _ => false,
-        };
-        if !same {
-            self.steered_by = runner.algorithm().cloned();
-            self.cell.is_steered_by(self.steered_by.as_ref());
-            let name = self.steered_by.as_ref().map(Algorithm::name);
-            let algorithm = metrics.algorithm(name);
-            self.counted.belongs_to(algorithm);
-        }
-    }
-
-    fn step_with(
-        &mut self,
-        runner: &mut FlowRunner,
-        last: &mut Option<Head>,
-        fields: &mut Vec<u64>,
-    ) -> Step {
-        let mut now = self.shared.clock.now();
-        runner.leave_quarantined(now);
-        self.observe(runner);
-        // Mostly there is no timer, and one report: the clock is not read again for it.
-        let mut is_past = false;
-        if let Some(wake_at) = runner.wake_at() {
-            if wake_at <= now {
-                self.tell_step(now, || What::Woken);
-            }
-            runner.on_timer(now);
-            is_past = true;
-        }
-        let mut left = BATCH;
-        while left > 0 {
-            left -= 1;
-            let Some(next) = self.cell.inbox.next(fields) else {
-                break;
-            };
-            if std::mem::replace(&mut is_past, true) {
-                now = self.shared.clock.now();
-            }
-            self.call.goes_on();
-            runner.leave_quarantined(now);
-            match next {
-                Next::Report(head) => {
-                    *last = Some(head);
-                    self.reported = Some(now);
-                    let report = head.with(fields);
-                    log_report(runner, &report, self.cell.id());
-                    self.report(runner, now, &report);
-                }
-                Next::Missed(count) => {
-                    runner.missed(now, count);
-                    self.tell_missed(now, count);
-                }
-                Next::FromGroup(updates) => runner.from_group(now, updates),
-                Next::Turn(turn) => {
-                    // It is about a time that is over.
-                    self.held = None;
-                    match turn {
-                        Turn::Suspended => {
-                            runner.on_suspend();
-                            self.tell_suspended(now);
-                        }
-                        Turn::Resumed(announced) => {
-                            self.mss = announced.info.mss;
-                            self.tell_resumed(runner, now, &announced);
-                            runner.on_resume(now, &announced);
-                        }
-                    }
-                }
-                Next::Assigned(assigned) => {
-                    self.cell.is_steered_by(assigned.algorithm.as_ref());
-                    self.assign(runner, now, *assigned);
-                    self.cell.is_steered_by(runner.algorithm());
-                }
-                Next::Stopped => return Step::Ended,
-                Next::Closed(totals) => {
-                    let last = self.last_status(runner, now);
-                    runner.close(now);
-                    self.held = None;
-                    self.send(runner);
-                    self.tell_closed(last, totals.as_deref(), now);
-                    return Step::Ended;
-                }
-            }
-        }
-        // Otherwise the inbox has just said that there is nothing, and so that it is not stopped.
-        if left == 0 && self.cell.inbox.is_stopped() {
-            return Step::Ended;
-        }
-        self.send(runner);
-        self.cell.outlet.handled(self.sock_id);
-        match left {
-            0 => Step::More,
-            _ => Step::Idle(Waits {
-                until: runner.wake_at(),
-                room: self.held.is_some(),
-            }),
-        }
-    }
-
-    /// The runner hears how the flow really is, where the datapath lets one look.
-    fn observe(&mut self, runner: &mut FlowRunner) {
-        let Some(mut observed) = self.cell.outlet.observe(self.sock_id) else {
-            return;
-        };
-        if !self.rate_set {
-            observed.state.rate = Rate::ZERO;
-        }
-        runner.observe(observed.state);
-        let seen = Some((observed.mode, observed.faults));
-        if seen != self.seen {
-            self.tell_seen(runner, &observed);
-            self.seen = seen;
-        }
-        let mss = observed.mss;
-        if mss != 0 && mss != self.mss {
-            self.mss = mss;
-            let now = self.shared.clock.now();
-            self.tell_step(now, || What::MssChanged { mss });
-            runner.on_event(now, &Event::MssChanged { mss });
-        }
-    }
-
-    /// Does what the runner wants done, as far as the datapath takes it.
-    fn send(&mut self, runner: &mut FlowRunner) {
-        if let Some(command) = self.held.take() {
-            self.tell(runner, *command);
-        }
-        while self.held.is_none() {
-            match runner.poll() {
-                None => break,
-                Some(RunnerOutput::Command(command)) => {
-                    self.tell_updated(runner, &command);
-                    self.tell(runner, command);
-                }
-                Some(RunnerOutput::Forward { to, updates }) => {
-                    if let Some(other) = self.shared.board.flow(to)
-                        && !other.inbox.group(updates)
-                    {
-                        self.shared.metrics.count(Count::GroupUpdatesDropped, 1);
-                        warn!(
-                            flow = to.0,
-                            "too much waits for this flow: an update of its group was dropped"
-                        );
-                    }
-                }
-                Some(RunnerOutput::Notice(notice)) => {
-                    self.log(&notice);
-                    self.tell_notice(notice);
-                }
-                // What a later version of the core may want is not known here.
-                Some(_) => {}
-            }
-        }
-    }
-
-    fn tell(&mut self, runner: &FlowRunner, command: Command) {
-        if let Command::Update(update) = &command
-            && let Some(rate) = update.rate()
-        {
-            self.rate_set = rate > 0;
-        }
-        if self.cell.outlet.send(runner.programs(), &command) == Sent::Full {
-            self.held = Some(Box::new(command));
-        }
-    }
-
-    fn log(&self, notice: &RunnerNotice) {
-        let flow = self.cell.id.0;
-        match notice {
-            RunnerNotice::Panicked {
-                algorithm,
-                message,
-                now,
-            } => {
-                let of = self.shared.metrics.algorithm(Some(algorithm));
-                of.count(OfAlgorithm::Panics);
-                let now = now.as_deref().unwrap_or("its datapath");
-                error!(
-                    flow,
-                    algorithm,
-                    panic = message,
-                    now,
-                    "an algorithm panicked"
-                );
-            }
-            RunnerNotice::TakenOver { algorithm, now } => {
-                self.shared.metrics.count(Count::FlowsTakenOver, 1);
-                let now = now.as_deref().unwrap_or("its datapath");
-                error!(
-                    flow,
-                    algorithm,
-                    now,
-                    "the datapath took the flow over again and again (its program faults, or the algorithm does not come back): the algorithm is given up for this flow"
-                );
-            }
-            // Told once for all flows.
-            RunnerNotice::Quarantined { algorithm, now } => {
-                debug!(
-                    flow,
-                    algorithm,
-                    ?now,
-                    "a flow has left its quarantined algorithm"
-                );
-            }
-            RunnerNotice::Refused { algorithm, error } => {
-                warn!(flow, algorithm, %error, "an algorithm's update was refused");
-            }
-            other => warn!(flow, notice = ?other, "about a flow"),
         }
     }
 }

@@ -1,18 +1,19 @@
-//! A flow's task tells what happens to the flow, if anybody listens.
+//! What happens to a flow is logged, and told if anybody listens.
 
 use std::sync::Arc;
 
 use ccp_control::{FlowMode, Why};
 use ccp_core::{
-    Announced, Assigned, Command, FlowRunner, Origin, RawReport, RunnerNotice, Timestamp,
+    Algorithm, Announced, Assigned, Command, FlowRunner, Origin, RawReport, RunnerNotice, Timestamp,
 };
-
 use ccp_wire::Totals;
+use tracing::{debug, error, trace, warn};
 
-use super::Work;
 use super::show::{self, name_of};
+use super::work::Work;
 use crate::change::NATIVE;
 use crate::feed::{Reported, Topic, Updated, What};
+use crate::metrics::{Count, OfAlgorithm};
 use crate::outlet::Observed;
 
 /// A longer text, of an algorithm's panic, is cut.
@@ -153,39 +154,95 @@ impl Work<'_> {
         }
     }
 
-    pub(super) fn tell_notice(&self, notice: RunnerNotice) {
-        let at = self.shared.clock.now();
-        let changed = |from: String, now: Option<String>, why| What::AlgorithmChanged {
-            from,
-            to: now.unwrap_or_else(|| NATIVE.to_owned()),
-            why,
-        };
+    /// Something about the flow that somebody should know: counted, logged and told.
+    pub(super) fn note(&self, notice: RunnerNotice) {
+        let (flow, at) = (self.cell.id.0, self.shared.clock.now());
+        let metrics = &self.shared.metrics;
         match notice {
             RunnerNotice::Panicked {
                 algorithm,
                 message,
                 now,
             } => {
+                metrics
+                    .algorithm(Some(&algorithm))
+                    .count(OfAlgorithm::Panics);
+                error!(
+                    flow,
+                    algorithm,
+                    panic = message,
+                    now = heir(&now),
+                    "an algorithm panicked"
+                );
                 self.tell_change(at, || What::Panicked {
                     algorithm: algorithm.clone(),
                     message: message.chars().take(LONGEST_TEXT).collect(),
                 });
-                self.tell_change(at, || changed(algorithm, now, Why::Panicked));
+                self.tell_left(at, algorithm, now, Why::Panicked);
             }
             RunnerNotice::TakenOver { algorithm, now } => {
-                self.tell_change(at, || changed(algorithm, now, Why::TakenOver));
+                metrics.count(Count::FlowsTakenOver, 1);
+                error!(
+                    flow,
+                    algorithm,
+                    now = heir(&now),
+                    "the datapath took the flow over again and again (its program faults, or the algorithm does not come back): the algorithm is given up for this flow"
+                );
+                self.tell_left(at, algorithm, now, Why::TakenOver);
             }
+            // Told once for all flows.
             RunnerNotice::Quarantined { algorithm, now } => {
-                self.tell_change(at, || changed(algorithm, now, Why::Quarantined));
+                debug!(
+                    flow,
+                    algorithm,
+                    ?now,
+                    "a flow has left its quarantined algorithm"
+                );
+                self.tell_left(at, algorithm, now, Why::Quarantined);
             }
             RunnerNotice::Refused { algorithm, error } => {
+                warn!(flow, algorithm, %error, "an algorithm's update was refused");
                 self.tell_change(at, || What::UpdateRefused {
                     algorithm,
                     why: error.to_string(),
                 });
             }
-            _ => {}
+            other => warn!(flow, notice = ?other, "about a flow"),
         }
+    }
+
+    /// The flow has gone from the algorithm `from` to `to`, or to its datapath.
+    fn tell_left(&self, at: Timestamp, from: String, to: Option<String>, why: Why) {
+        self.tell_change(at, || What::AlgorithmChanged {
+            from,
+            to: to.unwrap_or_else(|| NATIVE.to_owned()),
+            why,
+        });
+    }
+
+    /// `RUST_LOG=ccpd::report=trace` shows every report with the names of its values.
+    pub(super) fn log_report(&self, runner: &FlowRunner, report: &RawReport<'_>) {
+        if !tracing::enabled!(target: "ccpd::report", tracing::Level::TRACE) {
+            return;
+        }
+        let Some((uid, program)) = runner.program() else {
+            return;
+        };
+        if uid != report.program_uid {
+            return;
+        }
+        let values = program.ir().reports.iter().zip(report.fields);
+        let values: Vec<String> = values
+            .map(|(v, value)| format!("{}={value}", v.name))
+            .collect();
+        trace!(
+            target: "ccpd::report",
+            flow = self.cell.id.0,
+            algorithm = runner.algorithm().map(Algorithm::name),
+            program = program.name(),
+            "{}",
+            values.join(" ")
+        );
     }
 
     /// Hands a report to the algorithm, and tells it with what followed.
@@ -253,4 +310,9 @@ fn faults(runner: &FlowRunner, count: u64) -> What {
             .map(|(_, program)| program.name().to_owned()),
         count,
     }
+}
+
+/// Who has the flow after an algorithm.
+fn heir(now: &Option<String>) -> &str {
+    now.as_deref().unwrap_or("its datapath")
 }
