@@ -183,7 +183,8 @@ pub enum CodegenError {
     },
     /// Its registers do not fit a flow's storage.
     #[error(
-        "the program needs {needed} registers, a flow has room for {room}: {reports} report variables, {locals} local variables, {temps} temporaries at a time, and copies of all but 62 of the {saved} registers that a fault must bring back"
+        "the program needs {needed} registers, a flow has room for {room}: {reports} report variables, {locals} local variables, {temps} temporaries at a time, and {copies} copies of what a fault must bring back",
+        copies = saved.saturating_sub(plan::STACK_SAVES)
     )]
     Registers {
         /// How many it needs besides control variables.
@@ -196,7 +197,7 @@ pub enum CodegenError {
         locals: usize,
         /// Registers for temporaries.
         temps: usize,
-        /// Registers saved at entry.
+        /// Registers saved at entry: the first of them on the stack, the others in registers.
         saved: usize,
     },
     /// A jump in the generated code is longer than jumps can be: a fault of the code generator.
