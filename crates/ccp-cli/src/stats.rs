@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use ccp_control::{Metric, MetricValue};
+use ccp_control::{Metric, MetricSample, MetricValue};
 use serde_json::json;
 
 use crate::daemon::{ask, json, print, table};
@@ -41,7 +41,7 @@ pub(crate) fn run(socket: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     } else if args.describe {
         described(&metrics)
     } else {
-        listed(&metrics, args.all)
+        listed(&metrics, zeros(args))
     };
     print(&text)?;
     Ok(ExitCode::SUCCESS)
@@ -68,11 +68,35 @@ fn described(metrics: &[Metric]) -> String {
     )
 }
 
-fn listed(metrics: &[Metric], all: bool) -> String {
+/// What is shown of what is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Zeros {
+    /// Nothing.
+    Hidden,
+    /// Of a metric with nothing else, one line: who asked for it by name is to see that it is there.
+    InALine,
+    /// Each.
+    Shown,
+}
+
+fn zeros(args: &Args) -> Zeros {
+    match (args.all, &args.name) {
+        (true, _) => Zeros::Shown,
+        (false, Some(_)) => Zeros::InALine,
+        (false, None) => Zeros::Hidden,
+    }
+}
+
+fn listed(metrics: &[Metric], zeros: Zeros) -> String {
     let mut rows = Vec::new();
     for metric in metrics {
+        let is_zero = |sample: &MetricSample| sample.value.number() == 0.0;
+        if zeros == Zeros::InALine && metric.samples.iter().all(is_zero) {
+            rows.push(all_zero(metric));
+            continue;
+        }
         for sample in &metric.samples {
-            if !all && sample.value.number() == 0.0 {
+            if zeros != Zeros::Shown && is_zero(sample) {
                 continue;
             }
             let of = match &sample.label {
@@ -105,6 +129,22 @@ fn listed(metrics: &[Metric], all: bool) -> String {
         }
     }
     table([("METRIC", false), ("OF", false), ("VALUE", true)], &rows)
+}
+
+/// A metric of which every value is 0, or which has none yet.
+fn all_zero(metric: &Metric) -> [String; 3] {
+    let of = match metric.samples.as_slice() {
+        [] => "(nothing yet)".to_owned(),
+        [one] => one
+            .label
+            .as_ref()
+            .map_or_else(String::new, |(label, value)| format!("{label}={value}")),
+        [one, ..] => match &one.label {
+            Some((label, _)) => format!("(each {label})"),
+            None => "(each)".to_owned(),
+        },
+    };
+    [metric.name.clone(), of, "0".to_owned()]
 }
 
 /// A value as people read it.
@@ -159,6 +199,8 @@ fn as_json(metrics: &[Metric]) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use ccp_control::{Bucket, Metric, MetricKind, MetricSample, MetricValue};
+
+    use super::Zeros;
 
     fn metrics() -> Vec<Metric> {
         let metric = |name: &str, kind, unit: &str, samples: Vec<(Option<&str>, MetricValue)>| {
@@ -218,7 +260,7 @@ mod tests {
     #[test]
     fn what_is_0_is_left_out_unless_asked_for() {
         assert_eq!(
-            super::listed(&metrics(), false),
+            super::listed(&metrics(), Zeros::Hidden),
             "METRIC                         OF               VALUE\n\
              process_resident_memory_bytes                12.0 MiB\n\
              ccpd_flows                     datapath=ccp         3\n\
@@ -227,8 +269,34 @@ mod tests {
              ccpd_report_latency_seconds    p50              10 us\n\
              ccpd_report_latency_seconds    p99              20 us\n"
         );
-        let all = super::listed(&metrics(), true);
+        let all = super::listed(&metrics(), Zeros::Shown);
         assert!(all.contains("datapath=/run/ccpd/datapath.sock"), "{all}");
+    }
+
+    #[test]
+    fn who_asks_for_a_metric_by_name_sees_also_that_it_is_0() {
+        let mut metrics = metrics();
+        metrics.truncate(2);
+        for sample in &mut metrics[1].samples {
+            sample.value = MetricValue::Whole(0);
+        }
+        let mut one = metrics[1].clone();
+        one.name = "ccpd_one".to_owned();
+        one.samples.truncate(1);
+        let mut none = one.clone();
+        none.name = "ccpd_none".to_owned();
+        none.samples.clear();
+        metrics.extend([one, none]);
+        assert_eq!(
+            super::listed(&metrics, Zeros::InALine),
+            "METRIC                         OF                  VALUE\n\
+             process_resident_memory_bytes                   12.0 MiB\n\
+             ccpd_flows                     (each datapath)         0\n\
+             ccpd_one                       datapath=ccp            0\n\
+             ccpd_none                      (nothing yet)           0\n"
+        );
+        let hidden = super::listed(&metrics, Zeros::Hidden);
+        assert_eq!(hidden.lines().count(), 2, "{hidden}");
     }
 
     #[test]
