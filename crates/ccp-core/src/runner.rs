@@ -7,14 +7,14 @@ use std::sync::Arc;
 use ccp_types::{FlowInfo, FlowState, Micros, Origin, Timestamp};
 
 use crate::alg::{Event, FlowId, Resume, Totals};
-use crate::command::{Command, FlowUpdate};
+use crate::command::{Command, FlowUpdate, Place};
 use crate::policy::Native;
 use crate::program::CompiledProgram;
 use crate::registry::{Algorithm, panic_message};
 use crate::report::Report;
 use crate::session::{Announced, Opened};
 use crate::table::ProgramTable;
-use crate::update::Updates;
+use crate::update::{Change, Target, Updates};
 
 mod output;
 mod staging;
@@ -256,7 +256,7 @@ impl FlowRunner {
     pub fn from_group(&mut self, now: Timestamp, updates: Updates) {
         let now = self.advance(now);
         if !self.suspended && !self.closed {
-            self.apply(now, updates);
+            self.apply(now, &updates);
         }
     }
 
@@ -326,14 +326,27 @@ impl FlowRunner {
             }));
         }
         if !self.pending.is_empty() {
-            self.counts.updates += 1;
             let update = self.pending.clone();
-            self.pending.fields.clear();
-            self.pending.change_program = false;
+            self.update_taken();
             return Some(RunnerOutput::Command(Command::Update(update)));
         }
         let (to, updates) = self.seldom.as_mut()?.forwards.pop_front()?;
         Some(RunnerOutput::Forward { to, updates })
+    }
+
+    /// The update that [`poll`](Self::poll) would return next, if it is an update. Once the datapath has it, say
+    /// so ([`update_taken`](Self::update_taken)); until then it takes in what else is decided.
+    #[must_use]
+    pub fn update(&self) -> Option<&FlowUpdate> {
+        let noticed = self.seldom.as_ref().is_some_and(|s| !s.notices.is_empty());
+        (!self.pending.is_empty() && !self.native && !noticed).then_some(&self.pending)
+    }
+
+    /// The datapath has been told the [`update`](Self::update).
+    pub fn update_taken(&mut self) {
+        self.counts.updates += 1;
+        self.pending.fields.clear();
+        self.pending.change_program = false;
     }
 
     /// When [`on_timer`](Self::on_timer) is to be called.
@@ -404,49 +417,70 @@ impl FlowRunner {
     }
 
     /// Does what an algorithm wants, or nothing of it.
-    fn apply(&mut self, now: Timestamp, updates: Updates) {
+    fn apply(&mut self, now: Timestamp, updates: &Updates) {
         if let Some(time) = updates.wake() {
             self.wake_at = Some(time.max(now + MIN_SLEEP));
         }
-        match Staging::new(self).check(&updates) {
-            Ok(staged) => {
-                let says_something = staged.program.is_some() || !staged.fields.is_empty();
-                if says_something && !self.pending.is_empty() {
-                    self.counts.coalesced += 1;
-                }
-                self.counts.bounded += u64::from(staged.bounded);
-                if let Some(program) = staged.program {
-                    self.pending.start(program.0);
-                    self.running = Some(program);
-                    self.mode = FlowMode::Running;
-                    self.native = false;
-                }
-                for (place, value) in staged.fields {
-                    self.pending.set(place, value);
-                }
-                if !self.observed {
-                    self.known.cwnd.0 = self.pending.cwnd().unwrap_or(self.known.cwnd.0);
-                    self.known.rate.0 = self.pending.rate().unwrap_or(self.known.rate.0);
-                }
-                for (to, update) in staged.others {
-                    self.forward(to, update);
-                }
-            }
-            Err(error) => {
-                self.counts.refused += 1;
-                if let Some(steering) = &mut self.steering
-                    && !std::mem::replace(&mut steering.told_of_refusal, true)
-                {
-                    let algorithm = steering.algorithm.name().to_owned();
-                    self.seldom()
-                        .notices
-                        .push_back(RunnerNotice::Refused { algorithm, error });
+        if let Err(error) = Staging::new(self).check(updates) {
+            return self.refuse(error);
+        }
+        let was_empty = self.pending.is_empty();
+        let (mut own, mut bounded) = (false, false);
+        for update in updates.iter() {
+            match update.flow {
+                Target::Flow(to) if to != self.id => self.forward(to, update.change.clone()),
+                _ => {
+                    own = true;
+                    bounded |= self.change(&update.change);
                 }
             }
         }
+        self.counts.coalesced += u64::from(own && !was_empty);
+        self.counts.bounded += u64::from(bounded);
+        if own && !self.observed {
+            self.known.cwnd.0 = self.pending.cwnd().unwrap_or(self.known.cwnd.0);
+            self.known.rate.0 = self.pending.rate().unwrap_or(self.known.rate.0);
+        }
     }
 
-    fn forward(&mut self, to: FlowId, change: crate::update::Change) {
+    /// Makes a change that can be; returns whether the window was beyond the largest, and is that now.
+    fn change(&mut self, change: &Change) -> bool {
+        match *change {
+            Change::Program(ref program) => {
+                if let Some(uid) = self.programs.uid(program) {
+                    self.pending.start(uid);
+                    self.running = Some((uid, program.clone()));
+                    self.mode = FlowMode::Running;
+                    self.native = false;
+                }
+            }
+            Change::Writable(place, value) => {
+                let most = match place {
+                    0 => MOST_PACKETS.saturating_mul(self.info.mss.max(1).into()),
+                    _ => u64::MAX,
+                };
+                self.pending.set(Place::Writable(place), value.min(most));
+                return value > most;
+            }
+            Change::Control(place, value) => self.pending.set(Place::Control(place), value),
+        }
+        false
+    }
+
+    #[cold]
+    fn refuse(&mut self, error: UpdateError) {
+        self.counts.refused += 1;
+        if let Some(steering) = &mut self.steering
+            && !std::mem::replace(&mut steering.told_of_refusal, true)
+        {
+            let algorithm = steering.algorithm.name().to_owned();
+            self.seldom()
+                .notices
+                .push_back(RunnerNotice::Refused { algorithm, error });
+        }
+    }
+
+    fn forward(&mut self, to: FlowId, change: Change) {
         let forwards = &mut self.seldom().forwards;
         match forwards.back_mut() {
             Some((last, updates)) if *last == to => updates.add(change),

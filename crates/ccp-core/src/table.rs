@@ -294,10 +294,7 @@ impl ProgramTable {
                 }
                 .encode(frames)?,
             },
-            Command::Update(update) if self.features.contains(Features::UPDATE_EXT) => {
-                ours(update, frames)?;
-            }
-            Command::Update(update) => self.libccps(update, frames)?,
+            Command::Update(update) => self.encode_update(update, frames)?,
             Command::Native {
                 sock_id,
                 generation,
@@ -332,60 +329,64 @@ impl ProgramTable {
         Ok(true)
     }
 
+    /// Appends `update` to `frames` as a frame that this datapath understands: what
+    /// [`encode`](Self::encode) does with [`Command::Update`].
+    ///
+    /// # Errors
+    /// As for [`encode`](Self::encode).
+    pub fn encode_update(
+        &self,
+        update: &FlowUpdate,
+        frames: &mut BytesMut,
+    ) -> Result<(), EncodeError> {
+        if self.features.contains(Features::UPDATE_EXT) {
+            ours(update, frames)
+        } else {
+            self.libccps(update, frames)
+        }
+    }
+
     fn libccps(&self, update: &FlowUpdate, frames: &mut BytesMut) -> Result<(), EncodeError> {
-        let program = self.get(update.program_uid).map(|i| i.program.ir());
         let volatile = |place: u16| {
+            let program = self.get(update.program_uid).map(|i| i.program.ir());
             program
                 .and_then(|p| p.controls.get(usize::from(place)))
                 .is_some_and(|control| control.volatile)
         };
-        let fields = update
-            .fields
-            .iter()
-            .filter_map(|(place, value)| {
-                let target = match *place {
-                    Place::Writable(0) => FieldTarget::Cwnd,
-                    Place::Writable(1) => FieldTarget::Rate,
-                    // libccp has no other, so no update of one passes the runner.
-                    Place::Writable(_) => return None,
-                    Place::Control(place) => FieldTarget::Control {
-                        index: u32::from(place),
-                        volatile: volatile(place),
-                    },
-                };
-                Some(Field {
-                    target,
-                    value: *value,
-                })
+        let fields = update.fields.iter().filter_map(|(place, value)| {
+            let target = match *place {
+                Place::Writable(0) => FieldTarget::Cwnd,
+                Place::Writable(1) => FieldTarget::Rate,
+                // libccp has no other, so no update of one passes the runner.
+                Place::Writable(_) => return None,
+                Place::Control(place) => FieldTarget::Control {
+                    index: u32::from(place),
+                    volatile: volatile(place),
+                },
+            };
+            Some(Field {
+                target,
+                value: *value,
             })
-            .collect();
+        });
         let sock_id = update.sock_id;
         // One message for program and fields: CHANGE_PROG undoes an UPDATE_FIELDS before it.
         if update.change_program {
-            ChangeProg {
-                sock_id,
-                program_uid: update.program_uid,
-                fields,
-            }
-            .encode(frames)
+            ChangeProg::put(frames, sock_id, update.program_uid, fields)
         } else {
-            UpdateFields { sock_id, fields }.encode(frames)
+            UpdateFields::put(frames, sock_id, fields)
         }
     }
 }
 
 fn ours(update: &FlowUpdate, frames: &mut BytesMut) -> Result<(), EncodeError> {
-    let fields = update
-        .fields
-        .iter()
-        .map(|(place, value)| FieldExt {
-            target: match *place {
-                Place::Writable(place) => TargetExt::Writable(place),
-                Place::Control(place) => TargetExt::Control(place),
-            },
-            value: *value,
-        })
-        .collect();
+    let fields = update.fields.iter().map(|(place, value)| FieldExt {
+        target: match *place {
+            Place::Writable(place) => TargetExt::Writable(place),
+            Place::Control(place) => TargetExt::Control(place),
+        },
+        value: *value,
+    });
     let FlowUpdate {
         sock_id,
         generation,
@@ -393,21 +394,9 @@ fn ours(update: &FlowUpdate, frames: &mut BytesMut) -> Result<(), EncodeError> {
         ..
     } = *update;
     if update.change_program {
-        ChangeProgExt {
-            sock_id,
-            generation,
-            program_uid,
-            fields,
-        }
-        .encode(frames)
+        ChangeProgExt::put(frames, sock_id, generation, program_uid, fields)
     } else {
-        UpdateExt {
-            sock_id,
-            generation,
-            program_uid,
-            fields,
-        }
-        .encode(frames)
+        UpdateExt::put(frames, sock_id, generation, program_uid, fields)
     }
 }
 

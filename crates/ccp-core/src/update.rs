@@ -55,32 +55,38 @@ pub struct Updates {
 
 impl Updates {
     /// Nothing to do.
+    #[inline]
     pub fn none() -> Self {
         Self::default()
     }
 
     /// Run `program` from the acknowledgement on at which this takes effect.
+    #[inline]
     pub fn run(program: &CompiledProgram) -> Self {
         Self::none().program(program)
     }
 
     /// What follows is for the flow `id`, one of the same group.
+    #[inline]
     pub const fn to(mut self, id: FlowId) -> Self {
         self.target = Target::Flow(id);
         self
     }
 
     /// Run `program` from the acknowledgement on at which this takes effect.
+    #[inline]
     pub fn program(self, program: &CompiledProgram) -> Self {
         self.push(Change::Program(program.clone()))
     }
 
     /// Set the congestion window.
+    #[inline]
     pub fn cwnd(self, cwnd: Bytes) -> Self {
         self.push(Change::Writable(0, cwnd.0))
     }
 
     /// Set the pacing rate; [`Rate::ZERO`] gives pacing back to the datapath.
+    #[inline]
     pub fn rate(self, rate: Rate) -> Self {
         self.push(Change::Writable(1, rate.0))
     }
@@ -92,6 +98,7 @@ impl Updates {
 
     /// Call [`Flow::on_timer`](crate::Flow::on_timer) at `time`, instead of at the time asked for
     /// before.
+    #[inline]
     pub const fn wake_at(mut self, time: Timestamp) -> Self {
         self.wake_at = Some(time);
         self
@@ -122,6 +129,7 @@ impl Updates {
         });
     }
 
+    #[inline]
     fn push(mut self, change: Change) -> Self {
         self.changes.push(Update {
             flow: self.target,

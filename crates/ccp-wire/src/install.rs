@@ -158,7 +158,7 @@ pub(crate) fn register(r: &mut Reader<'_>) -> Result<Register, DecodeError> {
     })
 }
 
-pub(crate) fn put_register(dst: &mut BytesMut, register: Register) {
+fn put_register(dst: &mut BytesMut, register: Register) {
     dst.put_u8(register.class as u8);
     dst.put_u32_le(register.index);
 }

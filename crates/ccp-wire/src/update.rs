@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use ccp_program::libccp::{Class, Register, implicit};
 use ccp_types::SockId;
 
-use crate::install::{MAX_LIBCCP_FRAME, put_register, register};
+use crate::install::{MAX_LIBCCP_FRAME, register};
 use crate::read::Reader;
 use crate::write;
 use crate::{DecodeError, Encode, EncodeError, Kind};
@@ -81,12 +81,23 @@ impl UpdateFields {
     }
 }
 
+impl UpdateFields {
+    /// Appends the message to `dst` as one frame, without a list of its `fields`.
+    ///
+    /// # Errors
+    /// As for [`Encode::encode`].
+    pub fn put(
+        dst: &mut BytesMut,
+        sock_id: SockId,
+        fields: impl Iterator<Item = Field> + Clone,
+    ) -> Result<(), EncodeError> {
+        put(dst, Kind::UpdateFields, sock_id, [], fields)
+    }
+}
+
 impl Encode for UpdateFields {
     fn encode(&self, dst: &mut BytesMut) -> Result<(), EncodeError> {
-        let kind = Kind::UpdateFields;
-        write::frame(dst, kind, self.sock_id, MAX_LIBCCP_FRAME, |dst| {
-            put_fields(dst, kind, &self.fields, MAX_UPDATE_FIELDS)
-        })
+        Self::put(dst, self.sock_id, self.fields.iter().copied())
     }
 }
 
@@ -102,13 +113,25 @@ impl ChangeProg {
     }
 }
 
+impl ChangeProg {
+    /// Appends the message to `dst` as one frame, without a list of its `fields`.
+    ///
+    /// # Errors
+    /// As for [`Encode::encode`].
+    pub fn put(
+        dst: &mut BytesMut,
+        sock_id: SockId,
+        program_uid: u32,
+        fields: impl Iterator<Item = Field> + Clone,
+    ) -> Result<(), EncodeError> {
+        put(dst, Kind::ChangeProg, sock_id, [program_uid], fields)
+    }
+}
+
 impl Encode for ChangeProg {
     fn encode(&self, dst: &mut BytesMut) -> Result<(), EncodeError> {
-        let kind = Kind::ChangeProg;
-        write::frame(dst, kind, self.sock_id, MAX_LIBCCP_FRAME, |dst| {
-            dst.put_u32_le(self.program_uid);
-            put_fields(dst, kind, &self.fields, MAX_CHANGE_FIELDS)
-        })
+        let fields = self.fields.iter().copied();
+        Self::put(dst, self.sock_id, self.program_uid, fields)
     }
 }
 
@@ -133,16 +156,35 @@ fn fields(r: &mut Reader<'_>, n: u32, limit: usize) -> Result<Vec<Field>, Decode
         .collect()
 }
 
-fn put_fields(
+fn put<const N: usize>(
     dst: &mut BytesMut,
     kind: Kind,
-    fields: &[Field],
-    limit: usize,
+    sock_id: SockId,
+    before: [u32; N],
+    fields: impl Iterator<Item = Field> + Clone,
 ) -> Result<(), EncodeError> {
-    dst.put_u32_le(write::count(kind, "fields", fields.len(), limit)?);
-    for field in fields {
-        let register = field.target.to_register();
-        if FieldTarget::from_register(register) != Some(field.target) {
+    let limit = match kind {
+        Kind::ChangeProg => MAX_CHANGE_FIELDS,
+        _ => MAX_UPDATE_FIELDS,
+    };
+    let n = write::count(kind, "fields", fields.clone().count(), limit)?;
+    write::frame(dst, kind, sock_id, MAX_LIBCCP_FRAME, |dst| {
+        for number in before {
+            dst.put_u32_le(number);
+        }
+        dst.put_u32_le(n);
+        // Exactly as many as were announced, whatever the iterator does.
+        fields.take(n as usize).try_for_each(|field| {
+            dst.put_slice(&field.to_bytes(kind)?);
+            Ok(())
+        })
+    })
+}
+
+impl Field {
+    fn to_bytes(self, kind: Kind) -> Result<[u8; FIELD_LEN], EncodeError> {
+        let register = self.target.to_register();
+        if FieldTarget::from_register(register) != Some(self.target) {
             return Err(EncodeError::BadValue {
                 kind,
                 field: "register index",
@@ -150,10 +192,11 @@ fn put_fields(
                 got: u64::from(register.index),
             });
         }
-        put_register(dst, register);
-        dst.put_u64_le(field.value);
+        let [i0, i1, i2, i3] = register.index.to_le_bytes();
+        let [v0, v1, v2, v3, v4, v5, v6, v7] = self.value.to_le_bytes();
+        let class = register.class as u8;
+        Ok([class, i0, i1, i2, i3, v0, v1, v2, v3, v4, v5, v6, v7])
     }
-    Ok(())
 }
 
 impl FieldTarget {

@@ -85,12 +85,27 @@ impl UpdateExt {
     }
 }
 
+impl UpdateExt {
+    /// Appends the message to `dst` as one frame, without a list of its `fields`.
+    ///
+    /// # Errors
+    /// As for [`Encode::encode`].
+    pub fn put(
+        dst: &mut BytesMut,
+        sock_id: SockId,
+        generation: u32,
+        program_uid: u32,
+        fields: impl Iterator<Item = FieldExt> + Clone,
+    ) -> Result<(), EncodeError> {
+        let before = [generation, program_uid];
+        put(dst, Kind::UpdateExt, sock_id, before, fields)
+    }
+}
+
 impl Encode for UpdateExt {
     fn encode(&self, dst: &mut BytesMut) -> Result<(), EncodeError> {
-        let kind = Kind::UpdateExt;
-        write::frame(dst, kind, self.sock_id, MAX_FRAME, |dst| {
-            put(dst, kind, self.generation, self.program_uid, &self.fields)
-        })
+        let fields = self.fields.iter().copied();
+        Self::put(dst, self.sock_id, self.generation, self.program_uid, fields)
     }
 }
 
@@ -105,12 +120,27 @@ impl ChangeProgExt {
     }
 }
 
+impl ChangeProgExt {
+    /// Appends the message to `dst` as one frame, without a list of its `fields`.
+    ///
+    /// # Errors
+    /// As for [`Encode::encode`].
+    pub fn put(
+        dst: &mut BytesMut,
+        sock_id: SockId,
+        generation: u32,
+        program_uid: u32,
+        fields: impl Iterator<Item = FieldExt> + Clone,
+    ) -> Result<(), EncodeError> {
+        let before = [generation, program_uid];
+        put(dst, Kind::ChangeProgExt, sock_id, before, fields)
+    }
+}
+
 impl Encode for ChangeProgExt {
     fn encode(&self, dst: &mut BytesMut) -> Result<(), EncodeError> {
-        let kind = Kind::ChangeProgExt;
-        write::frame(dst, kind, self.sock_id, MAX_FRAME, |dst| {
-            put(dst, kind, self.generation, self.program_uid, &self.fields)
-        })
+        let fields = self.fields.iter().copied();
+        Self::put(dst, self.sock_id, self.generation, self.program_uid, fields)
     }
 }
 
@@ -144,22 +174,31 @@ fn fields(r: &mut Reader<'_>) -> Result<Vec<FieldExt>, DecodeError> {
 fn put(
     dst: &mut BytesMut,
     kind: Kind,
-    generation: u32,
-    program_uid: u32,
-    fields: &[FieldExt],
+    sock_id: SockId,
+    [generation, program_uid]: [u32; 2],
+    fields: impl Iterator<Item = FieldExt> + Clone,
 ) -> Result<(), EncodeError> {
-    dst.put_u32_le(generation);
-    dst.put_u32_le(program_uid);
-    dst.put_u32_le(write::count(kind, "fields", fields.len(), MAX_FIELDS)?);
-    for field in fields {
-        let (class, index) = match field.target {
+    let n = write::count(kind, "fields", fields.clone().count(), MAX_FIELDS)?;
+    write::frame(dst, kind, sock_id, MAX_FRAME, |dst| {
+        for number in [generation, program_uid, n] {
+            dst.put_u32_le(number);
+        }
+        // Exactly as many as were announced, whatever the iterator does.
+        for field in fields.take(n as usize) {
+            dst.put_slice(&field.to_bytes());
+        }
+        Ok(())
+    })
+}
+
+impl FieldExt {
+    const fn to_bytes(self) -> [u8; FIELD_LEN] {
+        let (class, index) = match self.target {
             TargetExt::Writable(index) => (0, index),
             TargetExt::Control(index) => (1, index),
         };
-        dst.put_u8(class);
-        dst.put_u8(0);
-        dst.put_u16_le(index);
-        dst.put_u64_le(field.value);
+        let [i0, i1] = index.to_le_bytes();
+        let [v0, v1, v2, v3, v4, v5, v6, v7] = self.value.to_le_bytes();
+        [class, 0, i0, i1, v0, v1, v2, v3, v4, v5, v6, v7]
     }
-    Ok(())
 }

@@ -15,7 +15,7 @@ pub(crate) fn frame(
     body: impl FnOnce(&mut BytesMut) -> Result<(), EncodeError>,
 ) -> Result<(), EncodeError> {
     let start = dst.len();
-    dst.put_bytes(0, HEADER_LEN);
+    dst.put_slice(&[0; HEADER_LEN]);
     let result = body(dst).and_then(|()| {
         let got = dst.len() - start;
         let too_long = EncodeError::TooLong { kind, limit, got };

@@ -1,11 +1,9 @@
 //! Checks what an algorithm wants before any of it is done.
 
-use smallvec::SmallVec;
 use thiserror::Error;
 
-use super::{FlowRunner, MOST_PACKETS};
+use super::FlowRunner;
 use crate::alg::FlowId;
-use crate::command::Place;
 use crate::program::CompiledProgram;
 use crate::update::{Change, Target, Updates};
 
@@ -54,82 +52,50 @@ pub enum UpdateError {
     },
 }
 
-/// What passed, in the order in which it takes effect.
-pub(super) struct Staged {
-    pub(super) program: Option<(u32, CompiledProgram)>,
-    pub(super) fields: SmallVec<[(Place, u64); 8]>,
-    pub(super) others: SmallVec<[(FlowId, Change); 1]>,
-    /// The window was beyond the largest, and is that now.
-    pub(super) bounded: bool,
-}
-
+/// Looks whether each change can be, after those before it. Changes nothing.
 pub(super) struct Staging<'r> {
     runner: &'r FlowRunner,
-    staged: Staged,
+    /// What runs once the changes before are done.
+    running: Option<&'r CompiledProgram>,
 }
 
 impl<'r> Staging<'r> {
     pub(super) fn new(runner: &'r FlowRunner) -> Self {
         Self {
             runner,
-            staged: Staged {
-                program: None,
-                fields: SmallVec::new(),
-                others: SmallVec::new(),
-                bounded: false,
-            },
+            running: runner.running.as_ref().map(|(_, program)| program),
         }
     }
 
     /// All of `updates`, or the first thing in it that cannot be.
-    pub(super) fn check(mut self, updates: &Updates) -> Result<Staged, UpdateError> {
-        for update in updates.iter() {
-            match update.flow {
-                Target::Own => self.own(&update.change)?,
-                Target::Flow(id) if id == self.runner.id => self.own(&update.change)?,
-                Target::Flow(id) if self.runner.is_of_group(id) => {
-                    self.staged.others.push((id, update.change.clone()));
-                }
-                Target::Flow(flow) => return Err(UpdateError::OtherFlow { flow }),
-            }
-        }
-        Ok(self.staged)
+    pub(super) fn check(mut self, updates: &'r Updates) -> Result<(), UpdateError> {
+        updates.iter().try_for_each(|update| match update.flow {
+            Target::Own => self.own(&update.change),
+            Target::Flow(id) if id == self.runner.id => self.own(&update.change),
+            Target::Flow(id) if self.runner.is_of_group(id) => Ok(()),
+            Target::Flow(flow) => Err(UpdateError::OtherFlow { flow }),
+        })
     }
 
-    fn own(&mut self, change: &Change) -> Result<(), UpdateError> {
+    fn own(&mut self, change: &'r Change) -> Result<(), UpdateError> {
         match *change {
             Change::Program(ref program) => {
-                let Some(uid) = self.runner.programs.uid(program) else {
+                if !self.runner.programs.runs(program) {
                     return Err(UpdateError::NoSuchProgram {
                         program: program.name().to_owned(),
                     });
-                };
-                self.staged
-                    .fields
-                    .retain(|(place, _)| matches!(place, Place::Writable(_)));
-                self.staged.program = Some((uid, program.clone()));
+                }
+                self.running = Some(program);
             }
             Change::Writable(0, 0) => return Err(UpdateError::ZeroWindow),
-            Change::Writable(place, value) => {
+            Change::Writable(place, _) => {
                 let count = self.runner.programs.registers().writables().len();
                 if usize::from(place) >= count {
                     return Err(UpdateError::NoSuchRegister { place, count });
                 }
-                let most = match place {
-                    0 => MOST_PACKETS.saturating_mul(self.runner.info.mss.max(1).into()),
-                    _ => u64::MAX,
-                };
-                self.staged.bounded |= value > most;
-                let value = value.min(most);
-                self.staged.fields.push((Place::Writable(place), value));
             }
-            Change::Control(place, value) => {
-                let running = self
-                    .staged
-                    .program
-                    .as_ref()
-                    .or(self.runner.running.as_ref());
-                let Some((_, program)) = running else {
+            Change::Control(place, _) => {
+                let Some(program) = self.running else {
                     return Err(UpdateError::NoProgram { place });
                 };
                 let count = program.ir().controls.len();
@@ -140,7 +106,6 @@ impl<'r> Staging<'r> {
                         count,
                     });
                 }
-                self.staged.fields.push((Place::Control(place), value));
             }
         }
         Ok(())

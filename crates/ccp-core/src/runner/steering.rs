@@ -59,7 +59,7 @@ impl FlowRunner {
             Ok(Some(updates)) => {
                 steering.algorithm = algorithm.clone();
                 steering.told_of_refusal = false;
-                self.apply(now, updates);
+                self.apply(now, &updates);
             }
             Err(panic) => self.fail(now, panic_message(&*panic)),
         }
@@ -168,7 +168,7 @@ impl FlowRunner {
 
     pub(super) fn finish(&mut self, now: Timestamp, done: std::thread::Result<Updates>) {
         match done {
-            Ok(updates) => self.apply(now, updates),
+            Ok(updates) => self.apply(now, &updates),
             Err(panic) => self.fail(now, panic_message(&*panic)),
         }
     }

@@ -96,6 +96,35 @@ fn report_of(runner: &mut FlowRunner, program_uid: u32, what: u64) {
 }
 
 #[test]
+fn an_update_takes_in_what_is_decided_until_it_is_taken() {
+    let puppet = Puppet::new();
+    let mut runner = started(&puppet);
+    assert_eq!(runner.update(), None);
+    report(&mut runner, 5_000);
+    let first = runner.update().unwrap().clone();
+    report(&mut runner, order::OTHER_PROGRAM);
+    let both = runner.update().unwrap().clone();
+    assert_eq!((first.program_uid, both.program_uid), (1, 2));
+    assert_eq!(both.cwnd(), Some(50));
+    let before = runner.status().updates;
+    runner.update_taken();
+    assert_eq!(runner.status().updates, before + 1);
+    assert!(runner.update().is_none() && runner.poll().is_none());
+}
+
+/// As for [`FlowRunner::poll`], what was to be said before goes first.
+#[test]
+fn an_update_waits_for_a_notice() {
+    let puppet = Puppet::new();
+    let mut runner = started(&puppet);
+    report(&mut runner, order::ZERO_WINDOW);
+    report(&mut runner, 5_000);
+    assert_eq!(runner.update(), None);
+    assert!(matches!(runner.poll(), Some(RunnerOutput::Notice(_))));
+    assert_eq!(runner.update().cloned(), Some(update(&mut runner)));
+}
+
+#[test]
 fn a_new_flow_starts_its_program_with_the_first_update() {
     let puppet = Puppet::new();
     let algorithm = puppet.named("mine");
