@@ -13,8 +13,6 @@ use ccp_tests::{Daemon, KernelTest, Setup, within};
 const MSS: usize = 1448;
 /// What is sent at a time, in packets: less than the first window.
 const BURST: usize = 8;
-/// A round trip and a little: each burst is acknowledged before the next.
-const EVERY: Duration = Duration::from_millis(30);
 const BURSTS: usize = 60;
 /// Enough to fill the path, whose window is 83 packets and as much again for the queue.
 const REST: usize = 3_000_000;
@@ -42,6 +40,16 @@ fn receive(listener: TcpListener) -> std::io::Result<u64> {
     }
 }
 
+/// Waits until everything is acknowledged. A clock would not do: where the machine is busy two bursts can
+/// be under way at once, and a window that grows for them is right.
+fn settle(socket: &TcpStream) -> anyhow::Result<TcpInfo> {
+    within(Duration::from_secs(10), || {
+        let info = TcpInfo::of(socket).ok()?;
+        (info.unacked_packets == 0).then_some(info)
+    })
+    .context("what was sent is never acknowledged")
+}
+
 /// A burst now and then, then all at once. `steered` tells whether the daemon has the flow from this address.
 fn send(
     to: SocketAddr,
@@ -58,18 +66,17 @@ fn send(
     (&socket).write_all(&burst)?;
     let local = socket.local_addr()?;
     within(Duration::from_secs(10), || {
+        settle(&socket).ok()?;
         let _ = (&socket).write_all(&burst[..MSS]);
         steered(local).then_some(())
     })
     .with_context(|| format!("{congestion} is not steered"))?;
     for _ in 0..BURSTS {
-        std::thread::sleep(EVERY);
-        (&socket).write_all(&burst)?;
-        let info = TcpInfo::of(&socket)?;
+        let info = settle(&socket)?;
         seen.limited = seen.limited.max(info.cwnd_packets);
+        (&socket).write_all(&burst)?;
     }
-    std::thread::sleep(10 * EVERY);
-    let info = TcpInfo::of(&socket)?;
+    let info = settle(&socket)?;
     seen.limited = seen.limited.max(info.cwnd_packets);
     seen.threshold = info.ssthresh_packets;
     let start = Instant::now();

@@ -8,7 +8,7 @@ use std::{
     fmt::Write as _,
     net::SocketAddr,
     ops::Range,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use ccp_lab::{Crowd, LabError, Namespace, OpenCrowd};
@@ -182,40 +182,46 @@ fn root_flows_that_come_and_go_never_get_the_window_of_another() -> anyhow::Resu
     let setup = Setup::new(&config());
     let daemon = setup.start(&namespaces[0]);
     let crowd = Crowd::new(500).congestion(setup.name()).ports(PORTS);
-    let churned = std::thread::scope(|scope| {
-        let threads: Vec<_> = namespaces[..2]
-            .iter()
-            .map(|namespace| {
-                let crowd = &crowd;
-                scope.spawn(move || {
-                    crowd.churn(namespace, Duration::from_secs(2), |member, info| {
-                        // Until it is steered it has what the kernel begins with; never another's.
-                        let (own, cwnd) = (window(member.peer().port()), info.cwnd_packets);
-                        let others = (11..19).contains(&cwnd) && cwnd != own;
-                        assert!(!others, "{member:?} has the window of another: {cwnd}");
-                        cwnd == own
+    // An unoptimized daemon on a busy machine is late for most, which is no fault: some come and go until
+    // it was in time for one. How many an optimized one steers is measured by `make bench-kernel`.
+    let churn = || {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = namespaces[..2]
+                .iter()
+                .map(|namespace| {
+                    let crowd = &crowd;
+                    scope.spawn(move || {
+                        crowd.churn(namespace, Duration::from_secs(2), |member, info| {
+                            // Until it is steered it has what the kernel begins with; never another's.
+                            let (own, cwnd) = (window(member.peer().port()), info.cwnd_packets);
+                            let others = (11..19).contains(&cwnd) && cwnd != own;
+                            assert!(!others, "{member:?} has the window of another: {cwnd}");
+                            cwnd == own
+                        })
                     })
                 })
-            })
-            .collect();
-        let ended = threads
-            .into_iter()
-            .map(|thread| thread.join().expect("no panic there"));
-        ended.collect::<Result<Vec<_>, _>>()
-    })?;
-    for one in &churned {
-        println!("{one:?}");
+                .collect();
+            let ended = threads
+                .into_iter()
+                .map(|thread| thread.join().expect("no panic there"));
+            ended.collect::<Result<Vec<_>, _>>()
+        })
+    };
+    let (mut flows, mut steered) = (0, 0);
+    let until = Instant::now() + Duration::from_secs(40);
+    while flows == 0 || (steered == 0 && Instant::now() < until) {
+        for one in churn()? {
+            println!("{one:?}");
+            flows += one.flows;
+            steered += one.steered;
+        }
+        let forgotten = within(Duration::from_secs(20), || {
+            daemon.flows().is_empty().then_some(())
+        });
+        assert!(forgotten.is_some(), "{} flows left", daemon.flows().len());
     }
-    let flows: usize = churned.iter().map(|one| one.flows).sum();
-    let steered: usize = churned.iter().map(|one| one.steered).sum();
     assert!(flows > 500, "only {flows} flows have come and gone");
-    // Nothing slows the others down: an unoptimized daemon on a busy machine is late for most, which is no
-    // fault. How many an optimized one steers is measured by `make bench-kernel`.
     assert!(steered > 0, "none of {flows} were steered");
-    let forgotten = within(Duration::from_secs(20), || {
-        daemon.flows().is_empty().then_some(())
-    });
-    assert!(forgotten.is_some(), "{} flows left", daemon.flows().len());
     assert_eq!(daemon.stop().code(), 0);
     Ok(())
 }
