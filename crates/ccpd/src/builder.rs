@@ -6,10 +6,10 @@ use ccp_core::{BuildError, CongAlg, DuplicateKind, Params, Registry};
 
 use crate::change::Made;
 use crate::config::{Config, ConfigError, DatapathConfig, LogFormat};
-use crate::daemon::Handle;
+use crate::daemon::{Handle, Logs};
 use crate::datapath::tcp;
 use crate::error::StartError;
-use crate::log::{LogFilter, LogLimit};
+use crate::log::{LogFilter, LogLimit, LogWriter};
 use crate::socket_file::PassedSocket;
 
 /// Puts a daemon together: a configuration, and kinds of algorithms besides those that come with it.
@@ -22,6 +22,7 @@ pub struct Builder {
     twice: Option<DuplicateKind>,
     log: Option<LogFilter>,
     limit: Option<LogLimit>,
+    writer: Option<LogWriter>,
     sockets: Vec<PassedSocket>,
     spare_threads: usize,
 }
@@ -37,6 +38,7 @@ impl Builder {
             twice,
             log: None,
             limit: None,
+            writer: None,
             sockets: Vec::new(),
             spare_threads: 0,
         }
@@ -91,6 +93,14 @@ impl Builder {
         self
     }
 
+    /// Lets a new configuration change the format of the log, which `writer` writes as
+    /// [`log_format`](Self::log_format) says, and counts among the metrics what it loses.
+    #[must_use]
+    pub fn log_writer(mut self, writer: LogWriter) -> Self {
+        self.writer = Some(writer);
+        self
+    }
+
     /// How the configuration has the log written, for who sets it up.
     #[must_use]
     pub const fn log_format(&self) -> LogFormat {
@@ -137,8 +147,11 @@ impl Builder {
             self.registry,
             self.file,
             made,
-            self.log,
-            self.limit,
+            Logs {
+                filter: self.log,
+                limit: self.limit,
+                writer: self.writer,
+            },
             self.sockets,
             self.spare_threads,
         )

@@ -13,8 +13,9 @@ use thiserror::Error;
 use tokio::sync::Mutex;
 use tracing::{error, info};
 
-use crate::config::{Config, ConfigError, DatapathConfig, Problem, Problems};
+use crate::config::{Config, ConfigError, DatapathConfig, LogFormat, Problem, Problems};
 use crate::error::in_full;
+use crate::log::{LogError, LogWriter};
 use crate::metrics::{Count, MetricsError, MetricsServer};
 use crate::orders::{NoAnswer, Takes, Untaken};
 use crate::shared::Shared;
@@ -143,6 +144,8 @@ struct Inner {
     made: Mutex<Made>,
     /// The Prometheus endpoint, if there is one.
     metrics: std::sync::Mutex<Option<MetricsServer>>,
+    /// What writes the log, if it is this program's own.
+    log: Option<LogWriter>,
     shared: Arc<Shared>,
 }
 
@@ -172,6 +175,9 @@ pub enum ReloadError {
     /// Metrics can't be served where it says.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// The log can't be written as it says.
+    #[error("{0}. Nothing was changed")]
+    Log(#[source] LogError),
     /// It changes what stays as it is while the daemon runs.
     #[error(
         "{what} cannot change while ccpd runs: restart it, or put that back. Nothing was changed"
@@ -311,6 +317,7 @@ impl Changer {
         registry: Registry,
         file: Option<PathBuf>,
         made: Made,
+        log: Option<LogWriter>,
         shared: Arc<Shared>,
     ) -> Self {
         Self(Arc::new(Inner {
@@ -318,6 +325,7 @@ impl Changer {
             file,
             made: Mutex::new(made),
             metrics: std::sync::Mutex::default(),
+            log,
             shared,
         }))
     }
@@ -368,7 +376,10 @@ impl Changer {
                 "ccpd.control_mode",
                 current.config.control_mode == config.control_mode,
             ),
-            ("log.format", current.config.log_format == config.log_format),
+            (
+                "log.format",
+                self.0.log.is_some() || current.config.log_format == config.log_format,
+            ),
             (
                 "[[datapath]]",
                 lasting(&current.config).eq(lasting(&config)),
@@ -388,13 +399,15 @@ impl Changer {
             rules: plan.policy().rules().len(),
         };
         // What may fail for a reason that does not stand in the file.
-        self.serve_metrics(made.config.metrics)?;
-        let (before, now) = (takes(&current.config), takes(&made.config));
-        if before != now
-            && let Err(error) = self.take(before, now).await
-        {
+        if let Err(error) = self.change_outside(&current.config, &made.config).await {
             if let Err(error) = self.serve_metrics(current.config.metrics) {
                 error!("metrics are not served as before: {}", in_full(&error));
+            }
+            if let Err(error) = self
+                .write_log(&made.config, current.config.log_format)
+                .await
+            {
+                error!("the log is not written as before: {}", in_full(&error));
             }
             return Err(error);
         }
@@ -416,6 +429,33 @@ impl Changer {
             "the configuration was read again"
         );
         Ok(reloaded)
+    }
+
+    /// What is to change outside of this program. If something of it fails, what came before it stays changed.
+    async fn change_outside(&self, current: &Config, new: &Config) -> Result<(), ReloadError> {
+        self.serve_metrics(new.metrics)?;
+        self.write_log(current, new.log_format).await?;
+        let (before, now) = (takes(current), takes(new));
+        if before != now {
+            self.take(before, now).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the log written as `format` says, unless it is by what `current` says.
+    async fn write_log(&self, current: &Config, format: LogFormat) -> Result<(), ReloadError> {
+        let Some(log) = self.0.log.clone() else {
+            return Ok(());
+        };
+        if current.log_format == format {
+            return Ok(());
+        }
+        // What takes the log may not take it at the moment.
+        let changed = tokio::task::spawn_blocking(move || log.set_format(format)).await;
+        match changed {
+            Ok(changed) => changed.map_err(ReloadError::Log),
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
     }
 
     /// Has kernel TCP take other flows: all that is chosen `now`, or what was chosen `before`.

@@ -17,7 +17,7 @@ use crate::datapath::netlink::NetlinkDatapath;
 use crate::datapath::tcp::{self, TcpError, TcpPath};
 use crate::datapath::unix::UnixDatapath;
 use crate::error::{RunError, StartError};
-use crate::log::{LogFilter, LogLimit};
+use crate::log::{LogFilter, LogLimit, LogWriter};
 use crate::shared::Shared;
 use crate::socket_file::{Leaves, PassedSocket, Places};
 use crate::turns::Nudge;
@@ -53,23 +53,33 @@ struct Parts {
     _nudge: Nudge,
 }
 
+/// What of the log the daemon may change, and counts.
+#[derive(Debug)]
+pub(crate) struct Logs {
+    pub(crate) filter: Option<LogFilter>,
+    pub(crate) limit: Option<LogLimit>,
+    pub(crate) writer: Option<LogWriter>,
+}
+
 impl Handle {
     pub(crate) async fn start(
         registry: Registry,
         file: Option<PathBuf>,
         made: Made,
-        log: Option<LogFilter>,
-        limit: Option<LogLimit>,
+        logs: Logs,
         passed: Vec<PassedSocket>,
         spare_threads: usize,
     ) -> Result<Self, StartError> {
         let config = made.config().clone();
         let stop = CancellationToken::new();
         let shared = Arc::new(Shared::new(made.plan()?, stop.clone()));
-        if let Some(limit) = limit {
+        if let Some(limit) = logs.limit {
             shared.metrics.count_log(limit);
         }
-        let changer = Changer::new(registry, file, made, Arc::clone(&shared));
+        if let Some(writer) = &logs.writer {
+            shared.metrics.count_written(writer.clone());
+        }
+        let changer = Changer::new(registry, file, made, logs.writer, Arc::clone(&shared));
         if config
             .datapaths
             .iter()
@@ -84,7 +94,7 @@ impl Handle {
             &mut places,
             Arc::clone(&shared),
             changer.clone(),
-            log,
+            logs.filter,
         )?;
         changer.serve_metrics(config.metrics)?;
         shared.watchdog.set_timeout(config.algorithm_timeout);

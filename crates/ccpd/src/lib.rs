@@ -59,7 +59,7 @@ pub use daemon::{Ccpd, Handle, Liveness, Stopper};
 pub use datapath::netlink::NetlinkError;
 pub use datapath::tcp::TcpError;
 pub use error::{RunError, StartError, in_full};
-pub use log::{LogFilter, LogFilterError, LogLimit};
+pub use log::{LogError, LogFilter, LogFilterError, LogLimit, LogWriter};
 pub use metrics::{Definition, MetricsError, definitions as metric_definitions};
 pub use socket_file::{PassedSocket, SocketError};
 pub use watchdog::Exhaustion;

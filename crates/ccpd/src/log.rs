@@ -1,6 +1,8 @@
-//! What is logged, and how that is changed while the daemon runs.
+//! What is logged and how, and how that is changed while the daemon runs.
 
 mod limit;
+mod line;
+mod writer;
 
 use thiserror::Error;
 use tracing::info;
@@ -8,6 +10,10 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 pub use limit::LogLimit;
+pub use writer::{LogError, LogWriter};
+
+/// Where the log speaks of itself, which no limit keeps back.
+const OWN_TARGET: &str = "ccpd::log";
 
 /// Says what is logged, and changes it while the daemon runs.
 #[derive(Clone, Debug)]

@@ -6,7 +6,9 @@
 mod handover;
 mod service;
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, Write as _};
+use std::panic;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ccpd::{
-    Builder, Ccpd, Changer, Exhaustion, Liveness, LogFilter, LogFormat, LogLimit, PassedSocket,
+    Builder, Ccpd, Changer, Exhaustion, Liveness, LogFilter, LogLimit, LogWriter, PassedSocket,
     StartError, Stopper, in_full,
 };
 use clap::{CommandFactory as _, Parser};
@@ -32,6 +34,9 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 /// A clean stop that takes longer does not come to an end.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
+
+/// What is left of the log when the process ends is waited for so long.
+const LOG_WITHIN: Duration = Duration::from_secs(1);
 
 /// So many threads take the place of those that algorithms hold up; they sleep until then.
 const SPARE_THREADS: usize = 4;
@@ -64,18 +69,30 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(&cli) {
+    let mut log = None;
+    let ended = run(&cli, &mut log);
+    let code = match &ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where and what comes first: each line of a wrong configuration stands by itself.
-            eprintln!("{}", in_full(error.as_ref()));
+            let text = in_full(error.as_ref());
+            match &log {
+                // Whoever reads it may have stopped to.
+                Some(log) => log.say(&text, LOG_WITHIN),
+                None => eprintln!("{text}"),
+            }
             let started = error.downcast_ref::<StartError>();
             ExitCode::from(started.map_or(1, StartError::exit_code))
         }
+    };
+    if let Some(log) = log {
+        log.flush(LOG_WITHIN);
     }
+    code
 }
 
-fn run(cli: &Cli) -> anyhow::Result<()> {
+/// What it logs is written by what is put into `log`.
+fn run(cli: &Cli, log: &mut Option<LogWriter>) -> anyhow::Result<()> {
     if let Some(shell) = cli.completions {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut Cli::command(), "ccpd", &mut script);
@@ -91,8 +108,13 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     if cli.check {
         return Ok(builder.check()?);
     }
-    let (filter, limit) = start_log(builder.log_format())?;
-    builder = builder.log_filter(filter).log_limit(limit);
+    let writer = LogWriter::start(builder.log_format())?;
+    let (filter, limit) = start_log(&writer);
+    *log = Some(writer.clone());
+    builder = builder
+        .log_filter(filter)
+        .log_limit(limit)
+        .log_writer(writer.clone());
     if cli.cleanup {
         for name in builder.clean_up()? {
             info!(datapath = %name, "removed what was left");
@@ -105,7 +127,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         .spare_threads(SPARE_THREADS);
     // Before anything is there that a signal would leave behind.
     let replaced = Arc::new(AtomicBool::new(false));
-    let obeys = obey_signals(successor.clone(), Arc::clone(&replaced))?;
+    let obeys = obey_signals(successor.clone(), Arc::clone(&replaced), writer.clone())?;
     // At least two: one goes on while an algorithm holds up the other.
     let threads = thread::available_parallelism().map_or(2, |n| n.get().max(2));
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -117,6 +139,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     runtime.shutdown_timeout(Duration::from_secs(1));
     let sockets = ended?;
     if replaced.load(Ordering::Relaxed) {
+        writer.flush(LOG_WITHIN);
         return Err(successor.take_over(sockets)).context("the new program can't be started");
     }
     Ok(())
@@ -165,6 +188,7 @@ struct Reins {
 fn obey_signals(
     successor: Successor,
     replaced: Arc<AtomicBool>,
+    log: LogWriter,
 ) -> io::Result<oneshot::Sender<Reins>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -212,6 +236,7 @@ fn obey_signals(
                     error!(
                         "ending to begin anew: flows go on natively until the next start takes them back"
                     );
+                    log.flush(LOG_WITHIN);
                     std::process::exit(1);
                 }
                 () = service.due() => service.pulse(&reins.liveness).await,
@@ -244,6 +269,7 @@ fn obey_signals(
             "algorithms that do not come back hold up every thread: ending without a clean stop; \
              flows go on natively, `--cleanup` or the next start finds what is left"
         );
+        log.flush(LOG_WITHIN);
         std::process::exit(1);
     };
     thread::Builder::new()
@@ -258,26 +284,22 @@ async fn reload(changer: &Changer) {
     }
 }
 
-/// Writes the log as `format` says; `RUST_LOG` says what, by default lines of weight `info` and more. Gives
-/// what changes that under way, and what counts lines that are too many of one cause.
-fn start_log(format: LogFormat) -> anyhow::Result<(LogFilter, LogLimit)> {
+/// Has `writer` write the log; `RUST_LOG` says what, by default lines of weight `info` and more. Gives what changes
+/// that under way, and what counts lines that are too many of one cause.
+fn start_log(writer: &LogWriter) -> (LogFilter, LogLimit) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let (layer, filter) = LogFilter::layer(filter);
     let limit = LogLimit::default();
-    let to_standard_error = tracing_subscriber::fmt::layer().with_writer(io::stderr);
-    let lines = match format {
-        LogFormat::Human => to_standard_error
-            .with_ansi(io::stderr().is_terminal())
-            .boxed(),
-        LogFormat::Json => to_standard_error.json().flatten_event(true).boxed(),
-        LogFormat::Journald => tracing_journald::layer()
-            .context("no journal to log to (`log.format`)")?
-            .with_syslog_identifier("ccpd".to_owned())
-            .boxed(),
-    };
     tracing_subscriber::registry()
         .with(layer)
-        .with(lines.with_filter(limit.clone()))
+        .with(writer.layer().with_filter(limit.clone()))
         .init();
-    Ok((filter, limit))
+    // What panics says so in the log: standard error may be held up, and whoever waits for it with it.
+    panic::set_hook(Box::new(|panic| {
+        let trace = Backtrace::capture();
+        let trace = (trace.status() == BacktraceStatus::Captured).then(|| trace.to_string());
+        let thread = thread::current();
+        error!(thread = thread.name(), trace, "{panic}");
+    }));
+    (filter, limit)
 }

@@ -29,7 +29,7 @@ fn start() -> Running {
     algs::register(&mut registry).unwrap();
     let made = Made::new(&registry, crate::Config::default(), None).unwrap();
     let shared = Arc::new(Shared::new(made.plan().unwrap(), stop.clone()));
-    let changer = Changer::new(registry, None, made, Arc::clone(&shared));
+    let changer = Changer::new(registry, None, made, None, Arc::clone(&shared));
     let mut places = Places::default();
     let socket = (path.as_path(), 0o600);
     let server = ControlServer::bind(socket, &mut places, shared, changer, None);

@@ -16,6 +16,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, debug, error, info, warn};
 use tracing_subscriber::layer::{Context, Filter};
 
+use super::OWN_TARGET;
+
 /// So many lines of one cause
 const BURST: u32 = 20;
 /// (of weight `debug`, which somebody has asked for)
@@ -24,8 +26,6 @@ const DEBUG_BURST: u32 = 1_000;
 const WINDOW: Duration = Duration::from_secs(10);
 /// At most so much of the text of a cause is told again, in bytes.
 const LONGEST: usize = 200;
-/// Lines about lines that were not written are always.
-const OWN_TARGET: &str = "ccpd::log::limit";
 
 /// Lets through what is not too much of one cause: a filter for what writes the log.
 #[derive(Clone, Debug, Default)]

@@ -235,6 +235,8 @@ table! {
         "Open file descriptors of the process." { OpenFds }
     Counter "ccpd_log_lines_suppressed_total" ["lines"]
         "Lines that were not logged because there were too many of the same cause." { LogLinesSuppressed }
+    Counter "ccpd_log_lines_lost_total" ["lines"]
+        "Lines of the log that were lost because what takes it did not take them in time, or not at all." { LogLinesLost }
     Gauge "process_threads" ["threads"]
         "Threads of the process." { Threads }
 }

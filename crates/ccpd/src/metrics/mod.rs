@@ -18,7 +18,7 @@ use ccp_control::{Metric, MetricSample, MetricValue};
 use ccp_core::{Counts, FlowMode, SessionStats};
 use ccp_wire::DecodeError;
 
-use crate::log::LogLimit;
+use crate::log::{LogLimit, LogWriter};
 
 pub(crate) use definition::{Count, OfAlgorithm, OfDatapath};
 pub use definition::{Definition, definitions};
@@ -47,6 +47,7 @@ pub(crate) struct Metrics {
     datapaths: Mutex<BTreeMap<String, Arc<DatapathMetrics>>>,
     algorithms: Mutex<BTreeMap<String, Arc<AlgorithmMetrics>>>,
     log: OnceLock<LogLimit>,
+    written: OnceLock<LogWriter>,
 }
 
 /// What is counted of one datapath.
@@ -72,6 +73,7 @@ impl Metrics {
             datapaths: Mutex::default(),
             algorithms: Mutex::default(),
             log: OnceLock::new(),
+            written: OnceLock::new(),
         }
     }
 
@@ -79,6 +81,11 @@ impl Metrics {
     pub(crate) fn count_log(&self, limit: LogLimit) {
         // There is one log.
         let _ = self.log.set(limit);
+    }
+
+    /// What of the log is lost is counted by `writer`.
+    pub(crate) fn count_written(&self, writer: LogWriter) {
+        let _ = self.written.set(writer);
     }
 
     /// It happened `times` more.
@@ -258,6 +265,7 @@ impl Metrics {
     fn looked(&self) -> Vec<Metric> {
         let process = Process::now();
         let suppressed = self.log.get().map_or(0, LogLimit::suppressed) as f64;
+        let lost = self.written.get().map_or(0, LogWriter::lost) as f64;
         let mut values = [0.0; Looked::ALL];
         for (what, value) in [
             (Looked::BuildInfo, 1.0),
@@ -269,6 +277,7 @@ impl Metrics {
             (Looked::OpenFds, process.descriptors),
             (Looked::Threads, process.threads),
             (Looked::LogLinesSuppressed, suppressed),
+            (Looked::LogLinesLost, lost),
         ] {
             values[what as usize] = value;
         }
