@@ -11,8 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ccp_program::{Limits, Program, RegisterTable};
+use libbpf_rs::libbpf_sys::bpf_program;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{Link, MapMut};
+use libbpf_rs::{AsRawLibbpf, Link, MapMut, OpenProgramMut};
 
 use crate::bpf_log::listening;
 use crate::codegen::{self, Entry, Env, Kind};
@@ -29,7 +30,7 @@ use crate::pins::Pins;
 use crate::programs::{Programs, Start};
 use crate::registers::register_table;
 use crate::ring::Ring;
-use crate::skel::glue::{CcpMaps, CcpSkelBuilder, OpenCcpSkel};
+use crate::skel::glue::{CcpMaps, CcpSkelBuilder, OpenCcpProgs, OpenCcpSkel};
 use crate::stats::{Counters, FlowSnapshot};
 use crate::take::{Take, TakeError, Taker, Taking, release_pinned};
 use crate::{layout, link};
@@ -565,7 +566,7 @@ fn attach(options: &Options, host: &HostInfo, pins: &Pins) -> Result<Parts, Atta
         .map_err(system("put the glue into the program array"))?;
     let mut links = Vec::new();
     for (i, (name, _)) in options.names().enumerate() {
-        let Some(ops) = operations(&mut skel.maps, host.signature, i) else {
+        let Some(ops) = operations(&mut skel.maps, i) else {
             break;
         };
         let link = link::register(ops, name, &pins.link_of(name))?;
@@ -592,9 +593,9 @@ fn attach(options: &Options, host: &HostInfo, pins: &Pins) -> Result<Parts, Atta
     })
 }
 
-/// Names and flags of one set of operations.
+/// Name, flags and callbacks of one set of operations.
 macro_rules! describe {
-    ($ops:expr, $name:expr, $ecn:expr) => {{
+    ($ops:expr, $name:expr, $ecn:expr, $callbacks:expr) => {{
         // SAFETY: libbpf's own copy of the operations, which lives as long as the open object.
         let ops = unsafe { &mut *$ops };
         ops.name.fill(0);
@@ -604,10 +605,46 @@ macro_rules! describe {
         if $ecn {
             ops.flags |= CONG_NEEDS_ECN;
         }
+        // What is null is neither loaded nor looked for in the kernel's type information.
+        ops.cong_control = $callbacks.cong_control;
+        ops.in_ack_event = $callbacks.in_ack_event;
+        ops.cwnd_event = $callbacks.cwnd_event;
+        ops.cwnd_event_tx_start = $callbacks.cwnd_event_tx_start;
     }};
 }
 
-/// Sizes, names, and which of the two sets of operations is used.
+/// The callbacks that not every kernel has, or not in the same form.
+struct Callbacks {
+    cong_control: *mut bpf_program,
+    in_ack_event: *mut bpf_program,
+    cwnd_event: *mut bpf_program,
+    cwnd_event_tx_start: *mut bpf_program,
+}
+
+impl Callbacks {
+    /// Chooses, and keeps the others from being loaded.
+    fn choose(progs: &mut OpenCcpProgs<'_>, host: &HostInfo) -> Self {
+        let four = host.signature == Signature::FourArguments;
+        let choose = |program: &mut OpenProgramMut<'_>, wanted: bool| {
+            program.set_autoload(wanted);
+            if wanted {
+                program.as_libbpf_object().as_ptr()
+            } else {
+                std::ptr::null_mut()
+            }
+        };
+        let new = choose(&mut progs.ccp_cong_control, four);
+        let old = choose(&mut progs.ccp_cong_control_2, !four);
+        Self {
+            cong_control: if four { new } else { old },
+            in_ack_event: choose(&mut progs.ccp_in_ack_event, !four),
+            cwnd_event: choose(&mut progs.ccp_cwnd_event, !host.tx_start),
+            cwnd_event_tx_start: choose(&mut progs.ccp_cwnd_event_tx_start, host.tx_start),
+        }
+    }
+}
+
+/// Sizes, names, and the callbacks that this kernel wants.
 fn prepare(
     open: &mut OpenCcpSkel<'_>,
     options: &Options,
@@ -643,50 +680,36 @@ fn prepare(
             program_meta
         );
     }
-    let four = host.signature == Signature::FourArguments;
+    let callbacks = Callbacks::choose(&mut open.progs, host);
     let mut names = options.names();
     macro_rules! operations {
-        ($($new:ident $old:ident),+) => {
+        ($($ops:ident),+) => {
             $(let name = names.next();
-            maps.$new.set_autocreate(four && name.is_some())?;
-            maps.$old.set_autocreate(!four && name.is_some())?;
+            maps.$ops.set_autocreate(name.is_some())?;
             if let Some((name, ecn)) = name {
-                describe!(open.struct_ops.$new, name, ecn);
-                describe!(open.struct_ops.$old, name, ecn);
+                describe!(open.struct_ops.$ops, name, ecn, callbacks);
             })+
         };
     }
     operations!(
-        ccp_ops_0 ccp_old_0, ccp_ops_1 ccp_old_1, ccp_ops_2 ccp_old_2, ccp_ops_3 ccp_old_3,
-        ccp_ops_4 ccp_old_4, ccp_ops_5 ccp_old_5, ccp_ops_6 ccp_old_6, ccp_ops_7 ccp_old_7
+        ccp_ops_0, ccp_ops_1, ccp_ops_2, ccp_ops_3, ccp_ops_4, ccp_ops_5, ccp_ops_6, ccp_ops_7
     );
-    open.progs.ccp_cong_control.set_autoload(four);
-    open.progs.ccp_cong_control_2.set_autoload(!four);
-    open.progs.ccp_in_ack_event.set_autoload(!four);
     Ok(())
 }
 
 /// The operations of the name at place `i`.
-fn operations<'m, 'o>(
-    maps: &'m mut CcpMaps<'o>,
-    signature: Signature,
-    i: usize,
-) -> Option<&'m mut MapMut<'o>> {
-    let (new, old) = match i {
-        0 => (&mut maps.ccp_ops_0, &mut maps.ccp_old_0),
-        1 => (&mut maps.ccp_ops_1, &mut maps.ccp_old_1),
-        2 => (&mut maps.ccp_ops_2, &mut maps.ccp_old_2),
-        3 => (&mut maps.ccp_ops_3, &mut maps.ccp_old_3),
-        4 => (&mut maps.ccp_ops_4, &mut maps.ccp_old_4),
-        5 => (&mut maps.ccp_ops_5, &mut maps.ccp_old_5),
-        6 => (&mut maps.ccp_ops_6, &mut maps.ccp_old_6),
-        7 => (&mut maps.ccp_ops_7, &mut maps.ccp_old_7),
+fn operations<'m, 'o>(maps: &'m mut CcpMaps<'o>, i: usize) -> Option<&'m mut MapMut<'o>> {
+    Some(match i {
+        0 => &mut maps.ccp_ops_0,
+        1 => &mut maps.ccp_ops_1,
+        2 => &mut maps.ccp_ops_2,
+        3 => &mut maps.ccp_ops_3,
+        4 => &mut maps.ccp_ops_4,
+        5 => &mut maps.ccp_ops_5,
+        6 => &mut maps.ccp_ops_6,
+        7 => &mut maps.ccp_ops_7,
         // `Options::validate` lets no more through.
         MAX_NAMES.. => return None,
-    };
-    Some(match signature {
-        Signature::FourArguments => new,
-        Signature::TwoArguments => old,
     })
 }
 

@@ -17,14 +17,18 @@ use crate::error::HostError;
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The functions of native CUBIC that the glue calls.
-const CUBIC: [&str; 6] = [
+const CUBIC: [&str; 5] = [
     "cubictcp_init",
     "cubictcp_cong_avoid",
     "cubictcp_recalc_ssthresh",
     "cubictcp_state",
-    "cubictcp_cwnd_event",
     "cubictcp_acked",
 ];
+
+/// And one of these: where the kernel has no callback of its own for the first packet after a
+/// pause, and where it has.
+const CUBIC_EVENT: &str = "cubictcp_cwnd_event";
+const CUBIC_TX_START: &str = "cubictcp_cwnd_event_tx_start";
 
 /// Capabilities that are always needed: bit and name.
 const CAPABILITIES: [(u32, &str); 3] =
@@ -61,6 +65,9 @@ pub struct HostInfo {
     pub release: String,
     /// How it calls `cong_control`.
     pub signature: Signature,
+    /// Whether it has a callback of its own, `cwnd_event_tx_start`, for the first packet after a
+    /// pause.
+    pub(crate) tx_start: bool,
     /// Where generated programs find what they write.
     pub(crate) kernel: Kernel,
 }
@@ -87,7 +94,8 @@ pub fn check_host() -> Result<HostInfo, HostError> {
     features(&release, &|name| {
         btf.type_by_name::<Struct<'_>>(name).is_some()
     })?;
-    cubic(&|name| {
+    let tx_start = callback(&btf, "cwnd_event_tx_start").is_some();
+    cubic(tx_start, &|name| {
         btf.type_by_name::<Func<'_>>(name).is_some()
             || Path::new("/sys/kernel/btf/tcp_cubic").exists()
     })?;
@@ -96,6 +104,7 @@ pub fn check_host() -> Result<HostInfo, HostError> {
         kernel: Kernel::from_btf(&btf)?,
         release,
         signature,
+        tx_start,
     })
 }
 
@@ -159,26 +168,31 @@ fn features(release: &str, has: &dyn Fn(&str) -> bool) -> Result<(), HostError> 
     Ok(())
 }
 
-fn cubic(has: &dyn Fn(&str) -> bool) -> Result<(), HostError> {
-    match CUBIC.iter().find(|f| !has(f)) {
+/// `tx_start` as in [`HostInfo`].
+fn cubic(tx_start: bool, has: &dyn Fn(&str) -> bool) -> Result<(), HostError> {
+    let event = if tx_start {
+        CUBIC_TX_START
+    } else {
+        CUBIC_EVENT
+    };
+    match CUBIC.into_iter().chain([event]).find(|f| !has(f)) {
         None => Ok(()),
         Some(function) => Err(HostError::NoCubic { function }),
     }
 }
 
+/// The callback `name` of this kernel's congestion controls.
+fn callback<'b>(btf: &'b Btf<'_>, name: &str) -> Option<FuncProto<'b>> {
+    let ops: Struct<'_> = btf.type_by_name("tcp_congestion_ops")?;
+    let member = ops.iter().find(|m| m.name.is_some_and(|n| n == name))?;
+    let function: BtfType<'_> = btf.type_by_id::<BtfType<'_>>(member.ty)?;
+    let pointer = Ptr::try_from(function).ok()?;
+    FuncProto::try_from(pointer.referenced_type()).ok()
+}
+
 /// How many arguments `cong_control` has in this kernel; 0 if it has no such member.
 fn arguments(btf: &Btf<'_>) -> usize {
-    let proto = || {
-        let ops: Struct<'_> = btf.type_by_name("tcp_congestion_ops")?;
-        let member = ops
-            .iter()
-            .find(|m| m.name.is_some_and(|n| n == "cong_control"))?;
-        let function: BtfType<'_> = btf.type_by_id::<BtfType<'_>>(member.ty)?;
-        let pointer = Ptr::try_from(function).ok()?;
-        let proto: FuncProto<'_> = FuncProto::try_from(pointer.referenced_type()).ok()?;
-        Some(proto.iter().count())
-    };
-    proto().unwrap_or(0)
+    callback(btf, "cong_control").map_or(0, |proto| proto.iter().count())
 }
 
 #[cfg(test)]
@@ -228,8 +242,13 @@ mod tests {
 
     #[test]
     fn cubic_is_named() {
-        assert!(cubic(&|_| true).is_ok());
-        let error = message(cubic(&|n| n != "cubictcp_acked"));
+        assert!(cubic(false, &|n| n != CUBIC_TX_START).is_ok());
+        assert!(cubic(true, &|n| n != CUBIC_EVENT).is_ok());
+        let error = message(cubic(true, &|n| n != CUBIC_TX_START));
+        assert!(error.contains(CUBIC_TX_START), "{error}");
+        let error = message(cubic(false, &|n| n != CUBIC_EVENT));
+        assert!(error.contains("`cubictcp_cwnd_event`"), "{error}");
+        let error = message(cubic(false, &|n| n != "cubictcp_acked"));
         assert!(
             error.contains("`cubictcp_acked`") && error.contains("modprobe tcp_cubic"),
             "{error}"
@@ -300,5 +319,11 @@ mod tests {
         assert_eq!(count(4, "cong_control"), 4);
         assert_eq!(count(3, "cong_control"), 3);
         assert_eq!(count(4, "cong_avoid"), 0);
+        let has = |member: &str| {
+            let path = dir.path().join(format!("1{member}"));
+            fs::write(&path, synthetic(1, member)).unwrap();
+            callback(&Btf::from_path(&path).unwrap(), "cwnd_event_tx_start").is_some()
+        };
+        assert!(has("cwnd_event_tx_start") && !has("cwnd_event"));
     }
 }

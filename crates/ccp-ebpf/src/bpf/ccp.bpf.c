@@ -414,55 +414,61 @@ u32 BPF_PROG(ccp_undo_cwnd, struct sock *sk)
 	return max_u32(tp->snd_cwnd, tp->prior_cwnd);
 }
 
+/* Something is sent while nothing is under way. */
+static __always_inline void on_tx_start(struct sock *sk, bool native)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct ccp_flow *f;
+
+	if (!was_idle(sk))
+		return;
+	f = flow_of(sk);
+	/* A program's next ACK takes the window over; in a reduction, after which it is the register again, it does not. */
+	if (native || (f && !(f->flags & CCP_F_OWN_RECOVERY))) {
+		restart_after_idle(sk);
+		if (f && f->flags & CCP_F_REDUCING)
+			f->applied_cwnd = tp->snd_cwnd;
+	}
+}
+
 SEC("struct_ops")
 void BPF_PROG(ccp_cwnd_event, struct sock *sk, enum tcp_ca_event event)
 {
 	bool native = runs_native(sk);
 
-	if (event == CA_EVENT_TX_START && was_idle(sk)) {
-		struct tcp_sock *tp = (struct tcp_sock *)sk;
-		struct ccp_flow *f = flow_of(sk);
-
-		/* A program's next ACK takes the window over; in a reduction, after which it is the register again, it does not. */
-		if (native || (f && !(f->flags & CCP_F_OWN_RECOVERY))) {
-			restart_after_idle(sk);
-			if (f && f->flags & CCP_F_REDUCING)
-				f->applied_cwnd = tp->snd_cwnd;
-		}
-	}
+	if (event == CA_EVENT_TX_START)
+		on_tx_start(sk, native);
 	if (native)
 		cubictcp_cwnd_event(sk, event);
 }
 
+/* Where the kernel has a callback of its own for this event, with which CUBIC's for the others is gone. */
+SEC("struct_ops")
+void BPF_PROG(ccp_cwnd_event_tx_start, struct sock *sk)
+{
+	bool native = runs_native(sk);
+
+	on_tx_start(sk, native);
+	if (native)
+		cubictcp_cwnd_event_tx_start(sk);
+}
+
 /*
- * One per name and signature of cong_control: the loader keeps those it needs, gives them their names and flags, and attaches them. All share programs
- * and maps.
+ * One per name: the loader keeps those it needs, gives them their names and flags, puts in the callbacks that the running kernel wants instead, and attaches
+ * them. All share programs and maps.
  */
-#define CCP_OPS(n)                                                                                                                                   \
-	SEC(".struct_ops.link")                                                                                                                      \
-	struct tcp_congestion_ops ccp_ops_##n = {                                                                                                    \
-		.init = (void *)ccp_init,                                                                                                            \
-		.release = (void *)ccp_release,                                                                                                      \
-		.ssthresh = (void *)ccp_ssthresh,                                                                                                    \
-		.set_state = (void *)ccp_set_state,                                                                                                  \
-		.cwnd_event = (void *)ccp_cwnd_event,                                                                                                \
-		.cong_control = (void *)ccp_cong_control,                                                                                            \
-		.undo_cwnd = (void *)ccp_undo_cwnd,                                                                                                  \
-		.flags = TCP_CONG_NON_RESTRICTED,                                                                                                    \
-		.name = "ccp",                                                                                                                       \
-	};                                                                                                                                           \
-	SEC(".struct_ops.link")                                                                                                                      \
-	struct tcp_congestion_ops ccp_old_##n = {                                                                                                    \
-		.init = (void *)ccp_init,                                                                                                            \
-		.release = (void *)ccp_release,                                                                                                      \
-		.ssthresh = (void *)ccp_ssthresh,                                                                                                    \
-		.set_state = (void *)ccp_set_state,                                                                                                  \
-		.cwnd_event = (void *)ccp_cwnd_event,                                                                                                \
-		.in_ack_event = (void *)ccp_in_ack_event,                                                                                            \
-		.cong_control = (void *)ccp_cong_control_2,                                                                                          \
-		.undo_cwnd = (void *)ccp_undo_cwnd,                                                                                                  \
-		.flags = TCP_CONG_NON_RESTRICTED,                                                                                                    \
-		.name = "ccp",                                                                                                                       \
+#define CCP_OPS(n)                                                                                                                                           \
+	SEC(".struct_ops.link")                                                                                                                              \
+	struct tcp_congestion_ops ccp_ops_##n = {                                                                                                            \
+		.init = (void *)ccp_init,                                                                                                                    \
+		.release = (void *)ccp_release,                                                                                                              \
+		.ssthresh = (void *)ccp_ssthresh,                                                                                                            \
+		.set_state = (void *)ccp_set_state,                                                                                                          \
+		.cwnd_event = (void *)ccp_cwnd_event,                                                                                                        \
+		.cong_control = (void *)ccp_cong_control,                                                                                                    \
+		.undo_cwnd = (void *)ccp_undo_cwnd,                                                                                                          \
+		.flags = TCP_CONG_NON_RESTRICTED,                                                                                                            \
+		.name = "ccp",                                                                                                                               \
 	}
 
 /* CCP_MAX_NAMES of them. */

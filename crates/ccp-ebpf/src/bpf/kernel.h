@@ -246,6 +246,7 @@ struct tcp_congestion_ops {
 	u32 (*ssthresh)(struct sock *sk);
 	void (*set_state)(struct sock *sk, u8 new_state);
 	void (*cwnd_event)(struct sock *sk, enum tcp_ca_event ev);
+	void (*cwnd_event_tx_start)(struct sock *sk);
 	void (*in_ack_event)(struct sock *sk, u32 flags);
 	void (*pkts_acked)(struct sock *sk, const struct ack_sample *sample);
 	void (*cong_control)(struct sock *sk, u32 ack, int flag, const struct rate_sample *rs);
@@ -260,7 +261,9 @@ extern void cubictcp_init(struct sock *sk) __attribute__((section(".ksyms")));
 extern void cubictcp_cong_avoid(struct sock *sk, u32 ack, u32 acked) __attribute__((section(".ksyms")));
 extern u32 cubictcp_recalc_ssthresh(struct sock *sk) __attribute__((section(".ksyms")));
 extern void cubictcp_state(struct sock *sk, u8 new_state) __attribute__((section(".ksyms")));
-extern void cubictcp_cwnd_event(struct sock *sk, enum tcp_ca_event event) __attribute__((section(".ksyms")));
+/* A kernel has one of these two. */
+extern void cubictcp_cwnd_event(struct sock *sk, enum tcp_ca_event event) __attribute__((weak, section(".ksyms")));
+extern void cubictcp_cwnd_event_tx_start(struct sock *sk) __attribute__((weak, section(".ksyms")));
 extern void cubictcp_acked(struct sock *sk, const struct ack_sample *sample) __attribute__((section(".ksyms")));
 
 #endif
