@@ -1,18 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* libccp's interface, call by call: what it returns, and what wrong use does. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "ccp.h"
-
-#define CHECK(what) \
-	do { \
-		if (!(what)) { \
-			printf("%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			exit(1); \
-		} \
-	} while (0)
+#include "fixture.h"
 
 _Static_assert(sizeof(struct ccp_primitives) == 88, "layout of libccp 1.2");
 _Static_assert(sizeof(struct ccp_datapath_info) == 88, "layout of libccp 1.2");
@@ -21,7 +9,6 @@ _Static_assert(sizeof(struct ccp_datapath) == 128, "layout of libccp 1.2");
 _Static_assert(offsetof(struct ccp_connection, prims) == 16, "layout of libccp 1.2");
 _Static_assert(offsetof(struct ccp_connection, impl) == 200, "layout of libccp 1.2");
 
-static u64 clock_us = 1000;
 static u32 window, rate;
 static int fails, sent;
 static char last[65536];
@@ -59,21 +46,6 @@ static void log_it(struct ccp_datapath *dp, enum ccp_log_level level, const char
 	(void)level;
 	CHECK((size_t)size == strlen(msg));
 	logged++;
-}
-
-static u64 now(void)
-{
-	return clock_us;
-}
-
-static u64 since_usecs(u64 then)
-{
-	return clock_us - then;
-}
-
-static u64 after_usecs(u64 usecs)
-{
-	return clock_us + usecs;
 }
 
 static u16 kind(void)
@@ -123,28 +95,14 @@ int main(void)
 	CHECK(ccp_init(&dp, 0) == LIBCCP_MISSING_ARG);
 	CHECK(ccp_read_msg(&dp, header, 8) == LIBCCP_PROG_IS_NULL);
 	CHECK(ccp_connection_start(&dp, NULL, &info) == NULL);
-	dp.set_cwnd = set_cwnd;
-	dp.set_rate_abs = set_rate;
-	dp.send_msg = send_msg;
-	dp.now = now;
-	dp.since_usecs = since_usecs;
-	dp.after_usecs = after_usecs;
+	prepare(&dp, table, PLACES, 2, 0);
 	dp.log = log_it;
-	dp.max_connections = PLACES;
-	dp.ccp_active_connections = table;
-	dp.max_programs = 2;
 	CHECK(ccp_init(&dp, 7) == LIBCCP_MISSING_ARG);
 	dp.fto_us = 1000;
 	CHECK(ccp_init(&dp, 7) == LIBCCP_OK);
 	CHECK(sent == 1 && kind() == 5);
 
-	memset(&info, 0, sizeof info);
-	info.init_cwnd = 14480;
-	info.mss = 1448;
-	info.src_ip = 0x0100007f;
-	info.src_port = 0x5000;
-	info.dst_ip = 0x0200007f;
-	info.dst_port = 0xbb01;
+	info = a_flow();
 	memset(info.congAlg, 'x', sizeof info.congAlg);
 	for (i = 0; i < PLACES; i++) {
 		conn[i] = ccp_connection_start(&dp, &window, &info);

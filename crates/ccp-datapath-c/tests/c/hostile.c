@@ -1,23 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* libccp's interface under an agent that says anything, a clock that goes anywhere and a way that takes what it likes: hostile [MESSAGES [SEED]]. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "fixture.h"
 
-#include "ccp.h"
-
-#define CHECK(what) \
-	do { \
-		if (!(what)) { \
-			printf("%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			exit(1); \
-		} \
-	} while (0)
-
-#define MSS 1448
 #define FLOWS 8
 
-static u64 clock_us = 1000000, state;
 static u32 sids[FLOWS], windows[FLOWS], rates[FLOWS];
 static u32 fails_of_8, reports;
 static struct ccp_datapath dp;
@@ -25,12 +11,6 @@ static struct ccp_connection *conn[FLOWS];
 static int reenters;
 /* A segment. */
 static u32 least = MSS;
-
-static u32 below(u32 end)
-{
-	state = state * 6364136223846793005u + 1442695040888963407u;
-	return (u32)(state >> 33) % end;
-}
 
 static void set_cwnd(struct ccp_connection *c, u32 cwnd)
 {
@@ -69,21 +49,6 @@ static int send_msg(struct ccp_datapath *d, char *msg, int size)
 	return below(2) ? 0 : size;
 }
 
-static u64 now(void)
-{
-	return clock_us;
-}
-
-static u64 since_usecs(u64 then)
-{
-	return clock_us - then;
-}
-
-static u64 after_usecs(u64 usecs)
-{
-	return clock_us + usecs;
-}
-
 static void start(u32 i)
 {
 	struct ccp_datapath_info info;
@@ -95,23 +60,6 @@ static void start(u32 i)
 	conn[i] = ccp_connection_start(&dp, &windows[i], &info);
 	CHECK(conn[i]);
 	windows[i] = info.init_cwnd, rates[i] = 0;
-}
-
-static char message[32768];
-static int len;
-
-static void put(u64 value, int bytes)
-{
-	memcpy(message + len, &value, (size_t)bytes);
-	len += bytes;
-}
-
-static void begin(u16 type, u32 sid)
-{
-	len = 0;
-	put(type, 2);
-	put(0, 2);
-	put(sid, 4);
 }
 
 /* To a copy that ends where the message does, so that the sanitizer sees what is read beyond. */
@@ -127,24 +75,17 @@ static int tell(int claims)
 	return result;
 }
 
-static void instruction(u8 op, u8 ret, u32 ret_index, u8 left, u32 left_index, u8 right, u32 right_index)
-{
-	put(op, 1);
-	put(ret, 1), put(ret_index, 4);
-	put(left, 1), put(left_index, 4);
-	put(right, 1), put(right_index, 4);
-}
-
 /* At every acknowledgement: Report.0 += bytes acknowledged; report. */
 static int install(u32 uid)
 {
-	begin(2, 0);
-	put(uid, 4), put(1, 4), put(4, 4);
-	put(1, 4), put(1, 4), put(2, 4), put(2, 4);
-	instruction(2, 5, 0, 5, 0, 1, 0);
-	instruction(1, 2, 0, 2, 0, 1, 1);
-	instruction(0, 5, 0, 5, 0, 4, 0);
-	instruction(1, 2, 2, 2, 2, 1, 1);
+	code.count = code.clauses = 0;
+	add(DEF, VOLATILE_REPORT, 0, VOLATILE_REPORT, 0, IMMEDIATE, 0);
+	clause();
+	flag(EVENT_FLAG);
+	body();
+	add(ADD, VOLATILE_REPORT, 0, VOLATILE_REPORT, 0, PRIMITIVE, 0);
+	flag(SHOULD_REPORT);
+	put_install(uid);
 	return tell(len);
 }
 
@@ -158,7 +99,7 @@ static int change(u32 sid, u32 uid)
 static int update(u32 sid, u8 class, u32 index, u64 value)
 {
 	begin(3, sid);
-	put(1, 4), put(class, 1), put(index, 4), put(value, 8);
+	put(1, 4), put_field(class, index, value);
 	return tell(len);
 }
 
@@ -304,16 +245,7 @@ int main(int argc, char **argv)
 
 	state = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
 	memset(table, 0x5a, places * sizeof *table);
-	dp.set_cwnd = set_cwnd;
-	dp.set_rate_abs = set_rate;
-	dp.send_msg = send_msg;
-	dp.now = now;
-	dp.since_usecs = since_usecs;
-	dp.after_usecs = after_usecs;
-	dp.max_connections = places;
-	dp.ccp_active_connections = table;
-	dp.max_programs = 3;
-	dp.fto_us = 1000;
+	prepare(&dp, table, places, 3, 1000);
 	CHECK(ccp_init(&dp, 1) == LIBCCP_OK);
 	/* A place that never held a flow. */
 	CHECK(ccp_invoke(&table[5]) == LIBCCP_PRIV_IS_NULL);

@@ -1,24 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* No memory is allocated at an acknowledgement: natively, by a program, with a report or without. Linked with --wrap for each that allocates. */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "ccp.h"
-
-#define CHECK(what) \
-	do { \
-		if (!(what)) { \
-			printf("%s:%d: %s\n", __FILE__, __LINE__, #what); \
-			exit(1); \
-		} \
-	} while (0)
-
-#define MSS 1448
+#include "fixture.h"
 
 static unsigned long allocations, reports;
 static u32 sid;
-static u64 clock_us = 1000000;
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
@@ -49,10 +34,16 @@ int __wrap_posix_memalign(void **to, size_t align, size_t size)
 	return __real_posix_memalign(to, align, size);
 }
 
-static void set(struct ccp_connection *conn, u32 value)
+static void set_cwnd(struct ccp_connection *conn, u32 cwnd)
 {
 	(void)conn;
-	(void)value;
+	(void)cwnd;
+}
+
+static void set_rate(struct ccp_connection *conn, u32 rate)
+{
+	(void)conn;
+	(void)rate;
 }
 
 static int send_msg(struct ccp_datapath *dp, char *msg, int size)
@@ -63,21 +54,6 @@ static int send_msg(struct ccp_datapath *dp, char *msg, int size)
 		memcpy(&sid, msg + 4, 4);
 	reports += msg[0] == 1;
 	return 0;
-}
-
-static u64 now(void)
-{
-	return clock_us;
-}
-
-static u64 since_usecs(u64 then)
-{
-	return clock_us - then;
-}
-
-static u64 after_usecs(u64 usecs)
-{
-	return clock_us + usecs;
 }
 
 static unsigned long acknowledge(struct ccp_connection *conn, int result)
@@ -111,22 +87,10 @@ int main(void)
 	char change[] = {4, 0, 16, 0, 0, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0};
 	static struct ccp_connection table[1];
 	struct ccp_datapath dp;
-	struct ccp_datapath_info info;
+	struct ccp_datapath_info info = a_flow();
 	struct ccp_connection *conn;
 
-	memset(&dp, 0, sizeof dp);
-	memset(&info, 0, sizeof info);
-	dp.set_cwnd = set;
-	dp.set_rate_abs = set;
-	dp.send_msg = send_msg;
-	dp.now = now;
-	dp.since_usecs = since_usecs;
-	dp.after_usecs = after_usecs;
-	dp.max_connections = 1;
-	dp.ccp_active_connections = table;
-	dp.max_programs = 2;
-	dp.fto_us = 1000;
-	info.mss = MSS;
+	prepare(&dp, table, 1, 2, 1000);
 	CHECK(ccp_init(&dp, 0) == LIBCCP_OK);
 	CHECK(ccp_read_msg(&dp, program, sizeof program) == LIBCCP_OK);
 	conn = ccp_connection_start(&dp, NULL, &info);

@@ -4,17 +4,12 @@
  * and badly after ten seconds. Compiled with libccp's own header, then linked with either library.
  */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "ccp.h"
-
-#define MSS 1448
+#define REAL_CLOCK
+#include "fixture.h"
 
 static int sock;
 static struct sockaddr_un agent;
@@ -40,24 +35,6 @@ static int send_msg(struct ccp_datapath *dp, char *msg, int size)
 	return 0;
 }
 
-static u64 now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (u64)t.tv_sec * 1000000 + (u64)t.tv_nsec / 1000;
-}
-
-static u64 since_usecs(u64 then)
-{
-	return now() - then;
-}
-
-static u64 after_usecs(u64 usecs)
-{
-	return now() + usecs;
-}
-
 static struct sockaddr_un at(const char *path)
 {
 	struct sockaddr_un address;
@@ -72,7 +49,7 @@ int main(int argc, char **argv)
 {
 	static struct ccp_connection table[4];
 	struct ccp_datapath dp;
-	struct ccp_datapath_info info;
+	struct ccp_datapath_info info = a_flow();
 	struct ccp_connection *conn;
 	struct sockaddr_un own;
 	u32 wanted;
@@ -88,26 +65,9 @@ int main(int argc, char **argv)
 		perror("socket");
 		return 2;
 	}
-	memset(&dp, 0, sizeof dp);
-	dp.set_cwnd = set_cwnd;
-	dp.set_rate_abs = set_rate;
-	dp.send_msg = send_msg;
-	dp.now = now;
-	dp.since_usecs = since_usecs;
-	dp.after_usecs = after_usecs;
-	dp.max_connections = 4;
-	dp.ccp_active_connections = table;
-	dp.max_programs = 10;
-	dp.fto_us = 1000000;
+	prepare(&dp, table, 4, 10, 1000000);
 	if (ccp_init(&dp, 7) != 0)
 		return 2;
-	memset(&info, 0, sizeof info);
-	info.init_cwnd = window;
-	info.mss = MSS;
-	info.src_ip = 0x0100007f;
-	info.dst_ip = 0x0200007f;
-	info.src_port = 0x5000;
-	info.dst_port = 0x5100;
 	conn = ccp_connection_start(&dp, NULL, &info);
 	if (!conn)
 		return 2;

@@ -4,22 +4,12 @@
  * updates; linked with libccp and with libccpdp it says the same. It keeps to what libccp does soundly: lengths and indices that are right,
  * products and averages that fit, clauses of which all fall through or none does.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "fixture.h"
 
-#include "ccp.h"
-
-#define MSS 1448
 #define FLOWS 3
 #define PROGRAMS 8
 #define VARIABLES 4
 
-enum { CONTROL, IMMEDIATE, IMPLICIT, LOCAL, PRIMITIVE, VOLATILE_REPORT, REPORT, TEMP, VOLATILE_CONTROL };
-enum { ADD, BIND, DEF, DIV, EQUIV, EWMA, GT, IF, LT, MAX, WRAPPED_MAX, MIN, MUL, NOT_IF, SUB };
-enum { EVENT_FLAG, SHOULD_CONTINUE, SHOULD_REPORT, MICROS, CWND, RATE };
-
-static u64 clock_us = 1000000, state;
 static u32 created;
 static struct transport {
 	struct ccp_connection *conn;
@@ -29,12 +19,6 @@ static struct transport {
 static u32 volatiles[PROGRAMS + 1];
 /* Whether the program that is being made has local variables. */
 static u32 locals;
-
-static u32 below(u32 end)
-{
-	state = state * 6364136223846793005u + 1442695040888963407u;
-	return (u32)(state >> 33) % end;
-}
 
 static void set_cwnd(struct ccp_connection *conn, u32 cwnd)
 {
@@ -98,57 +82,16 @@ static void log_it(struct ccp_datapath *dp, enum ccp_log_level level, const char
 	fprintf(stderr, "%s\n", msg);
 }
 
-static u64 now(void)
-{
-	return clock_us;
-}
-
-static u64 since_usecs(u64 then)
-{
-	return clock_us - then;
-}
-
-static u64 after_usecs(u64 usecs)
-{
-	return clock_us + usecs;
-}
-
-/* ---- messages ---- */
-
-static char message[16384];
-static u16 len;
-
-static void put(u64 value, u16 bytes)
-{
-	memcpy(message + len, &value, bytes); /* little endian, as all that libccp runs on */
-	len = (u16)(len + bytes);
-}
-
-static void begin(u16 type, u32 sid)
-{
-	len = 0;
-	put(type, 2);
-	put(0, 2);
-	put(sid, 4);
-}
-
 static void tell(struct ccp_datapath *dp)
 {
 	int result;
 
-	memcpy(message + 2, &len, 2);
+	end();
 	result = ccp_read_msg(dp, message, len);
 	if (result < 0) {
 		printf("refused: %d\n", result);
 		exit(1);
 	}
-}
-
-static void field(u8 class, u32 index, u64 value)
-{
-	put(class, 1);
-	put(index, 4);
-	put(value, 8);
 }
 
 /* ---- programs ---- */
@@ -158,23 +101,9 @@ struct reg {
 	u32 index;
 };
 
-static struct {
-	char bytes[4096];
-	u32 count;
-} code;
-
-static void add(u8 op, struct reg ret, struct reg left, struct reg right)
+static void op(u8 which, struct reg to, struct reg a, struct reg b)
 {
-	char *at = code.bytes + 16 * code.count++;
-	struct reg all[3];
-	int i;
-
-	all[0] = ret, all[1] = left, all[2] = right;
-	at[0] = (char)op;
-	for (i = 0; i < 3; i++) {
-		at[1 + 5 * i] = (char)all[i].class;
-		memcpy(at + 2 + 5 * i, &all[i].index, 4);
-	}
+	add(which, to.class, to.index, a.class, a.index, b.class, b.index);
 }
 
 static struct reg reg(u8 class, u32 index)
@@ -226,75 +155,70 @@ static void statement(u32 uid)
 	switch (below(9)) {
 	case 0:
 		/* Averages of what is small: the library does not look whether they fit. */
-		add(EWMA, variable(uid, 0), imm(below(11)), reg(PRIMITIVE, below(2) ? 13 : 0));
+		op(EWMA, variable(uid, 0), imm(below(11)), reg(PRIMITIVE, below(2) ? 13 : 0));
 		return;
 	case 1:
-		add(MIN, temp, operand(uid), imm(1000000));
-		add(MUL, to, temp, imm(below(1000)));
+		op(MIN, temp, operand(uid), imm(1000000));
+		op(MUL, to, temp, imm(below(1000)));
 		return;
 	case 2:
-		add(MIN, temp, operand(uid), imm(1000000));
-		add(MAX, temp, temp, imm(MSS));
-		add(BIND, reg(IMPLICIT, CWND), imm(0), temp);
+		op(MIN, temp, operand(uid), imm(1000000));
+		op(MAX, temp, temp, imm(MSS));
+		op(BIND, reg(IMPLICIT, CWND), imm(0), temp);
 		return;
 	case 3:
-		add(MIN, temp, operand(uid), imm(2000000000));
-		add(MAX, reg(IMPLICIT, RATE), temp, imm(1000));
+		op(MIN, temp, operand(uid), imm(2000000000));
+		op(MAX, reg(IMPLICIT, RATE), temp, imm(1000));
 		return;
 	case 4:
-		add(GT, temp, operand(uid), operand(uid));
-		add(below(2) ? IF : NOT_IF, to, temp, operand(uid));
+		op(GT, temp, operand(uid), operand(uid));
+		op(below(2) ? IF : NOT_IF, to, temp, operand(uid));
 		return;
 	case 5:
 		if (!below(4)) {
-			add(BIND, reg(IMPLICIT, MICROS), imm(0), imm(below(2) * below(1000)));
+			op(BIND, reg(IMPLICIT, MICROS), imm(0), imm(below(2) * below(1000)));
 			return;
 		}
 		/* fall through */
 	default:
-		add(ops[below(sizeof ops)], temp, operand(uid), operand(uid));
-		add(ops[below(sizeof ops)], to, temp, below(2) ? operand(uid) : imm(1 + below(9)));
+		op(ops[below(sizeof ops)], temp, operand(uid), operand(uid));
+		op(ops[below(sizeof ops)], to, temp, below(2) ? operand(uid) : imm(1 + below(9)));
 	}
 }
 
 static void install(struct ccp_datapath *dp, u32 uid)
 {
-	u32 clauses = 1 + below(4), clause, part[4][4], i;
+	u32 clauses = 1 + below(4), i;
 	u32 falls = locals = below(2);
 
 	volatiles[uid] = below(256);
-	code.count = 0;
+	code.count = code.clauses = 0;
 	for (i = 0; i < 2 * VARIABLES; i++)
-		add(DEF, variable(uid, i), variable(uid, i), imm(below(3) ? below(100000) : 0));
-	for (clause = 0; clause < clauses; clause++) {
-		part[clause][0] = code.count;
-		if (falls && !clause)
-			add(BIND, reg(IMPLICIT, EVENT_FLAG), imm(0), imm(1));
+		op(DEF, variable(uid, i), variable(uid, i), imm(below(3) ? below(100000) : 0));
+	while (code.clauses < clauses) {
+		int first = !code.clauses;
+		u32 start;
+
+		clause();
+		if (falls && first)
+			flag(EVENT_FLAG);
 		else if (below(3))
-			add(below(2) ? GT : LT, reg(IMPLICIT, EVENT_FLAG), operand(uid), operand(uid));
+			op(below(2) ? GT : LT, reg(IMPLICIT, EVENT_FLAG), operand(uid), operand(uid));
 		else
-			add(BIND, reg(IMPLICIT, EVENT_FLAG), imm(0), below(4) ? imm(1) : reg(PRIMITIVE, 14));
-		part[clause][1] = code.count - part[clause][0];
-		part[clause][2] = code.count;
+			op(BIND, reg(IMPLICIT, EVENT_FLAG), imm(0), below(4) ? imm(1) : reg(PRIMITIVE, 14));
+		body();
+		start = code.count;
 		/* libccp does not set local variables to anything at the start. */
-		for (i = 0; falls && !clause && i < 3; i++)
-			add(BIND, reg(LOCAL, i), imm(0), variable(uid, i));
+		for (i = 0; falls && first && i < 3; i++)
+			op(BIND, reg(LOCAL, i), imm(0), variable(uid, i));
 		for (i = below(6); i; i--)
 			statement(uid);
 		if (!below(3))
-			add(BIND, reg(IMPLICIT, SHOULD_REPORT), imm(0), imm(1));
-		if (falls || code.count == part[clause][2])
-			add(BIND, reg(IMPLICIT, falls ? SHOULD_CONTINUE : SHOULD_REPORT), imm(0), imm(1));
-		part[clause][3] = code.count - part[clause][2];
+			flag(SHOULD_REPORT);
+		if (falls || code.count == start)
+			flag(falls ? SHOULD_CONTINUE : SHOULD_REPORT);
 	}
-	begin(2, 0);
-	put(uid, 4);
-	put(clauses, 4);
-	put(code.count, 4);
-	for (i = 0; i < 4 * clauses; i++)
-		put(part[i / 4][i % 4], 4);
-	memcpy(message + len, code.bytes, 16 * code.count);
-	len = (u16)(len + 16 * code.count);
+	put_install(uid);
 	tell(dp);
 }
 
@@ -307,30 +231,23 @@ static void fields(u32 uid)
 	put(count, 4);
 	for (i = 0; i < count; i++) {
 		if (below(2))
-			field(IMPLICIT, CWND, MSS + below(1000000));
+			put_field(IMPLICIT, CWND, MSS + below(1000000));
 		else if (below(2))
-			field(IMPLICIT, RATE, 1 + below(1000000000));
+			put_field(IMPLICIT, RATE, 1 + below(1000000000));
 		else {
 			struct reg control = variable(uid, VARIABLES + below(VARIABLES));
 
-			field(control.class, control.index, below(1000000));
+			put_field(control.class, control.index, below(1000000));
 		}
 	}
 }
 
 static void start(struct ccp_datapath *dp, u32 i)
 {
-	struct ccp_datapath_info info;
+	struct ccp_datapath_info info = a_flow();
 	struct transport *flow = &flows[i];
 
-	memset(&info, 0, sizeof info);
-	info.init_cwnd = 10 * MSS;
-	info.mss = MSS;
-	info.src_ip = 0x0100007f + (i << 24);
-	/* Alike in both orders of bytes: libccp passes on what it is given, here it is in network order. */
-	info.src_port = 0x5050;
-	info.dst_ip = 0x0200007f;
-	info.dst_port = 0x5151;
+	info.src_ip += i << 24;
 	strcpy(info.congAlg, "cubic");
 	flow->window = info.init_cwnd, flow->rate = 0;
 	flow->conn = ccp_connection_start(dp, flow, &info);
@@ -376,18 +293,8 @@ int main(int argc, char **argv)
 	if (argc != 2)
 		return 2;
 	state = strtoull(argv[1], NULL, 10);
-	memset(&dp, 0, sizeof dp);
-	dp.set_cwnd = set_cwnd;
-	dp.set_rate_abs = set_rate;
-	dp.send_msg = send_msg;
+	prepare(&dp, table, FLOWS, PROGRAMS + 2, 1000000);
 	dp.log = log_it;
-	dp.now = now;
-	dp.since_usecs = since_usecs;
-	dp.after_usecs = after_usecs;
-	dp.max_connections = FLOWS;
-	dp.ccp_active_connections = table;
-	dp.max_programs = PROGRAMS + 2;
-	dp.fto_us = 1000000;
 	if (ccp_init(&dp, 0xaa) != 0)
 		return 2;
 	for (round = 0; round < 50; round++) {

@@ -3,20 +3,10 @@
  * Ten traps that libccp 1.2 falls into: traps NUMBER ends well if the library does what its documents say. Linked with libccp each ends
  * badly: with another result, with an error of the sanitizer, or by the alarm.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "ccp.h"
+#include "fixture.h"
 
-#define MSS 1448
-
-enum { CONTROL, IMMEDIATE, IMPLICIT, LOCAL, PRIMITIVE, VOLATILE_REPORT, REPORT, TEMP, VOLATILE_CONTROL };
-enum { ADD, BIND, DEF };
-enum { EVENT_FLAG, SHOULD_CONTINUE, SHOULD_REPORT, MICROS, CWND, RATE };
-
-static u64 clock_us = 1000000;
 static u32 window, sid, creates, reports;
 static u64 reported;
 static struct ccp_datapath dp;
@@ -56,43 +46,9 @@ static int send_msg(struct ccp_datapath *d, char *msg, int size)
 	return 0;
 }
 
-static u64 now(void)
-{
-	return clock_us;
-}
-
-static u64 since_usecs(u64 then)
-{
-	return clock_us - then;
-}
-
-static u64 after_usecs(u64 usecs)
-{
-	return clock_us + usecs;
-}
-
-/* ---- messages ---- */
-
-static char message[32000];
-static u16 len;
-
-static void put(u64 value, u16 bytes)
-{
-	memcpy(message + len, &value, bytes);
-	len = (u16)(len + bytes);
-}
-
-static void begin(u16 type, u32 flow)
-{
-	len = 0;
-	put(type, 2);
-	put(0, 2);
-	put(flow, 4);
-}
-
 static int tell(void)
 {
-	memcpy(message + 2, &len, 2);
+	end();
 	return ccp_read_msg(&dp, message, len);
 }
 
@@ -108,45 +64,23 @@ static int update(u8 class, u32 index, u64 value)
 {
 	begin(3, sid);
 	put(1, 4);
-	put(class, 1);
-	put(index, 4);
-	put(value, 8);
+	put_field(class, index, value);
 	return tell();
 }
 
 /* ---- programs: one report variable, and clauses that are always true ---- */
 
-static char code[16000];
-static u32 count, clauses, part[4][4];
-
-static void add(u8 op, u8 to, u32 to_index, u8 a, u32 a_index, u8 b, u32 b_index)
-{
-	char *at = code + 16 * count++;
-
-	at[0] = (char)op;
-	at[1] = (char)to, at[6] = (char)a, at[11] = (char)b;
-	memcpy(at + 2, &to_index, 4);
-	memcpy(at + 7, &a_index, 4);
-	memcpy(at + 12, &b_index, 4);
-}
-
 static void program(u32 start)
 {
-	count = clauses = 0;
+	code.count = code.clauses = 0;
 	add(DEF, REPORT, 0, REPORT, 0, IMMEDIATE, start);
 }
 
-static void clause(void)
+static void always(void)
 {
-	part[clauses][0] = count;
-	add(BIND, IMPLICIT, EVENT_FLAG, IMMEDIATE, 0, IMMEDIATE, 1);
-	part[clauses][1] = 1;
-	part[clauses++][2] = count;
-}
-
-static void flag(u32 which)
-{
-	add(BIND, IMPLICIT, which, IMMEDIATE, 0, IMMEDIATE, 1);
+	clause();
+	flag(EVENT_FLAG);
+	body();
 }
 
 static void plus(u32 value)
@@ -156,18 +90,7 @@ static void plus(u32 value)
 
 static int install(u32 uid)
 {
-	u32 i;
-
-	for (i = 0; i < clauses; i++)
-		part[i][3] = (i + 1 < clauses ? part[i + 1][0] : count) - part[i][2];
-	begin(2, 0);
-	put(uid, 4);
-	put(clauses, 4);
-	put(count, 4);
-	for (i = 0; i < 4 * clauses; i++)
-		put(part[i / 4][i % 4], 4);
-	memcpy(message + len, code, 16 * count);
-	len = (u16)(len + 16 * count);
+	put_install(uid);
 	return tell();
 }
 
@@ -175,7 +98,7 @@ static int install(u32 uid)
 static void says(u32 uid, u32 value)
 {
 	program(value);
-	clause();
+	always();
 	add(BIND, REPORT, 0, IMMEDIATE, 0, IMMEDIATE, value);
 	flag(SHOULD_REPORT);
 	install(uid);
@@ -197,12 +120,12 @@ static void ack(void)
 static int fallthrough(void)
 {
 	program(0);
-	clause();
+	always();
 	flag(SHOULD_CONTINUE);
-	clause();
+	always();
 	plus(1);
 	flag(SHOULD_REPORT);
-	clause();
+	always();
 	plus(100);
 	install(1);
 	change_program(1);
@@ -214,7 +137,7 @@ static int fallthrough(void)
 static int temporaries(void)
 {
 	program(0);
-	clause();
+	always();
 	add(ADD, TEMP, 9, IMMEDIATE, 1, IMMEDIATE, 2);
 	add(BIND, REPORT, 0, IMMEDIATE, 0, TEMP, 9);
 	flag(SHOULD_REPORT);
@@ -228,8 +151,8 @@ static int temporaries(void)
 static int length(void)
 {
 	program(0);
-	clause();
-	while (count < 255)
+	always();
+	while (code.count < 255)
 		plus(1);
 	flag(SHOULD_REPORT);
 	if (install(1) < 0)
@@ -252,8 +175,8 @@ static int index_beyond(void)
 static int size(void)
 {
 	program(0);
-	clause();
-	while (count < 601)
+	always();
+	while (code.count < 601)
 		plus(1);
 	flag(SHOULD_REPORT);
 	if (install(1) < 0)
@@ -320,7 +243,7 @@ static int reuse(void)
 static int number(void)
 {
 	program(0x3fffffff);
-	clause();
+	always();
 	flag(SHOULD_REPORT);
 	install(1);
 	change_program(1);
@@ -337,24 +260,11 @@ int main(int argc, char **argv)
 	if (which < 1 || which > 10)
 		return 2;
 	alarm(5);
-	dp.set_cwnd = set_cwnd;
-	dp.set_rate_abs = set_rate;
-	dp.send_msg = send_msg;
-	dp.now = now;
-	dp.since_usecs = since_usecs;
-	dp.after_usecs = after_usecs;
-	dp.max_connections = 1;
-	dp.ccp_active_connections = table;
-	dp.max_programs = 10;
-	dp.fto_us = 1000000;
+	prepare(&dp, table, 1, 10, 1000000);
 	if (ccp_init(&dp, 7) < 0)
 		return 2;
-	info.init_cwnd = window = 10 * MSS;
-	info.mss = MSS;
-	info.src_ip = 0x0100007f;
-	info.dst_ip = 0x0200007f;
-	info.src_port = 0x5000;
-	info.dst_port = 0x5100;
+	info = a_flow();
+	window = info.init_cwnd;
 	conn = ccp_connection_start(&dp, NULL, &info);
 	if (!conn)
 		return 2;
