@@ -18,7 +18,7 @@ mod published;
 #[path = "../../../crates/ccp-lang/tests/scripts/mod.rs"]
 mod scripts;
 
-use datapath::{Datapath, Primitives};
+use datapath::{Datapath, Primitives, measured};
 
 macro_rules! programs {
     ($($name:literal)*) => {
@@ -105,13 +105,13 @@ fn compared(name: &str, program: &Program, acks: &[(u64, Primitives)], source: &
         let values: Vec<u64> = program
             .primitives
             .iter()
-            .map(|def| prims.get(&def.name, *now))
+            .map(|def| measured(&prims, &def.name, *now))
             .collect();
         let expected = ours.invoke(program, &values, *now);
         if let Some(meant) = &mut meant {
             meant.set("Cwnd", cwnd.into());
             meant.set("Rate", rate.into());
-            let report = meant.invoke(&|name| prims.get(name, *now), *now);
+            let report = meant.invoke(&|name| measured(&prims, name, *now), *now);
             assert_eq!(expected.map(|e| e.report), report, "{}", context());
             assert_eq!(ours.report, meant.report(), "{}", context());
             if report == Ok(true) {
