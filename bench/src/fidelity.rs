@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use ccp_lab::{
     Bulk, Direction, EmulatedLink, FlowReport, Namespace, Need, Pipe, Sample, Until, require,
 };
@@ -10,9 +10,9 @@ use ccp_plot::{Panel, Series, TimeChart};
 
 use crate::contenders::{CONFIG, Contender, PAIRS, pairs};
 use crate::daemon::{Daemon, Program};
-use crate::interrupt;
 use crate::outcome::{Outcome, Table};
 use crate::plan::Plan;
+use crate::rounds::measured;
 use crate::sample::{Samples, pair};
 
 pub(crate) const SECTION: &str = "fidelity";
@@ -111,18 +111,17 @@ const METRICS: [Metric; 4] = [
 pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     require(&[Need::Namespaces, Need::Tun])?;
     let daemon = Daemon::start(plan, Program::Ccpd, CONFIG)?;
-    let mut contenders = pairs(&daemon)?;
-    let mut runs = Vec::new();
-    for round in 0..plan.times(TIMES) {
-        for contender in &contenders {
-            interrupt::check()?;
-            let these = measure(plan, contender, round as u64);
-            runs.extend(these.with_context(|| contender.name)?);
-        }
-        eprintln!("ccp-bench: {SECTION}: round {} over", round + 1);
-        contenders.rotate_left(1);
-    }
+    let contenders = pairs(&daemon)?;
+    let measured = measured(
+        plan,
+        SECTION,
+        TIMES,
+        &[()],
+        &contenders,
+        |round, (), contender| measure(plan, contender, round as u64),
+    )?;
     daemon.stop()?;
+    let runs: Vec<Run> = measured.into_iter().flatten().collect();
     Ok(outcome(&runs))
 }
 

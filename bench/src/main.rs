@@ -35,6 +35,7 @@ mod outcome;
 mod plan;
 mod process;
 mod programs;
+mod rounds;
 mod sample;
 mod scale;
 mod short_flows;

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use ccp_lab::{EmulatedLink, Namespace, Need, Pipe, ShortFlows, require};
 use ccp_plot::{Bar, BarChart};
 
 use crate::contenders::{CONFIG, PAIRS, pairs};
 use crate::daemon::{Daemon, Program};
-use crate::interrupt;
 use crate::outcome::{Outcome, Table};
 use crate::plan::Plan;
+use crate::rounds::measured;
 use crate::sample::{Samples, pair};
 
 pub(crate) const SECTION: &str = "short-flows";
@@ -60,36 +60,34 @@ const SIZES: [Size; 4] = [
 pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     require(&[Need::Namespaces, Need::Tun])?;
     let daemon = Daemon::start(plan, Program::Ccpd, CONFIG)?;
-    let mut contenders = pairs(&daemon)?;
+    let contenders = pairs(&daemon)?;
     let (client, server) = (Namespace::new("client")?, Namespace::new("server")?);
     // A queue of one bandwidth-delay product.
     let pipe = Pipe::new(100_000_000, Duration::from_millis(10)).queue_bytes(250_000);
     let link = EmulatedLink::new(&client, &server, pipe)?;
     let sizes: &[Size] = if plan.quick { &SIZES[..2] } else { &SIZES };
     // By size and contender.
-    let mut times: Vec<(&str, &str, Duration)> = Vec::new();
-    for round in 0..plan.times(ROUNDS) {
-        for size in sizes {
-            for contender in &contenders {
-                interrupt::check()?;
-                let report = ShortFlows::new(size.flows / ROUNDS, size.bytes)
-                    .at_once(size.at_once)
-                    .congestion(contender.congestion.as_str())
-                    .port(contender.port)
-                    .run(&client, &server, link.b_v4())
-                    .with_context(|| contender.name)?;
-                if let Some(failure) = report.failures.first() {
-                    bail!("a flow of {} failed: {failure}", contender.name);
-                }
-                if report.congestion.keys().ne([&contender.congestion]) {
-                    bail!("flows ended under {:?}", report.congestion);
-                }
-                times.extend(report.times.iter().map(|t| (size.key, contender.key, *t)));
+    let times = measured(
+        plan,
+        SECTION,
+        ROUNDS,
+        sizes,
+        &contenders,
+        |_, size, contender| {
+            let report = ShortFlows::new(size.flows / ROUNDS, size.bytes)
+                .at_once(size.at_once)
+                .congestion(contender.congestion.as_str())
+                .port(contender.port)
+                .run(&client, &server, link.b_v4())?;
+            if let Some(failure) = report.failures.first() {
+                bail!("a flow failed: {failure}");
             }
-            contenders.rotate_left(1);
-        }
-        eprintln!("ccp-bench: {SECTION}: round {} over", round + 1);
-    }
+            if report.congestion.keys().ne([&contender.congestion]) {
+                bail!("flows ended under {:?}", report.congestion);
+            }
+            Ok((size.key, contender.key, report.times))
+        },
+    )?;
     daemon.stop()?;
 
     let mut outcome = Outcome::new(SECTION);
@@ -103,7 +101,8 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     for size in sizes {
         let of = |contender| {
             let these = times.iter().filter(|t| (t.0, t.1) == (size.key, contender));
-            Samples::new(these.map(|t| t.2.as_secs_f64() * 1e3))
+            let these = these.flat_map(|(_, _, times)| times);
+            Samples::new(these.map(|time| time.as_secs_f64() * 1e3))
         };
         let mut boxes = Vec::new();
         for (algorithm, ours, kernels) in PAIRS {
