@@ -1,14 +1,14 @@
 //! How many flows can be steered at once, and how fast they may come and go.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use ccp_control::{FlowMode, FlowStatus};
-use ccp_lab::{CpuMeter, Crowd, LabError, Namespace, Need, OpenCrowd, require};
+use ccp_lab::{CpuMeter, Namespace, Need, OpenCrowd, require};
+use ccp_tests::crowd;
 
 use crate::daemon::{Daemon, Program};
 use crate::interrupt;
@@ -19,45 +19,16 @@ use crate::sample::{Samples, number};
 
 pub(crate) const SECTION: &str = "scale";
 
-/// Each has a crowd of its own: 16,384 files, less than the hard limit of many a system.
-const NAMESPACES: usize = 8;
-/// The port of a flow says which algorithm it gets, and with it which window.
-const PORTS: std::ops::Range<u16> = 20_000..20_008;
 /// How many connections of a thread live at once while others come and go.
 const AT_ONCE: usize = 500;
 /// How long all flows may take to be steered.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The window, in packets, that flows to `port` get.
-fn window(port: u16) -> u32 {
-    11 + u32::from(port - PORTS.start)
-}
-
-fn config() -> String {
-    let mut text = "[policy]\ndefault = \"to20000\"\n\n".to_owned();
-    for port in PORTS {
-        let packets = window(port);
-        let _ = write!(
-            text,
-            "[algorithms.to{port}]\nkind = \"constant\"\ncwnd_packets = {packets}\n\n\
-             [[policy.rule]]\nmatch = {{ netns = \"any\", dst_port = {port} }}\nalgorithm = \"to{port}\"\n\n"
-        );
-    }
-    text
-}
-
 pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     require(&[Need::Namespaces])?;
     let each = if plan.quick { 128 } else { 8_192 };
-    let namespaces: Vec<Namespace> = (0..NAMESPACES)
-        .map(|_| Namespace::new("crowd"))
-        .collect::<Result<_, _>>()?;
-    for namespace in &namespaces {
-        // What has been closed shall not wait: ports and memory are for those that come.
-        namespace.set_sysctl("net.ipv4.tcp_max_tw_buckets", "0")?;
-        namespace.set_sysctl("net.ipv4.ip_local_port_range", "1024 65535")?;
-    }
-    let daemon = Daemon::start(plan, Program::Ccpd, &config())?;
+    let namespaces = crowd::namespaces()?;
+    let daemon = Daemon::start(plan, Program::Ccpd, &crowd::config())?;
 
     let (native, native_rate) = open(&namespaces, each, "reno")?;
     drop(native);
@@ -66,15 +37,14 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     let before = daemon.process().resident_bytes()?;
     let (crowds, rate) = open(&namespaces, each, daemon.name())?;
     let opened = Instant::now();
-    let steered = within(PATIENCE, || {
-        let right = steered(&crowds).ok()?;
-        (right == NAMESPACES * each).then_some(right)
+    let all = crowd::NAMESPACES * each;
+    let mut others = all;
+    within(PATIENCE, || {
+        others = crowd::other_windows(&crowds).ok()?.len();
+        (others == 0).then_some(())
     });
     let until_steered = opened.elapsed();
-    let steered = match steered {
-        Some(all) => all,
-        None => self::steered(&crowds)?,
-    };
+    let steered = all - others;
     let known = identities(&daemon.flows()?, &crowds)?;
     let resident = daemon.process().resident_bytes()?.saturating_sub(before);
     drop(crowds);
@@ -92,12 +62,14 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
     }
     daemon.stop()?;
 
-    let all = NAMESPACES * each;
     let mut outcome = Outcome::new(SECTION);
     let mut table = Table::new(["", "under `ccpd`", "under the kernel's `reno`"]);
     let flows = |n: usize| number(n as f64);
     table.row([
-        format!("flows open at once, in {NAMESPACES} network namespaces"),
+        format!(
+            "flows open at once, in {} network namespaces",
+            crowd::NAMESPACES
+        ),
         flows(all),
         flows(all),
     ]);
@@ -162,46 +134,24 @@ pub(crate) fn run(plan: &Plan) -> Result<Outcome> {
 
 /// Opens `each` flows in each of the namespaces; also how many per second.
 fn open(namespaces: &[Namespace], each: usize, congestion: &str) -> Result<(Vec<OpenCrowd>, f64)> {
-    let crowd = Crowd::new(each).congestion(congestion).ports(PORTS);
     let started = Instant::now();
-    let crowds: Vec<OpenCrowd> = namespaces
-        .iter()
-        .map(|namespace| crowd.open(namespace))
-        .collect::<Result<_, _>>()?;
+    let crowds = crowd::open(namespaces, each, congestion)?;
     let rate = (namespaces.len() * each) as f64 / started.elapsed().as_secs_f64();
     Ok((crowds, rate))
-}
-
-/// Has all flows talk; how many have the window of their own algorithm.
-fn steered(crowds: &[OpenCrowd]) -> Result<usize> {
-    let mut steered = 0;
-    for crowd in crowds {
-        let windows = crowd.each(|member| {
-            member.talk()?;
-            let info = member.info()?;
-            Ok::<_, LabError>(info.cwnd_packets == window(member.peer().port()))
-        })?;
-        for own in windows {
-            steered += usize::from(own?);
-        }
-    }
-    Ok(steered)
 }
 
 /// How many flows the daemon knows by the addresses of a connection, under that one's algorithm. Other
 /// namespaces may have the same addresses.
 fn identities(known: &[FlowStatus], crowds: &[OpenCrowd]) -> Result<usize> {
     let mut open: HashMap<(SocketAddr, SocketAddr), usize> = HashMap::new();
-    for crowd in crowds {
-        for addresses in crowd.each(|member| (member.local(), member.peer()))? {
-            *open.entry(addresses).or_default() += 1;
-        }
+    for addresses in crowd::ends(crowds)? {
+        *open.entry(addresses).or_default() += 1;
     }
     let mut own = |flow: &FlowStatus| {
         let left = open.get_mut(&(flow.src, flow.dst)).filter(|n| **n > 0);
         left.map(|n| *n -= 1).is_some()
             && flow.state == FlowMode::Running
-            && flow.algorithm == format!("to{}", flow.dst.port())
+            && flow.algorithm == crowd::algorithm(flow.dst.port())
     };
     Ok(known.iter().filter(|flow| own(flow)).count())
 }
@@ -216,9 +166,7 @@ struct Churn {
 
 fn churn(plan: &Plan, namespaces: &[Namespace], congestion: &str) -> Result<Churn> {
     let length = plan.time(Duration::from_secs(3));
-    let crowd = Crowd::new(if plan.quick { 50 } else { AT_ONCE })
-        .congestion(congestion)
-        .ports(PORTS);
+    let crowd = crowd::crowd(if plan.quick { 50 } else { AT_ONCE }, congestion);
     let meter = CpuMeter::start()?;
     let ended = thread::scope(|scope| {
         let threads: Vec<_> = namespaces
@@ -228,7 +176,7 @@ fn churn(plan: &Plan, namespaces: &[Namespace], congestion: &str) -> Result<Chur
                 let crowd = &crowd;
                 scope.spawn(move || {
                     crowd.churn(namespace, length, |member, info| {
-                        info.cwnd_packets == window(member.peer().port())
+                        info.cwnd_packets == crowd::window(member.peer().port())
                     })
                 })
             })

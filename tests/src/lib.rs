@@ -7,6 +7,7 @@
 
 pub mod binaries;
 mod cgroup;
+pub mod crowd;
 mod daemon;
 mod flows;
 pub mod host;

@@ -5,52 +5,21 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
     net::SocketAddr,
-    ops::Range,
     time::{Duration, Instant},
 };
 
-use ccp_lab::{Crowd, LabError, Namespace, OpenCrowd};
-use ccp_tests::{Daemon, KernelTest, Setup, within};
-
-const NAMESPACES: usize = 8;
-/// The port of a flow says which algorithm it gets, and with it which window.
-const PORTS: Range<u16> = 20_000..20_008;
+use ccp_lab::OpenCrowd;
+use ccp_tests::{Daemon, KernelTest, Setup, crowd, within};
 
 /// In each namespace.
 fn size() -> usize {
     let full = std::env::var("CCP_TEST_SCALE").is_ok_and(|scale| scale == "full");
-    if full { 65_536 / NAMESPACES } else { 256 }
-}
-
-/// The window, in packets, that flows to `port` get.
-fn window(port: u16) -> u32 {
-    11 + u32::from(port - PORTS.start)
-}
-
-fn config() -> String {
-    let mut text = "[policy]\ndefault = \"to20000\"\n\n".to_owned();
-    for port in PORTS {
-        let packets = window(port);
-        let _ = write!(
-            text,
-            "[algorithms.to{port}]\nkind = \"constant\"\ncwnd_packets = {packets}\n\n\
-             [[policy.rule]]\nmatch = {{ netns = \"any\", dst_port = {port} }}\nalgorithm = \"to{port}\"\n\n"
-        );
+    if full {
+        65_536 / crowd::NAMESPACES
+    } else {
+        256
     }
-    text
-}
-
-fn namespaces() -> anyhow::Result<Vec<Namespace>> {
-    let all = (0..NAMESPACES).map(|_| {
-        let namespace = Namespace::new("crowd")?;
-        // What has been closed shall not wait: ports and memory are for those that come.
-        namespace.set_sysctl("net.ipv4.tcp_max_tw_buckets", "0")?;
-        namespace.set_sysctl("net.ipv4.ip_local_port_range", "1024 65535")?;
-        Ok(namespace)
-    });
-    all.collect()
 }
 
 /// The addresses of flows, and how many have them: namespaces may have the same ones.
@@ -64,32 +33,13 @@ fn count(flows: impl Iterator<Item = (SocketAddr, SocketAddr)>) -> Identities {
     identities
 }
 
-/// Has all flows talk; those with another window than their algorithm's, with that window.
-fn other_windows(crowds: &[OpenCrowd]) -> Result<Vec<(SocketAddr, SocketAddr, u32)>, LabError> {
-    let mut wrong = Vec::new();
-    for crowd in crowds {
-        let windows = crowd.each(|member| {
-            member.talk()?;
-            let cwnd = member.info()?.cwnd_packets;
-            Ok((member.local(), member.peer(), cwnd))
-        })?;
-        for window_of in windows {
-            let (local, peer, cwnd) = window_of?;
-            if cwnd != window(peer.port()) {
-                wrong.push((local, peer, cwnd));
-            }
-        }
-    }
-    Ok(wrong)
-}
-
 /// Every connection has its own window, and the daemon knows exactly these connections, each under its own
 /// algorithm and number.
 fn check(daemon: &Daemon<'_>, crowds: &[OpenCrowd]) -> anyhow::Result<()> {
     let mut wrong = Vec::new();
     let mut failure = None;
     within(Duration::from_secs(60), || {
-        match other_windows(crowds) {
+        match crowd::other_windows(crowds) {
             Ok(others) => wrong = others,
             Err(error) => failure = Some(error),
         }
@@ -104,10 +54,7 @@ fn check(daemon: &Daemon<'_>, crowds: &[OpenCrowd]) -> anyhow::Result<()> {
         wrong.len(),
         wrong.iter().take(5).collect::<Vec<_>>()
     );
-    let mut open = Vec::new();
-    for crowd in crowds {
-        open.extend(crowd.each(|member| (member.local(), member.peer()))?);
-    }
+    let open = crowd::ends(crowds)?;
     let connections = open.len();
     let open = count(open.into_iter());
     let mut lines = Vec::new();
@@ -127,7 +74,7 @@ fn check(daemon: &Daemon<'_>, crowds: &[OpenCrowd]) -> anyhow::Result<()> {
     let numbers: BTreeSet<u32> = lines.iter().map(|line| line.sock_id).collect();
     anyhow::ensure!(numbers.len() == lines.len(), "two flows have one number");
     for line in &lines {
-        let own = format!("to{}", line.dst.port());
+        let own = crowd::algorithm(line.dst.port());
         anyhow::ensure!(
             line.algorithm == own && line.state == "running",
             "not under {own}: {line:?}"
@@ -142,14 +89,10 @@ fn root_many_flows_keep_their_identity_and_window_also_in_slots_used_before() ->
     let Some(_alone) = KernelTest::begin(Duration::from_secs(300)) else {
         return Ok(());
     };
-    let namespaces = namespaces()?;
-    let setup = Setup::new(&config());
+    let namespaces = crowd::namespaces()?;
+    let setup = Setup::new(&crowd::config());
     let daemon = setup.start(&namespaces[0]);
-    let crowd = Crowd::new(size()).congestion(setup.name()).ports(PORTS);
-    let mut crowds = Vec::new();
-    for namespace in &namespaces {
-        crowds.push(crowd.open(namespace)?);
-    }
+    let crowds = crowd::open(&namespaces, size(), setup.name())?;
     check(&daemon, &crowds)?;
 
     // Every second slot gets another flow, whose algorithm need not be the same.
@@ -178,10 +121,10 @@ fn root_flows_that_come_and_go_never_get_the_window_of_another() -> anyhow::Resu
     let Some(_alone) = KernelTest::begin(Duration::from_secs(120)) else {
         return Ok(());
     };
-    let namespaces = namespaces()?;
-    let setup = Setup::new(&config());
+    let namespaces = crowd::namespaces()?;
+    let setup = Setup::new(&crowd::config());
     let daemon = setup.start(&namespaces[0]);
-    let crowd = Crowd::new(500).congestion(setup.name()).ports(PORTS);
+    let crowd = crowd::crowd(500, setup.name());
     // An unoptimized daemon on a busy machine is late for most, which is no fault: some come and go until
     // it was in time for one. How many an optimized one steers is measured by `make bench-kernel`.
     let churn = || {
@@ -193,8 +136,9 @@ fn root_flows_that_come_and_go_never_get_the_window_of_another() -> anyhow::Resu
                     scope.spawn(move || {
                         crowd.churn(namespace, Duration::from_secs(2), |member, info| {
                             // Until it is steered it has what the kernel begins with; never another's.
-                            let (own, cwnd) = (window(member.peer().port()), info.cwnd_packets);
-                            let others = (11..19).contains(&cwnd) && cwnd != own;
+                            let (own, cwnd) =
+                                (crowd::window(member.peer().port()), info.cwnd_packets);
+                            let others = crowd::is_window(cwnd) && cwnd != own;
                             assert!(!others, "{member:?} has the window of another: {cwnd}");
                             cwnd == own
                         })
