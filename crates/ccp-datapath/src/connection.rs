@@ -193,6 +193,14 @@ impl Connection {
         self.running.as_ref().map(|r| r.installed.uid)
     }
 
+    /// Whether the program that runs has recovery to itself: then the window that it decides is the one that holds,
+    /// also while the transport recovers from losses.
+    #[must_use]
+    pub fn has_own_recovery(&self) -> bool {
+        let running = self.running.as_ref();
+        running.is_some_and(|running| running.installed.code.own_recovery)
+    }
+
     /// Window and rate as they were last decided.
     #[must_use]
     pub fn decision(&self) -> Decision {

@@ -38,17 +38,7 @@ impl Connection {
         measured: &Measurements,
         sink: &mut dyn Sink,
     ) -> Decision {
-        let now = self.advance(now);
-        if self.is_called(now) {
-            self.attend(now, sink);
-        }
-        let before = self.recovery;
-        self.measure(measured);
-        if self.running.is_some() {
-            self.run(now, &measured.values, Cause::Ack, sink)
-        } else {
-            self.native(now, measured, before, false)
-        }
+        self.acknowledged(now, measured, Cause::Ack, sink)
     }
 
     /// The retransmission timer ran out. `measured` holds what was found out since the last call, such as
@@ -59,25 +49,30 @@ impl Connection {
         measured: &Measurements,
         sink: &mut dyn Sink,
     ) -> Decision {
-        let now = self.advance(now);
-        if self.is_called(now) {
-            self.attend(now, sink);
-        }
+        self.acknowledged(now, measured, Cause::Timeout, sink)
+    }
+
+    /// What an acknowledgement and the lack of one have in common. Once in each of the two, so that no call comes on
+    /// top of an acknowledgement.
+    #[inline(always)]
+    fn acknowledged(
+        &mut self,
+        now: Timestamp,
+        measured: &Measurements,
+        cause: Cause,
+        sink: &mut dyn Sink,
+    ) -> Decision {
+        let now = self.attended(now, sink);
         let before = self.recovery;
         self.measure(measured);
-        if self.mode == Mode::Running {
-            if self.reduces_itself()
-                && let Some(running) = &mut self.running
-            {
-                let flight = measured.get(Primitive::BYTES_IN_FLIGHT);
-                running
-                    .file
-                    .set(CWND, flight.saturating_add(u64::from(self.mss)));
-            }
-            self.run(now, &measured.values, Cause::Timeout, sink)
-        } else {
-            self.native(now, measured, before, true)
+        if self.running.is_none() {
+            return self.native(now, measured, before, cause == Cause::Timeout);
         }
+        if cause == Cause::Timeout && self.reduces_itself() {
+            let flight = measured.get(Primitive::BYTES_IN_FLIGHT);
+            self.set_window(flight.saturating_add(u64::from(self.mss)));
+        }
+        self.run(now, &measured.values, cause, sink)
     }
 
     /// Whether the present program wants to be run when something is sent: it reads a measurement called
@@ -96,16 +91,11 @@ impl Connection {
         measured: &Measurements,
         sink: &mut dyn Sink,
     ) -> Decision {
-        let now = self.advance(now);
         if !self.wants_sends() {
+            self.advance(now);
             return self.decision();
         }
-        if self.is_called(now) {
-            self.attend(now, sink);
-        }
-        if self.mode != Mode::Running {
-            return self.decision();
-        }
+        let now = self.attended(now, sink);
         self.run(now, &measured.values, Cause::Send, sink)
     }
 
@@ -113,11 +103,8 @@ impl Connection {
     /// flow. What the daemon said is applied, what is due is sent; a program that waits for a time which
     /// has come is run, with nothing acknowledged.
     pub fn on_timer(&mut self, now: Timestamp, sink: &mut dyn Sink) -> Decision {
-        let now = self.advance(now);
-        if self.is_called(now) {
-            self.attend(now, sink);
-        }
-        if self.mode == Mode::Running && self.waits_until().is_some_and(|at| at <= now) {
+        let now = self.attended(now, sink);
+        if self.waits_until().is_some_and(|at| at <= now) {
             return self.run(now, &[], Cause::Timer, sink);
         }
         self.decision()
@@ -154,6 +141,23 @@ impl Connection {
         self.now
     }
 
+    /// The time it is now, once what was due is done.
+    #[inline]
+    fn attended(&mut self, now: Timestamp, sink: &mut dyn Sink) -> Timestamp {
+        let now = self.advance(now);
+        if self.is_called(now) {
+            self.attend(now, sink);
+        }
+        now
+    }
+
+    /// The window that the program finds.
+    fn set_window(&mut self, bytes: u64) {
+        if let Some(running) = &mut self.running {
+            running.file.set(CWND, bytes);
+        }
+    }
+
     /// What the crate itself wants to know.
     #[inline]
     fn measure(&mut self, measured: &Measurements) {
@@ -188,18 +192,14 @@ impl Connection {
         let reduces = |state| state == 2 || state == 3;
         if reduces(state) && !reduces(self.recovery) && self.reduces_itself() {
             let two = 2 * u64::from(self.mss);
-            if let Some(running) = &mut self.running {
-                let half = running.file.get(CWND) / 2;
-                running.file.set(CWND, half.max(two));
-            }
+            self.set_window((self.writable(super::Writable::CWND) / 2).max(two));
         }
         self.recovery = state;
     }
 
     /// Whether the datapath, and not the program, reduces the window.
     fn reduces_itself(&self) -> bool {
-        let own = |r: &super::Running| r.installed.code.own_recovery;
-        self.shared.known.recovery_state.is_some() && !self.running.as_ref().is_some_and(own)
+        self.shared.known.recovery_state.is_some() && !self.has_own_recovery()
     }
 
     #[inline]

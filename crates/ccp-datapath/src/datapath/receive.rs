@@ -11,6 +11,7 @@ use ccp_wire::{
 use super::{Shared, Way};
 use crate::error::MessageError;
 use crate::legacy;
+use crate::mail::Mail;
 use crate::programs::Installed;
 use crate::stats::count;
 use crate::sync::lock;
@@ -243,12 +244,7 @@ impl Shared {
         self.check(kind, sock_id, fields, Some(controls))?;
         let taken = flow.post(generation, |mail| {
             mail.start(program, uid);
-            for field in fields {
-                match field.target {
-                    TargetExt::Writable(place) => mail.set_writable(place, field.value),
-                    TargetExt::Control(place) => mail.set_control(uid, place, field.value),
-                }
-            }
+            set(mail, uid, fields);
         });
         taken
             .then_some(Touched::Flow(sock_id))
@@ -267,15 +263,7 @@ impl Shared {
         let program = lock(&self.way).programs.get(uid);
         let controls = program.as_ref().map(|p| p.code.controls.len());
         self.check(kind, sock_id, fields, controls)?;
-        let taken = flow.post(generation, |mail| {
-            for field in fields {
-                match field.target {
-                    TargetExt::Writable(place) => mail.set_writable(place, field.value),
-                    // The connection checks that the program still runs.
-                    TargetExt::Control(place) => mail.set_control(uid, place, field.value),
-                }
-            }
-        });
+        let taken = flow.post(generation, |mail| set(mail, uid, fields));
         taken
             .then_some(Touched::Flow(sock_id))
             .ok_or(MessageError::Stale { kind, sock_id })
@@ -385,5 +373,15 @@ impl Way {
             return true;
         }
         false
+    }
+}
+
+/// Registers of a flow that runs the program `uid`: the connection checks that it still does.
+fn set<P>(mail: &mut Mail<P>, uid: u32, fields: &[FieldExt]) {
+    for field in fields {
+        match field.target {
+            TargetExt::Writable(place) => mail.set_writable(place, field.value),
+            TargetExt::Control(place) => mail.set_control(uid, place, field.value),
+        }
     }
 }
