@@ -85,8 +85,6 @@ pub(crate) struct Steering {
     up: Way,
     down: Way,
     plans: plane::Plans,
-    /// Programs that have recovery to themselves, by number.
-    own_recovery: Vec<u32>,
     plane: Option<Plane>,
     /// When the control plane goes or comes, in order.
     turns: VecDeque<Nanos>,
@@ -122,7 +120,6 @@ impl Steering {
             by_sock_id: BTreeMap::new(),
             up: Way::new(control.delay, control.loss, random(0)),
             down: Way::new(control.delay, control.loss, random(1)),
-            own_recovery: plans.own_recovery(&registers),
             plane: plans.start(Nanos::ZERO),
             plans,
             turns: control.away.iter().flat_map(|(a, b)| [*a, *b]).collect(),
@@ -241,10 +238,7 @@ impl Steering {
         Some(Steered {
             cwnd: decision.cwnd,
             rate: decision.rate,
-            own_recovery: self
-                .own_recovery
-                .iter()
-                .any(|own| connection.program_uid() == Some(*own)),
+            own_recovery: connection.has_own_recovery(),
         })
     }
 

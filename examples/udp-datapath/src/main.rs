@@ -15,8 +15,10 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ccp_datapath::{Config, Datapath, FlowSpec, Mode, Pacer, Primitive, Refused, Sink};
-use ccp_types::{Micros, Timestamp};
+use ccp_datapath::{
+    Config, Datapath, Delivered, FlowSpec, Mode, Pacer, Primitive, Reduction, Refused, Sink,
+};
+use ccp_types::{Bytes, Micros, Timestamp};
 
 const MSS: usize = 1200;
 const RTO: Micros = Micros::from_millis(200);
@@ -77,6 +79,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut measured = datapath.measurements();
     let mut pacer = Pacer::new(10 * MSS as u64);
 
+    // The way down after a loss, and the packet with whose acknowledgement it is over.
+    let (mut reduction, mut recovered_at) = (Reduction::default(), 0);
+
     let (mut next, mut acked, mut lost) = (0_u64, 0_u64, 0_u64);
     let (mut in_flight, mut heard) = (BTreeSet::new(), clock());
     let mut buffer = [0; 1 << 16];
@@ -97,33 +102,55 @@ fn main() -> Result<(), Box<dyn Error>> {
             let words = packet.get(..len).map_or(&[][..], |p| p.as_chunks().0);
             let &[number, sent_at] = words else { continue };
             let (number, sent_at) = (u64::from_le_bytes(number), u64::from_le_bytes(sent_at));
+            let outstanding = in_flight.len() * MSS;
             if in_flight.take(&number).is_none() {
                 continue;
+            }
+            if number >= recovered_at {
+                reduction.end();
             }
             heard = clock();
             let kept = in_flight.split_off(&number.saturating_sub(3));
             let overtaken = std::mem::replace(&mut in_flight, kept).len() as u64;
             (acked, lost) = (acked + MSS as u64, lost + overtaken);
+            if overtaken > 0 && number >= recovered_at {
+                reduction.begin(Bytes(outstanding as u64));
+                recovered_at = next;
+            }
+            let left = Bytes((in_flight.len() * MSS) as u64);
             measured.clear();
             measured
                 .set(Primitive::BYTES_ACKED, MSS as u64)
                 .set(Primitive::LOST_PACKETS, overtaken)
-                .set(Primitive::BYTES_IN_FLIGHT, (in_flight.len() * MSS) as u64)
+                .set(Primitive::BYTES_IN_FLIGHT, left.0)
                 .set(Primitive::RTT_SAMPLE_US, (heard.0 - sent_at).max(1));
-            flow.on_ack(heard, &measured, &mut daemon);
+            let decision = flow.on_ack(heard, &measured, &mut daemon);
+            reduction.on_ack(&Delivered {
+                bytes: Bytes(MSS as u64),
+                in_flight: left,
+                safe: overtaken == 0,
+                target: decision.cwnd,
+                mss: MSS as u32,
+            });
         }
         if !in_flight.is_empty() && clock() > heard + RTO {
             measured.clear();
             measured.set(Primitive::LOST_PACKETS, in_flight.len() as u64);
             lost += std::mem::take(&mut in_flight).len() as u64;
             heard = clock();
+            reduction.end();
             flow.on_timeout(heard, &measured, &mut daemon);
         }
         // 5. As much as the window and the rate allow.
+        if flow.has_own_recovery() {
+            reduction.end();
+        }
         let decision = flow.decision();
         let nanos = || begun.elapsed().as_nanos() as u64;
         pacer.set_rate(nanos(), decision.rate);
-        while ((in_flight.len() + 1) * MSS) as u64 <= decision.cwnd.0 && pacer.may_send(nanos()) {
+        while ((in_flight.len() + 1) * MSS) as u64 <= reduction.window(decision.cwnd).0
+            && pacer.may_send(nanos())
+        {
             let mut packet = [0; MSS];
             let head = [next.to_le_bytes(), clock().0.to_le_bytes()].concat();
             packet
@@ -134,6 +161,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 break;
             }
             pacer.sent(nanos(), MSS as u64);
+            reduction.on_sent(Bytes(MSS as u64));
             in_flight.insert(next);
             next += 1;
         }

@@ -8,9 +8,8 @@ use ccp_core::{
     Algorithm, BuildError, Command, FlowId, FlowIds, FlowRunner, Match, Output, Plan, Policy,
     ProgramTable, RawReport, Registry, Rule, RunnerOutput, Session, SessionOptions, Timestamp,
 };
-use ccp_program::{Limits, RegisterTable};
 use ccp_types::Micros;
-use ccp_wire::{Capabilities, Encode as _, Heartbeat, frames};
+use ccp_wire::{Encode as _, Heartbeat, frames};
 
 use crate::record::ControlSummary;
 use crate::scenario::Scenario;
@@ -58,18 +57,6 @@ impl Plans {
             started: 0,
             before: ControlSummary::default(),
         })
-    }
-
-    /// The programs, by number, that have recovery to themselves on a datapath with `registers`.
-    pub(super) fn own_recovery(&self, registers: &RegisterTable) -> Vec<u32> {
-        let capabilities = Capabilities::new(registers.clone(), Limits::MAX);
-        let algorithms = self.plan.as_ref().map_or(&[][..], |plan| plan.algorithms());
-        let table = ProgramTable::new(algorithms, Some(&capabilities));
-        let installed = table.installed().iter();
-        installed
-            .filter(|installed| installed.program.ir().own_recovery)
-            .map(|installed| installed.uid)
-            .collect()
     }
 
     /// A control plane that has not heard of anything; none if no flow has an algorithm.

@@ -4,7 +4,7 @@
 //! (RFC 2018), loss detection by time and by three later segments (RFC 8985), the retransmission
 //! timeout (RFC 6298), proportional rate reduction (RFC 9937), congestion marks (RFC 3168), pacing.
 
-use ccp_types::law::prr::{self, Prr};
+use ccp_datapath::{Delivered, Reduction};
 use ccp_types::{Bytes, Rate};
 
 use crate::link::serialization;
@@ -95,9 +95,7 @@ pub(crate) struct Sender {
     state: State,
     /// Recovery is over when everything before this is acknowledged.
     recover: u64,
-    prr: Prr,
-    /// What proportional rate reduction allows at the moment.
-    allowed: Option<Bytes>,
+    reduction: Reduction,
     /// What the last acknowledgement newly delivered, and whether it was a good sign.
     newly: (u64, bool),
     cwnd: Bytes,
@@ -159,8 +157,7 @@ impl Sender {
             reorders: false,
             state: State::Open,
             recover: 0,
-            prr: Prr::new(Bytes::ZERO),
-            allowed: None,
+            reduction: Reduction::default(),
             newly: (0, false),
             cwnd: Bytes::from_packets(u64::from(spec.initial_window), spec.mss),
             rate: Rate::ZERO,
@@ -204,7 +201,7 @@ impl Sender {
 
     /// The window that holds at the moment, in bytes.
     pub(crate) fn window(&self) -> Bytes {
-        self.allowed.unwrap_or(self.cwnd)
+        self.reduction.window(self.cwnd)
     }
 
     /// The rate that is set; 0 if none is.
@@ -292,7 +289,7 @@ impl Sender {
         self.rate = rate;
         self.own_recovery = own_recovery;
         if own_recovery {
-            self.allowed = None;
+            self.reduction.end();
         }
         if self.state.reduces() {
             self.ssthresh = self.cwnd;
@@ -449,7 +446,7 @@ impl Sender {
     fn advance(&mut self, ece: bool, lost: bool) -> Heard {
         if self.state >= State::Cwr && self.board.una() >= self.recover {
             self.state = State::Open;
-            self.allowed = None;
+            self.reduction.end();
         }
         let open = if self.board.sacked() > 0 {
             State::Disorder
@@ -482,7 +479,7 @@ impl Sender {
         self.state = state;
         self.recover = self.board.next();
         let out = Bytes::from_packets(u64::from(self.board.out()), self.mss);
-        self.prr = Prr::new(out);
+        self.reduction.begin(out);
         self.counts.reductions += 1;
         Heard::Reduction
     }
@@ -490,20 +487,17 @@ impl Sender {
     /// What the acknowledgement before allows to send while the window is on its way down. To be called after [`steer`](Self::steer), which may have changed where the reduction leads.
     pub(crate) fn settle(&mut self) {
         if !self.state.reduces() || self.own_recovery {
-            self.allowed = None;
+            self.reduction.end();
             return;
         }
         let (newly, safe) = std::mem::take(&mut self.newly);
-        let ack = prr::Delivered {
+        self.reduction.on_ack(&Delivered {
             bytes: Bytes(newly),
             in_flight: self.in_flight(),
             safe,
             target: self.cwnd,
             mss: self.mss,
-        };
-        if let Some(window) = self.prr.on_ack(&ack) {
-            self.allowed = Some(window);
-        }
+        });
     }
 
     // --- Timers ---------------------------------------------------------------------------------
@@ -554,7 +548,7 @@ impl Sender {
         }
         self.state = State::Loss;
         self.recover = self.board.next();
-        self.allowed = None;
+        self.reduction.end();
         self.last_progress = now;
         self.pace_at = now;
         Heard::Timeout
@@ -626,7 +620,7 @@ impl Sender {
             });
             (seq, len)
         };
-        self.prr.on_sent(Bytes(u64::from(len)));
+        self.reduction.on_sent(Bytes(u64::from(len)));
         self.counts.sent += u64::from(len);
         self.counts.sent_packets += 1;
         self.pace(now, len);
