@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ccp_core::FlowId;
+use foldhash::fast::RandomState;
 
 use crate::flow_task::FlowCell;
+
+type Flows = HashMap<FlowId, Arc<FlowCell>, RandomState>;
 
 /// Every flow under control, of all datapaths.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
-    flows: Mutex<HashMap<FlowId, Arc<FlowCell>>>,
+    flows: Mutex<Flows>,
 }
 
 impl Board {
@@ -39,7 +42,7 @@ impl Board {
         self.lock().values().cloned().collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<FlowId, Arc<FlowCell>>> {
+    fn lock(&self) -> MutexGuard<'_, Flows> {
         self.flows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,10 +1,10 @@
 //! What is done for a flow: what came for it is taken, the algorithm decides, and what is to be told is
 //! written to the datapath.
 //!
-//! A flow has a task, which waits for what comes, for the time that the algorithm asked for, and for room
-//! at the datapath. Who brings a report may do at once what there is to do ([`FlowCell::serve`]): then no
-//! other task has to be woken for it. Nobody waits for who is at it already: that one has the task look
-//! again when it is done.
+//! Who brings something for a flow may do at once what there is to do ([`FlowCell::serve`]): then no other
+//! task has to be woken for it. Else the flow's task does ([`FlowCell::wake`]), which also waits for the time
+//! that the algorithm asked for, and for room at the datapath. It is made when it is first needed: most flows of a socket
+//! never need one. Nobody waits for who is at a flow already: that one has the task look again when it is done.
 //!
 //! While the datapath does not take anything, changes gather in the runner and become one update;
 //! the newest value of each register is what is sent in the end.
@@ -17,6 +17,7 @@ use std::time::Duration;
 use ccp_core::{
     Algorithm, CompiledProgram, Counts, FlowId, FlowRunner, Micros, Opened, SockId, Timestamp,
 };
+use tokio::sync::Notify;
 use tracing::error;
 
 use crate::datapath::room::Place;
@@ -26,6 +27,7 @@ use crate::metrics::{CountedFlow, DatapathMetrics};
 use crate::outlet::Outlet;
 use crate::shared::Shared;
 use crate::turns::give_way;
+use crate::watchdog::Call;
 
 mod show;
 mod tell;
@@ -42,7 +44,7 @@ const STRIKES: u8 = 3;
 /// does not hold up who brings reports for so many of them: its task takes those.
 const ASIDE: u32 = 100;
 
-/// What a flow's task shares with those who bring it reports and ask how it is.
+/// A flow, for those who bring it something, ask how it is, or wait for it.
 #[derive(Debug)]
 pub(crate) struct FlowCell {
     id: FlowId,
@@ -52,10 +54,13 @@ pub(crate) struct FlowCell {
     pub(crate) inbox: Inbox,
     /// When a report came whose way is measured, in nanoseconds of the clock; 0 if none has.
     read_at: AtomicU64,
-    /// Held while the algorithm is at work. Empty until the task has begun, and after the flow's end.
-    steered: Mutex<Option<Box<Steered>>>,
+    /// Held while the algorithm is at work.
+    life: Mutex<Life>,
     /// Somebody wanted to do something while another was at it.
     again: AtomicBool,
+    /// Whether it has a task, which waits here.
+    has_task: AtomicBool,
+    woken: Notify,
     /// Who steers it, for those who can't look inside: its algorithm may not come back.
     steered_by: Mutex<Option<Algorithm>>,
     /// So many further reports are for the flow's task.
@@ -64,8 +69,26 @@ pub(crate) struct FlowCell {
     first: First,
     /// What was last shown, if anybody has asked.
     shown: Mutex<Option<Box<ccp_control::FlowStatus>>>,
+    /// What its datapath's metrics are counted in.
+    metrics: Arc<DatapathMetrics>,
     /// What it has of its datapath's limits.
     _place: Option<Place>,
+}
+
+/// How far a flow has come.
+#[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is what all flows are most of the time"
+)]
+enum Life {
+    /// It may not begin yet: its datapath has yet to take the programs.
+    Awaited,
+    /// It is to begin.
+    Announced(Box<Opened>),
+    Steered(Steered),
+    /// It has ended, or the daemon stops.
+    Over,
 }
 
 /// What a flow was announced as: so much is shown of one whose algorithm has been at work since.
@@ -92,10 +115,12 @@ struct Steered {
 }
 
 impl FlowCell {
+    /// The flow `opened`, which does nothing until it is to [begin](Self::begin).
     pub(crate) fn new(
         opened: &Opened,
         outlet: Arc<dyn Outlet>,
         shared: &Arc<Shared>,
+        metrics: &Arc<DatapathMetrics>,
         place: Option<Place>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -104,8 +129,10 @@ impl FlowCell {
             shared: Arc::clone(shared),
             inbox: Inbox::default(),
             read_at: AtomicU64::new(0),
-            steered: Mutex::new(None),
+            life: Mutex::new(Life::Awaited),
             again: AtomicBool::new(false),
+            has_task: AtomicBool::new(false),
+            woken: Notify::new(),
             steered_by: Mutex::new(opened.algorithm.clone()),
             aside: AtomicU32::new(0),
             first: First {
@@ -117,8 +144,26 @@ impl FlowCell {
                 algorithm: opened.algorithm.clone(),
             },
             shown: Mutex::new(None),
+            metrics: Arc::clone(metrics),
             _place: place,
         })
+    }
+
+    /// It begins the next time that somebody does something for it.
+    pub(crate) fn begin(&self, opened: Box<Opened>) {
+        *self.life.lock().unwrap_or_else(PoisonError::into_inner) = Life::Announced(opened);
+    }
+
+    /// The flow's task is to do what there is to do for it.
+    pub(crate) fn wake(self: &Arc<Self>) {
+        let has_task =
+            self.has_task.load(Ordering::Relaxed) || self.has_task.swap(true, Ordering::Relaxed);
+        if has_task {
+            self.woken.notify_one();
+        } else {
+            let task = run(Arc::clone(self));
+            self.shared.flows.spawn_on(task, &self.shared.runtime);
+        }
     }
 
     pub(crate) const fn id(&self) -> FlowId {
@@ -144,7 +189,7 @@ impl FlowCell {
     }
 
     /// The datapath, and the program that the flow runs there; nothing while its algorithm is at work.
-    pub(crate) fn runs(&self) -> Option<(Arc<str>, u32, CompiledProgram)> {
+    pub(crate) fn runs(self: &Arc<Self>) -> Option<(Arc<str>, u32, CompiledProgram)> {
         let inside = self.enter()?;
         let runner = &inside.steered()?.runner;
         let (uid, program) = runner.program()?;
@@ -152,8 +197,8 @@ impl FlowCell {
     }
 
     /// Takes the flow into one's hands, if nobody has it: who has it wakes the flow's task afterwards.
-    fn enter(&self) -> Option<Inside<'_>> {
-        let steered = self.try_lock().or_else(|| {
+    fn enter<'a>(self: &'a Arc<Self>) -> Option<Inside<'a>> {
+        let life = self.try_lock().or_else(|| {
             self.again.store(true, Ordering::Relaxed);
             // Either who is inside sees the note when leaving, or has left by now.
             fence(Ordering::SeqCst);
@@ -161,43 +206,40 @@ impl FlowCell {
         })?;
         Some(Inside {
             cell: self,
-            steered: Some(steered),
+            life: Some(life),
         })
     }
 
-    fn try_lock(&self) -> Option<MutexGuard<'_, Option<Box<Steered>>>> {
-        match self.steered.try_lock() {
-            Ok(steered) => Some(steered),
+    fn try_lock(&self) -> Option<MutexGuard<'_, Life>> {
+        match self.life.try_lock() {
+            Ok(life) => Some(life),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
         }
     }
 
-    /// The flow has got a report. Does what there is to do for it, here and now, unless somebody is at it or
-    /// its algorithm takes its time. What is to be done later is left to the flow's task.
-    pub(crate) fn serve(&self) {
+    /// Something has come for the flow. Does what there is to do for it, here and now, unless somebody is at it
+    /// or its algorithm takes its time. What is to be done later is left to the flow's task.
+    pub(crate) fn serve(self: &Arc<Self>) {
         let aside = self.aside.load(Ordering::Relaxed);
         if aside > 0 {
             self.aside.store(aside - 1, Ordering::Relaxed);
-            return self.inbox.wake();
+            return self.wake();
         }
         let Some(mut inside) = self.enter() else {
             return;
         };
-        let known = inside.steered().map(|steered| steered.waits);
+        let known = inside.steered().map_or_else(Waits::default, |s| s.waits);
         let step = inside.step();
         if let Some(steered) = inside.steered_mut() {
             self.note_cost(&mut steered.state);
         }
         drop(inside);
-        let waits_already = match (step, known) {
-            (Step::Idle(waits), Some(known)) => known.covers(waits),
-            // It has not begun, or has ended.
-            (_, None) => true,
-            (Step::More | Step::Ended, Some(_)) => false,
-        };
-        if !waits_already {
-            self.inbox.wake();
+        match step {
+            Step::Idle(waits) if known.covers(waits) => {}
+            // It needs no task any more. If it has one, that is to hear of it.
+            Step::Ended if !self.has_task.load(Ordering::Relaxed) => {}
+            _ => self.wake(),
         }
     }
 
@@ -219,7 +261,7 @@ impl FlowCell {
 
     /// The same by the flow's task, which then waits for what it is told. `None` if somebody is at it,
     /// who wakes the task.
-    fn serve_by_task(&self) -> Option<Step> {
+    fn serve_by_task(self: &Arc<Self>) -> Option<Step> {
         let mut inside = self.enter()?;
         let step = inside.step();
         if let (Step::Idle(waits), Some(steered)) = (&step, inside.steered_mut()) {
@@ -228,32 +270,59 @@ impl FlowCell {
         Some(step)
     }
 
-    /// Gives up the flow after an error in this program: its datapath steers it by itself.
-    pub(crate) fn give_up(&self) {
-        *self.steered.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.inbox.wake();
+    /// Gives up the flow after an error in this program, or because it is not to begin at all: its datapath
+    /// steers it by itself.
+    pub(crate) fn give_up(self: &Arc<Self>) {
+        self.end(&mut self.life.lock().unwrap_or_else(PoisonError::into_inner));
+        if self.has_task.load(Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    fn end(&self, life: &mut Life) {
+        *life = Life::Over;
+        self.shared.board.remove(self.id);
     }
 }
 
 /// A flow in somebody's hands.
 struct Inside<'a> {
-    cell: &'a FlowCell,
+    cell: &'a Arc<FlowCell>,
     /// There until it is dropped.
-    steered: Option<MutexGuard<'a, Option<Box<Steered>>>>,
+    life: Option<MutexGuard<'a, Life>>,
 }
 
 impl Inside<'_> {
     fn steered(&self) -> Option<&Steered> {
-        self.steered.as_ref()?.as_deref()
+        match self.life.as_deref()? {
+            Life::Steered(steered) => Some(steered),
+            _ => None,
+        }
     }
 
     fn steered_mut(&mut self) -> Option<&mut Steered> {
-        self.steered.as_mut()?.as_deref_mut()
+        match self.life.as_deref_mut()? {
+            Life::Steered(steered) => Some(steered),
+            _ => None,
+        }
     }
 
     fn step(&mut self) -> Step {
         let cell = self.cell;
-        let Some(steered) = self.steered_mut() else {
+        let Some(life) = self.life.as_deref_mut() else {
+            return Step::Ended;
+        };
+        let call = match life {
+            Life::Awaited => return Step::Idle(Waits::default()),
+            Life::Over => return Step::Ended,
+            _ => cell.shared.watchdog.enter(cell.id),
+        };
+        if let Life::Announced(_) = life
+            && let Life::Announced(opened) = std::mem::replace(life, Life::Awaited)
+        {
+            *life = Life::Steered(cell.take_on(*opened, &call));
+        }
+        let Life::Steered(steered) = life else {
             return Step::Ended;
         };
         let Steered {
@@ -271,7 +340,7 @@ impl Inside<'_> {
             cell,
             shared,
             state,
-            call: shared.watchdog.enter(cell.id),
+            call: &call,
         };
         let step = work.step_with(runner, last, fields);
         work.count(runner, &before);
@@ -280,10 +349,8 @@ impl Inside<'_> {
             let took = shared.clock.nanos().saturating_sub(read_at);
             shared.metrics.answered(Duration::from_nanos(took));
         }
-        if step == Step::Ended
-            && let Some(guard) = &mut self.steered
-        {
-            **guard = None;
+        if step == Step::Ended {
+            cell.end(life);
         }
         step
     }
@@ -291,22 +358,13 @@ impl Inside<'_> {
 
 impl Drop for Inside<'_> {
     fn drop(&mut self) {
-        self.steered = None;
+        self.life = None;
         fence(Ordering::SeqCst);
         if self.cell.again.load(Ordering::Relaxed) && self.cell.again.swap(false, Ordering::Relaxed)
         {
-            self.cell.inbox.wake();
+            self.cell.wake();
         }
     }
-}
-
-/// A flow's task, before it is spawned.
-#[derive(Debug)]
-pub(crate) struct FlowTask {
-    pub(crate) cell: Arc<FlowCell>,
-    pub(crate) opened: Opened,
-    pub(crate) default: Option<Algorithm>,
-    pub(crate) datapath: Arc<DatapathMetrics>,
 }
 
 /// How a step ended.
@@ -339,24 +397,9 @@ impl Waits {
     }
 }
 
-impl FlowTask {
-    /// Runs until the flow ends or the daemon stops.
-    pub(crate) fn run(self) -> impl Future<Output = ()> + Send + 'static {
-        let Self {
-            cell,
-            opened,
-            default,
-            datapath,
-        } = self;
-        // Not within the task, whose memory lasts as long as the flow.
-        let begin = Box::new((opened, default, datapath));
-        run(cell, begin)
-    }
-}
-
-async fn run(cell: Arc<FlowCell>, begin: Box<Begin>) {
+/// A flow's task: runs until the flow ends or the daemon stops.
+async fn run(cell: Arc<FlowCell>) {
     let _listed = Listed(&cell);
-    cell.begin(*begin);
     loop {
         let waits = match cell.serve_by_task() {
             Some(Step::Ended) => break,
@@ -381,28 +424,27 @@ async fn run(cell: Arc<FlowCell>, begin: Box<Begin>) {
             }
         };
         tokio::select! {
-            () = cell.inbox.wait() => {}
+            () = cell.woken.notified() => {}
             () = timer => {}
             () = ready => {}
         }
     }
 }
 
-type Begin = (Opened, Option<Algorithm>, Arc<DatapathMetrics>);
-
 impl FlowCell {
-    fn begin(&self, (opened, default, datapath): Begin) {
+    /// The flow `opened` gets its algorithm.
+    fn take_on(&self, opened: Opened, call: &Call) -> Steered {
         let (origin, rule) = (opened.announced.info.origin, opened.rule);
         let (sock_id, mss) = (opened.announced.info.sock_id, opened.announced.info.mss);
-        let call = self.shared.watchdog.enter(self.id);
         let now = self.shared.clock.now();
         let announced = tell::announced_as(&opened.announced);
-        let runner = FlowRunner::new(now, opened, default);
+        let default = self.shared.plan().policy().default_algorithm().clone();
+        let runner = FlowRunner::new(now, opened, Some(default));
         let metrics = &self.shared.metrics;
         metrics.flow(&Counts::default(), runner.counts());
         let steered_by = runner.algorithm().cloned();
         let counted = CountedFlow::new(
-            datapath,
+            Arc::clone(&self.metrics),
             metrics.algorithm(steered_by.as_ref().map(Algorithm::name)),
         );
         let mut state = State {
@@ -424,14 +466,13 @@ impl FlowCell {
         };
         work.tell_step(now, || What::Announced(announced));
         work.tell_opened(&runner, now, origin, rule);
-        let steered = Steered {
+        Steered {
             runner,
             last: None,
             fields: Vec::new(),
             state,
             waits: Waits::default(),
-        };
-        *self.steered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(steered));
+        }
     }
 }
 

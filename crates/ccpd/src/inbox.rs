@@ -8,7 +8,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ccp_core::{Announced, Assigned, Delivery, Updates};
 use ccp_wire::Totals;
-use tokio::sync::Notify;
 
 use ring::Ring;
 
@@ -19,11 +18,10 @@ mod ring;
 /// At most so many updates of other flows of the group wait; more are dropped, and their sender says so.
 const MOST_FROM_GROUP: usize = 64;
 
-/// What waits for a flow's task.
+/// What waits for a flow. To put something in wakes nobody: that, or to deal with it, is for who does so.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     waiting: Mutex<Waiting>,
-    wake: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -68,8 +66,7 @@ pub(crate) enum Next {
 }
 
 impl Inbox {
-    /// A report arrived. Wakes nobody: that, or to deal with it, is for who calls this. Allocates only while
-    /// the ring grows to its size.
+    /// A report arrived. Allocates only while the ring grows to its size.
     pub(crate) fn report(&self, report: &Delivery<'_>) {
         let head = Head {
             program_uid: report.measure.program_uid,
@@ -93,14 +90,11 @@ impl Inbox {
         waiting.from_group.clear();
         waiting.missed = 0;
         waiting.turn = Some(turn);
-        drop(waiting);
-        self.wake.notify_one();
     }
 
     /// The flow is to run something else. The last word counts.
     pub(crate) fn assign(&self, assigned: Box<Assigned>) {
         self.lock().assigned = Some(assigned);
-        self.wake.notify_one();
     }
 
     /// Another flow of the group wants `updates`. Returns whether there was room.
@@ -109,8 +103,6 @@ impl Inbox {
         let room = waiting.from_group.len() < MOST_FROM_GROUP;
         if room {
             waiting.from_group.push(updates);
-            drop(waiting);
-            self.wake.notify_one();
         }
         room
     }
@@ -120,14 +112,11 @@ impl Inbox {
         let mut waiting = self.lock();
         waiting.closed = true;
         waiting.totals = totals.map(Box::new);
-        drop(waiting);
-        self.wake.notify_one();
     }
 
     /// The daemon stops.
     pub(crate) fn stop(&self) {
         self.lock().stopped = true;
-        self.wake.notify_one();
     }
 
     /// Whether nothing is to be done any more.
@@ -158,16 +147,6 @@ impl Inbox {
         }
         let closed = waiting.closed;
         closed.then(|| Next::Closed(waiting.totals.take()))
-    }
-
-    /// The flow's task is to look.
-    pub(crate) fn wake(&self) {
-        self.wake.notify_one();
-    }
-
-    /// Waits until something may have come.
-    pub(crate) async fn wait(&self) {
-        self.wake.notified().await;
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

@@ -24,7 +24,8 @@
 //! One task per datapath reads its messages and keeps its session ([`ccp_core::Session`]); one task
 //! per flow calls the flow's algorithm ([`ccp_core::FlowRunner`]) and writes what it decides; one
 //! task per client answers on the control socket. A socket is read by a thread of its own, which
-//! also calls the algorithm of the flow that a report is for, unless that takes its time. No task waits for another's peer, and what can pile
+//! also calls the algorithm of the flow that a message is for, unless that takes its time; a flow gets a task
+//! when it first needs one. No task waits for another's peer, and what can pile
 //! up is bounded: reports push out older ones and are counted, updates become one.
 
 #![deny(unsafe_code)]

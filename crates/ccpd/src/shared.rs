@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ccp_core::{FlowIds, Plan};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,11 +41,15 @@ pub(crate) struct Shared {
     pub(crate) stop: CancellationToken,
     /// Whether it then leaves everything to the next daemon.
     pub(crate) leaves: Leaves,
-    /// The flows' tasks.
+    /// The flows' tasks,
     pub(crate) flows: TaskTracker,
+    /// and where they run.
+    pub(crate) runtime: Handle,
 }
 
 impl Shared {
+    /// # Panics
+    /// Outside a Tokio runtime.
     pub(crate) fn new(plan: Arc<Plan>, stop: CancellationToken) -> Self {
         let metrics = Arc::new(Metrics::new());
         Self {
@@ -59,6 +64,7 @@ impl Shared {
             stop,
             leaves: Leaves::default(),
             flows: TaskTracker::new(),
+            runtime: Handle::current(),
         }
     }
 

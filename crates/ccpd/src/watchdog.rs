@@ -443,7 +443,7 @@ fn quarantine(shared: &Shared, algorithm: &Algorithm, flow: FlowId, lasts: Durat
     );
     for cell in shared.board.all() {
         if cell.steered_by().is_some_and(|of| of.same(algorithm)) {
-            cell.inbox.wake();
+            cell.wake();
         }
     }
 }

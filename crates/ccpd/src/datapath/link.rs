@@ -12,7 +12,7 @@ use foldhash::fast::RandomState;
 use tracing::{debug, info, warn};
 
 use super::room::Room;
-use crate::flow_task::{FlowCell, FlowTask};
+use crate::flow_task::FlowCell;
 use crate::inbox::Turn;
 use crate::metrics::{Count, DatapathMetrics, Sampler};
 use crate::orders::{Order, Runs};
@@ -81,11 +81,20 @@ pub(super) fn obey<'l>(order: Order, links: impl IntoIterator<Item = &'l mut Lin
     }
 }
 
+/// There is something to do for `flow`: that is for whoever takes the `last` one, and for its task if it is not
+/// the last.
+fn hand(flow: Arc<FlowCell>, last: &mut Option<Arc<FlowCell>>) {
+    let before = last.replace(flow);
+    if let Some(before) = before.filter(|b| last.as_ref().is_some_and(|l| !Arc::ptr_eq(l, b))) {
+        before.wake();
+    }
+}
+
 /// Something that needs programs to be there.
 #[derive(Debug)]
 enum Waiting {
-    /// A flow's task is to begin.
-    Begin(Box<FlowTask>),
+    /// A flow is to begin.
+    Begin(Arc<FlowCell>, Box<Opened>),
     /// A flow is to run something else.
     Assigned(Arc<FlowCell>, Box<Assigned>),
 }
@@ -131,8 +140,8 @@ impl Link {
     /// The datapath sent `bytes`: one or more frames. What is no frame is counted and passed over, and
     /// so is a second READY among them.
     ///
-    /// Returns the flow of the last report, for which the caller does what there is to do, or wakes its
-    /// task; other flows' tasks are woken.
+    /// Returns the flow that the last of it is for, for which the caller does what there is to do, or wakes
+    /// its task; other flows' tasks are woken.
     #[must_use]
     pub(super) fn on_bytes(&mut self, bytes: &[u8]) -> Option<Arc<FlowCell>> {
         let mut greeted = false;
@@ -147,13 +156,9 @@ impl Link {
                     self.shared.metrics.count(Count::MessagesRepeated, 1);
                 }
                 Ok(message) => {
-                    let Some(flow) = self.on_message(&message) else {
-                        continue;
-                    };
-                    if let Some(other) = last.take_if(|last| last.id() != flow.id()) {
-                        other.inbox.wake();
+                    if let Some(flow) = self.on_message(&message) {
+                        hand(flow, &mut last);
                     }
-                    last = Some(flow);
                 }
                 Err(error) => {
                     self.session.on_garbage();
@@ -166,13 +171,11 @@ impl Link {
         last
     }
 
-    /// The datapath sent `message`. If it is a report, returns the flow that has it now, as
-    /// [`on_bytes`](Self::on_bytes) does.
+    /// The datapath sent `message`. Returns the flow that it is for, as [`on_bytes`](Self::on_bytes) does.
     #[must_use]
     pub(super) fn on_message(&mut self, message: &Message<'_>) -> Option<Arc<FlowCell>> {
         let Some(delivery) = self.session.on_message(message) else {
-            self.drain();
-            return None;
+            return self.pass_on();
         };
         let flow = self.flows.get(&delivery.flow)?;
         if self.sampler.next() {
@@ -202,6 +205,7 @@ impl Link {
             return;
         };
         cell.inbox.stop();
+        cell.wake();
         self.shared.board.remove(flow);
         self.session.restart(flow);
         self.drain();
@@ -223,21 +227,32 @@ impl Link {
 
     /// Does what the session wants done.
     pub(super) fn drain(&mut self) {
+        if let Some(flow) = self.pass_on() {
+            flow.wake();
+        }
+    }
+
+    /// The same. Returns the flow that the last of it is for, as [`on_bytes`](Self::on_bytes) does.
+    fn pass_on(&mut self) -> Option<Arc<FlowCell>> {
+        let mut last = None;
         while let Some(output) = self.session.poll() {
             match output {
                 Output::Command(command) => self.unsent.push_back(command),
-                Output::Opened(opened) => self.open(*opened),
-                Output::Resumed { flow, announced } => self.turn(flow, Turn::Resumed(announced)),
+                Output::Opened(opened) => self.open(opened),
+                Output::Resumed { flow, announced } => {
+                    self.turn(flow, Turn::Resumed(announced), &mut last);
+                }
                 Output::Assigned { flow, assigned } => {
                     if let Some(cell) = self.flows.get(&flow) {
                         let waiting = Waiting::Assigned(Arc::clone(cell), assigned);
                         self.waiting.push(waiting);
                     }
                 }
-                Output::Suspended { flow } => self.turn(flow, Turn::Suspended),
+                Output::Suspended { flow } => self.turn(flow, Turn::Suspended, &mut last),
                 Output::Closed { flow, totals } => {
                     if let Some(cell) = self.flows.remove(&flow) {
                         cell.inbox.close(totals);
+                        hand(cell, &mut last);
                     }
                 }
                 Output::Notice(notice) => self.note(&notice),
@@ -245,25 +260,42 @@ impl Link {
                 _ => {}
             }
         }
-        self.flush();
+        self.send_unsent(&mut last);
+        last
     }
 
     /// Sends what the datapath has not taken yet; returns whether it takes anything.
     pub(super) fn flush(&mut self) -> bool {
-        let programs = self.session.programs();
-        while let Some(command) = self.unsent.front() {
-            if self.outlet.send(&programs, command) == Sent::Full {
-                return false;
+        let mut last = None;
+        let took = self.send_unsent(&mut last);
+        if let Some(flow) = last {
+            flow.wake();
+        }
+        took
+    }
+
+    fn send_unsent(&mut self, last: &mut Option<Arc<FlowCell>>) -> bool {
+        if !self.unsent.is_empty() {
+            let programs = self.session.programs();
+            while let Some(command) = self.unsent.front() {
+                if self.outlet.send(&programs, command) == Sent::Full {
+                    return false;
+                }
+                self.unsent.pop_front();
             }
-            self.unsent.pop_front();
         }
         for waiting in self.waiting.drain(..) {
-            match waiting {
-                Waiting::Begin(task) => {
-                    self.shared.flows.spawn(task.run());
+            let cell = match waiting {
+                Waiting::Begin(cell, opened) => {
+                    cell.begin(opened);
+                    cell
                 }
-                Waiting::Assigned(cell, assigned) => cell.inbox.assign(assigned),
-            }
+                Waiting::Assigned(cell, assigned) => {
+                    cell.inbox.assign(assigned);
+                    cell
+                }
+            };
+            hand(cell, last);
         }
         true
     }
@@ -303,6 +335,7 @@ impl Link {
         self.forget_waiting();
         for cell in self.flows.values() {
             cell.inbox.stop();
+            cell.wake();
         }
     }
 
@@ -333,13 +366,13 @@ impl Link {
 
     fn forget_waiting(&mut self) {
         for waiting in self.waiting.drain(..) {
-            if let Waiting::Begin(task) = waiting {
-                self.shared.board.remove(task.cell.id());
+            if let Waiting::Begin(cell, _) = waiting {
+                cell.give_up();
             }
         }
     }
 
-    fn open(&mut self, mut opened: Opened) {
+    fn open(&mut self, mut opened: Box<Opened>) {
         let info = &mut opened.announced.info;
         if info.origin == Origin::Adopted
             && let Some(observed) = self.outlet.observe(info.sock_id)
@@ -362,7 +395,13 @@ impl Link {
                 return;
             }
         };
-        let cell = FlowCell::new(&opened, Arc::clone(&self.outlet), &self.shared, place);
+        let cell = FlowCell::new(
+            &opened,
+            Arc::clone(&self.outlet),
+            &self.shared,
+            &self.metrics,
+            place,
+        );
         debug!(
             datapath = %self.name,
             flow = opened.flow.0,
@@ -373,17 +412,13 @@ impl Link {
         );
         self.flows.insert(opened.flow, Arc::clone(&cell));
         self.shared.board.add(Arc::clone(&cell));
-        self.waiting.push(Waiting::Begin(Box::new(FlowTask {
-            datapath: Arc::clone(&self.metrics),
-            cell,
-            opened,
-            default: Some(self.shared.plan().policy().default_algorithm().clone()),
-        })));
+        self.waiting.push(Waiting::Begin(cell, opened));
     }
 
-    fn turn(&self, flow: FlowId, turn: Turn) {
+    fn turn(&self, flow: FlowId, turn: Turn, last: &mut Option<Arc<FlowCell>>) {
         if let Some(cell) = self.flows.get(&flow) {
             cell.inbox.turn(turn);
+            hand(Arc::clone(cell), last);
         }
     }
 

@@ -142,7 +142,7 @@ impl NetlinkDatapath {
             _ => self.admit(port, bytes),
         };
         if let Some(flow) = flow {
-            flow.inbox.wake();
+            flow.wake();
         }
     }
 

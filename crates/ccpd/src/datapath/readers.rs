@@ -196,7 +196,7 @@ impl<S: Source> Reader<S> {
     }
 }
 
-fn serve(flow: &FlowCell) {
+fn serve(flow: &Arc<FlowCell>) {
     // Algorithms' panics are caught before.
     if catch_unwind(AssertUnwindSafe(|| flow.serve())).is_err() {
         error!(

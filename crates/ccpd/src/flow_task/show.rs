@@ -1,6 +1,6 @@
 //! How a flow is, for those who ask.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use ccp_control::{Explanation, FlowDetail, FlowMode, FlowOrigin, FlowStatus, LastReport};
@@ -33,7 +33,7 @@ impl Shown {
     }
 
     /// How the flow is. An algorithm that is at work for long does not hold up who asks.
-    pub(crate) async fn status(&self, cell: &FlowCell) -> FlowStatus {
+    pub(crate) async fn status(&self, cell: &Arc<FlowCell>) -> FlowStatus {
         let look = |steered: &Steered| status(&steered.runner, self.now);
         let known = self.look(cell, look).await;
         let mut shown = cell.shown.lock().unwrap_or_else(PoisonError::into_inner);
@@ -55,7 +55,7 @@ impl Shown {
     /// what the rules give it, and whether what it has was given by hand.
     pub(crate) async fn detail(
         &self,
-        cell: &FlowCell,
+        cell: &Arc<FlowCell>,
         rules: impl Fn(&FlowRunner) -> (Explanation, bool),
     ) -> Option<FlowDetail> {
         let look = |steered: &Steered| detail(steered, self.now, rules(&steered.runner));
@@ -68,7 +68,7 @@ impl Shown {
         Some(detail)
     }
 
-    async fn look<T>(&self, cell: &FlowCell, look: impl Fn(&Steered) -> T) -> Option<T> {
+    async fn look<T>(&self, cell: &Arc<FlowCell>, look: impl Fn(&Steered) -> T) -> Option<T> {
         loop {
             if let Some(inside) = cell.enter() {
                 // It is the algorithm that is asked, in the end.

@@ -46,7 +46,7 @@ pub(super) struct Work<'a> {
     pub(super) shared: &'a Shared,
     pub(super) state: &'a mut State,
     /// As long as it lasts, somebody watches whether it goes on.
-    pub(super) call: Call,
+    pub(super) call: &'a Call,
 }
 
 impl Deref for Work<'_> {
@@ -207,9 +207,12 @@ impl Work<'_> {
                     self.tell(runner, command);
                 }
                 Some(RunnerOutput::Forward { to, updates }) => {
-                    if let Some(other) = self.shared.board.flow(to)
-                        && !other.inbox.group(updates)
-                    {
+                    let Some(other) = self.shared.board.flow(to) else {
+                        continue;
+                    };
+                    if other.inbox.group(updates) {
+                        other.wake();
+                    } else {
                         self.shared.metrics.count(Count::GroupUpdatesDropped, 1);
                         warn!(
                             flow = to.0,

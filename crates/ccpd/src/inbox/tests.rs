@@ -80,14 +80,3 @@ fn a_flow_of_the_group_cannot_fill_memory() {
     let taken = (0..1_000).filter(|_| inbox.group(Updates::none())).count();
     assert_eq!(taken, super::MOST_FROM_GROUP);
 }
-
-#[tokio::test]
-async fn whoever_waits_is_woken_once_for_many() {
-    let inbox = Inbox::default();
-    report(&inbox, &[1]);
-    report(&inbox, &[2]);
-    inbox.wake();
-    inbox.wake();
-    inbox.wait().await;
-    assert_eq!(kinds(&inbox), ["report [1]", "report [2]"]);
-}

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use ccp_core::{Command, ProgramTable, SessionOptions, SockId};
 use ccp_wire::{Create, Encode as _, MeasureBuf, Ready};
 use tokio_util::sync::CancellationToken;
@@ -34,15 +35,20 @@ fn shared() -> Arc<Shared> {
     Arc::new(Shared::new(made.plan().unwrap(), CancellationToken::new()))
 }
 
-/// A datapath with one flow.
-fn link(shared: &Arc<Shared>) -> Link {
+/// A datapath that has said that it is there.
+fn link_to(outlet: Arc<dyn Outlet>, shared: &Arc<Shared>) -> Link {
     let options = SessionOptions::default();
-    let mut link = Link::new("test", "test".to_owned(), Arc::new(Quiet), options, shared);
+    let mut link = Link::new("test", "test".to_owned(), outlet, options, shared);
     let ready = Ready {
         id: 0,
         capabilities: None,
     };
     assert!(link.on_bytes(&ready.to_frame().unwrap()).is_none());
+    link
+}
+
+/// It announces a flow.
+fn create() -> BytesMut {
     let create = Create {
         sock_id: SockId(1),
         init_cwnd: 14_480,
@@ -56,7 +62,13 @@ fn link(shared: &Arc<Shared>) -> Link {
         path: None,
         attributes: Default::default(),
     };
-    assert!(link.on_bytes(&create.to_frame().unwrap()).is_none());
+    create.to_frame().unwrap()
+}
+
+/// A datapath with one flow.
+fn link(shared: &Arc<Shared>) -> Link {
+    let mut link = link_to(Arc::new(Quiet), shared);
+    link.on_bytes(&create()).unwrap().serve();
     link
 }
 
@@ -118,6 +130,73 @@ async fn no_report_is_left_lying_while_somebody_looks_at_the_flow() {
     looks.join().unwrap();
     assert!(sent > 100, "{sent} reports show nothing");
     link.disconnect();
-    shared.flows_ended().await;
+    assert_eq!(shared.flows_ended().await, 0);
+    assert_eq!(shared.board.len(), 0);
+}
+
+/// Who brings what a flow is told begins and ends it: it needs no task.
+#[tokio::test]
+async fn a_flow_that_waits_for_nothing_has_no_task() {
+    let shared = shared();
+    let mut link = link(&shared);
+    let cell = shared.board.all().pop().unwrap();
+    assert!(cell.runs().is_some());
+    let close = MeasureBuf::close(SockId(1)).to_frame().unwrap();
+    link.on_bytes(&close).unwrap().serve();
+    assert_eq!((shared.flows.len(), shared.board.len()), (0, 0));
+    assert!(cell.runs().is_none());
+}
+
+/// A datapath that takes nothing until it is told to.
+#[derive(Debug, Default)]
+struct Closed(AtomicBool);
+
+impl Outlet for Closed {
+    fn send(&self, _: &ProgramTable, _: &Command) -> Sent {
+        match self.0.load(Ordering::Relaxed) {
+            true => Sent::Done,
+            false => Sent::Full,
+        }
+    }
+
+    fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// Nothing is done for a flow before its datapath has taken the programs, whatever comes for it.
+#[tokio::test]
+async fn a_flow_begins_when_its_datapath_has_its_programs() {
+    let shared = shared();
+    let outlet = Arc::new(Closed::default());
+    let mut link = link_to(Arc::clone(&outlet) as Arc<dyn Outlet>, &shared);
+    assert!(link.on_bytes(&create()).is_none());
+    let cell = shared.board.all().pop().unwrap();
+    cell.serve();
+    cell.wake();
+    tokio::task::yield_now().await;
+    assert!(cell.runs().is_none());
+    outlet.0.store(true, Ordering::Relaxed);
+    assert!(link.flush());
+    let begun = Instant::now();
+    while cell.runs().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(20));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    link.stop();
+    assert_eq!(shared.flows_ended().await, 0);
+    assert_eq!(shared.board.len(), 0);
+}
+
+/// One that never has them ends all the same.
+#[tokio::test]
+async fn a_flow_that_never_begins_ends() {
+    let shared = shared();
+    let mut link = link_to(Arc::<Closed>::default(), &shared);
+    assert!(link.on_bytes(&create()).is_none());
+    let cell = shared.board.all().pop().unwrap();
+    cell.wake();
+    link.stop();
+    assert_eq!(shared.flows_ended().await, 0);
     assert_eq!(shared.board.len(), 0);
 }

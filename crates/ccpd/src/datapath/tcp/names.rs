@@ -1,12 +1,14 @@
 //! What the kernel's announcements mean.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use ccp_wire::{Kind, Message, frames};
 
 use crate::config::{TcpConfig, TcpName};
 use crate::datapath::link::Link;
 use crate::datapath::resolver::Resolver;
+use crate::flow_task::FlowCell;
 
 /// What flows ask for by the name that they use, and what the kernel's numbers mean.
 #[derive(Debug)]
@@ -31,10 +33,7 @@ impl Names {
             .first_chunk()
             .is_some_and(|kind| u16::from_le_bytes(*kind) == Kind::Create.to_wire());
         if !announces {
-            if let Some(flow) = link.on_bytes(frame) {
-                flow.inbox.wake();
-            }
-            return;
+            return wake(link.on_bytes(frame));
         }
         for frame in frames(frame) {
             match frame.and_then(|frame| frame.message()) {
@@ -42,15 +41,18 @@ impl Names {
                     let requests = |name| self.requests.get(&name).cloned();
                     create.cong_alg = create.cong_alg.and_then(requests);
                     create.attributes = self.resolver.resolve(&create.attributes);
-                    let _no_report = link.on_message(&Message::Create(create));
+                    wake(link.on_message(&Message::Create(create)));
                 }
-                Ok(message) => {
-                    if let Some(flow) = link.on_message(&message) {
-                        flow.inbox.wake();
-                    }
-                }
+                Ok(message) => wake(link.on_message(&message)),
                 Err(_) => link.session().on_garbage(),
             }
         }
+    }
+}
+
+/// Its task does what there is to do for the flow.
+fn wake(flow: Option<Arc<FlowCell>>) {
+    if let Some(flow) = flow {
+        flow.wake();
     }
 }
