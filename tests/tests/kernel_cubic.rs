@@ -34,7 +34,8 @@ struct Run {
     report: FlowReport,
 }
 
-/// A flow alone on a link of its own.
+/// A flow alone on a link of its own. Link and both ends run before whatever else the machine does: where a
+/// receiver has to wait for a CPU, even the kernel's cubic loses in bursts.
 fn run(congestion: &str) -> anyhow::Result<Run> {
     let (client, server) = (Namespace::new("client")?, Namespace::new("server")?);
     let pipe = Pipe::new(RATE, DELAY).queue_bytes(QUEUE);
@@ -42,6 +43,7 @@ fn run(congestion: &str) -> anyhow::Result<Run> {
     let flow = Bulk::new(Until::Elapsed(LENGTH))
         .congestion(congestion)
         .sample_every(ms(5))
+        .before_others()
         .start(&client, &server, link.b_v4())?;
     let report = flow.wait()?;
     assert_eq!(link.overruns(Direction::AToB)?, 0, "the emulation kept up");
@@ -192,13 +194,5 @@ fn root_cubic_through_slow_start_losses_and_back_like_the_kernels() -> anyhow::R
     let ns = Namespace::new("daemon")?;
     let setup = Setup::new("[algorithms.cubic]\n\n[policy]\ndefault = \"cubic\"\n");
     let _daemon = setup.start(&ns);
-    // Where a busy machine keeps a receiver from running, even the kernel's cubic loses in bursts: three tries.
-    let mut tried = compare(setup.name());
-    for _ in 0..2 {
-        if let Err(error) = &tried {
-            println!("again, since {error:#}");
-            tried = compare(setup.name());
-        }
-    }
-    tried
+    compare(setup.name())
 }

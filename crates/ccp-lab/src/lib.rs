@@ -31,6 +31,7 @@ mod cpu;
 mod emulated;
 mod error;
 mod namespace;
+mod priority;
 mod process;
 mod requirements;
 mod ss;

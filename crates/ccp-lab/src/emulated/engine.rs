@@ -20,7 +20,7 @@ use super::{
     line::{Line, Nanos},
     tun::Tun,
 };
-use crate::LabError;
+use crate::{LabError, priority};
 
 /// What the thread and the link's owner share.
 #[derive(Debug)]
@@ -72,26 +72,11 @@ pub(super) fn start(shared: Arc<Shared>, tuns: [Tun; 2]) -> Result<JoinHandle<()
             // Both only make it more precise, so refusal does not matter: wake-ups to the microsecond instead of
             // 50 µs late, and ahead of whatever keeps the CPUs busy.
             let _ = set_current_timer_slack(NonZeroU64::new(1));
-            run_before_others();
+            // The packets it delivers are processed by the kernel on its time, so this holds for both ends' TCP, too.
+            priority::before_others(priority::LINKS);
             carry(&shared, &tuns);
         })
         .map_err(|e| LabError::system("start a thread", e))
-}
-
-/// Makes the calling thread a real-time one of the lowest such priority. The packets it delivers are
-/// processed by the kernel on its time, so this holds for both ends' TCP, too.
-fn run_before_others() {
-    // SAFETY: an all-zero `sched_param` is valid; it is only read, and lives until the call is over. Thread 0
-    // is the calling one.
-    unsafe {
-        let mut parameters: libc::sched_param = std::mem::zeroed();
-        parameters.sched_priority = 1;
-        libc::sched_setscheduler(
-            0,
-            libc::SCHED_FIFO | libc::SCHED_RESET_ON_FORK,
-            &raw const parameters,
-        );
-    }
 }
 
 fn carry(shared: &Shared, tuns: &[Tun; 2]) {

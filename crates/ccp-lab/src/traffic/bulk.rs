@@ -46,6 +46,7 @@ impl Bulk {
             sample_every: Some(Duration::from_millis(100)),
             check_content: true,
             drain_limit: Duration::from_secs(30),
+            before_others: false,
         };
         Self {
             plan,
@@ -96,6 +97,15 @@ impl Bulk {
     #[must_use]
     pub fn receive_buffer(mut self, bytes: usize) -> Self {
         self.options.receive_buffer = Some(bytes);
+        self
+    }
+
+    /// Sender, receiver and sampler run before whatever else keeps the CPUs busy, as the emulated link
+    /// does: what they do then does not depend on the machine's load. Only for flows that need a small
+    /// part of a CPU, since nothing else runs while these do.
+    #[must_use]
+    pub fn before_others(mut self) -> Self {
+        self.plan.before_others = true;
         self
     }
 

@@ -15,7 +15,7 @@ use super::{
     socket,
     workers::{Received, Shared, receive, sample, send},
 };
-use crate::{LabError, TcpInfo, congestion_of, set_congestion};
+use crate::{LabError, TcpInfo, congestion_of, priority, set_congestion};
 
 /// What a flow shall do once it is connected.
 #[derive(Debug, Clone)]
@@ -24,6 +24,7 @@ pub(super) struct Plan {
     pub(super) sample_every: Option<Duration>,
     pub(super) check_content: bool,
     pub(super) drain_limit: Duration,
+    pub(super) before_others: bool,
 }
 
 /// A flow under way. Dropped without [`Self::wait`], it is aborted.
@@ -61,6 +62,7 @@ impl RunningFlow {
         let shared = Arc::new(Shared::default());
         let (tell, received) = mpsc::channel();
         let started = Instant::now();
+        let before_others = plan.before_others;
         // From here on `drop` cleans up if a thread cannot be started.
         let mut flow = Self {
             local,
@@ -91,11 +93,11 @@ impl RunningFlow {
                 let _ = tell.send(result);
             }
         };
-        flow.receiving = Some(spawn("receiver", work)?);
+        flow.receiving = Some(spawn("receiver", before_others, work)?);
         if let Some(interval) = plan.sample_every {
             let (sender, shared) = (Arc::clone(&sender), Arc::clone(&shared));
             let work = move || sample(&sender, started, interval, &shared);
-            flow.sampling = Some(spawn("sampler", work)?);
+            flow.sampling = Some(spawn("sampler", before_others, work)?);
         }
         let until = plan.until;
         let work = move || {
@@ -104,7 +106,7 @@ impl RunningFlow {
             let _ = sender.shutdown(Shutdown::Write);
             result
         };
-        flow.sending = Some(spawn("sender", work)?);
+        flow.sending = Some(spawn("sender", before_others, work)?);
         Ok(flow)
     }
 
@@ -290,11 +292,17 @@ impl Drop for RunningFlow {
 
 fn spawn<R: Send + 'static>(
     name: &str,
+    before_others: bool,
     work: impl FnOnce() -> R + Send + 'static,
 ) -> Result<JoinHandle<R>, LabError> {
     thread::Builder::new()
         .name(name.to_owned())
-        .spawn(work)
+        .spawn(move || {
+            if before_others {
+                priority::before_others(priority::ENDS);
+            }
+            work()
+        })
         .map_err(|e| LabError::system("start a thread", e))
 }
 
