@@ -9,10 +9,12 @@
 //! Reno-friendly window, what a loss or a timeout costs, and the way back from a spurious one. The
 //! curve is evaluated in the program, in integers, and its K comes from a cube root there. So
 //! neither growth nor the answer to a loss waits for a report, and the window is the same whatever
-//! the interval of reports.
+//! the interval of reports. As in Linux, the curve is looked at when the window takes a step and 32
+//! times a second; on the acknowledgements in between the program counts bytes and does nothing else.
 //!
 //! The *agent* chooses the program, gives it its parameters and tells what happens to the flow. A
-//! flow that comes back from somebody else begins congestion avoidance at the window it has.
+//! flow that comes back from somebody else begins congestion avoidance at the window it has; one that an
+//! idle time had closed, at the threshold to which slow start was to lead it back.
 //!
 //! The *datapath*, where it can, spreads a reduction over the round trip, towards the `Ssthresh` that
 //! the program sets in the moment that recovery begins.
@@ -38,7 +40,8 @@
 //! - The restart of RFC 5681 section 4.1 after an idle time: it is the datapath's, since nothing runs
 //!   while a flow is idle. Slow start then leads back to three quarters of the window (RFC 2861) where
 //!   the program is not libccp's. The curve does not go on in that time, nor while the application has
-//!   less to send than the window allows; afterwards it goes on from where it was.
+//!   less to send than the window allows; afterwards it goes on from where it was, and so does the
+//!   Reno-friendly window: what is missing comes back within some round trips.
 
 use ccp_core::{
     BuildError, Bytes, CompiledProgram, CongAlg, ControlField, Controls, Event, Flow, FlowState,

@@ -7,7 +7,8 @@
 //!
 //! The *program* in the datapath grows the window at every acknowledgement. So growth is that of a
 //! native implementation whatever the interval of reports: with growth per report, slow start
-//! lags by up to half of its window. It also holds still at once when something is lost.
+//! lags by up to half of its window. It also holds still at once when something is lost. On ordinary
+//! acknowledgements of congestion avoidance it counts bytes and does nothing else.
 //!
 //! The *agent* decides what a loss costs: it answers the report of a loss with the new slow-start
 //! threshold, which names the loss it is the answer to. An answer that another loss has overtaken

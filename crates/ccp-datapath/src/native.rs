@@ -65,7 +65,6 @@ pub(crate) fn new(native: &Native) -> Box<dyn NativeLaw> {
         Native::Reno => Box::new(Window::new(Law::Reno { carry: 0 })),
         Native::Cubic => Box::new(Window::new(Law::Cubic {
             cubic: Cubic::new(Shape::default()),
-            last: Timestamp::default(),
             start: Some(Start::default()),
         })),
         Native::Own(make) => make(),
@@ -98,7 +97,6 @@ enum Law {
     },
     Cubic {
         cubic: Cubic,
-        last: Timestamp,
         /// The first slow start, while it lasts.
         start: Option<Start>,
     },
@@ -173,18 +171,13 @@ impl Window {
     fn avoid(&mut self, ack: &NativeAck, cwnd: Bytes, acked: Bytes) -> Bytes {
         match &mut self.law {
             Law::Reno { carry } => reno::congestion_avoidance(cwnd, ack.mss, acked, carry),
-            Law::Cubic { cubic, last, .. } => {
-                // No more than a round-trip time: what is beyond was spent idle.
-                cubic.advance(ack.now.since(*last).min(ack.srtt));
-                *last = ack.now;
-                cubic.on_ack(&Acked {
-                    now: ack.now,
-                    bytes: acked,
-                    cwnd,
-                    mss: ack.mss,
-                    rtt: ack.srtt,
-                })
-            }
+            Law::Cubic { cubic, .. } => cubic.on_ack(&Acked {
+                now: ack.now,
+                bytes: acked,
+                cwnd,
+                mss: ack.mss,
+                rtt: ack.srtt,
+            }),
         }
     }
 }
@@ -245,7 +238,13 @@ impl NativeLaw for Window {
             self.reduce(ack);
             return ack.cwnd.min(self.ssthresh);
         }
-        let mut acked = if ack.limited { ack.acked } else { Bytes::ZERO };
+        let mut acked = ack.acked;
+        if !ack.limited {
+            acked = Bytes::ZERO;
+            if let Law::Cubic { cubic, .. } = &mut self.law {
+                cubic.pause(ack.now, ack.srtt);
+            }
+        }
         if recovers {
             acked = if self.slow {
                 acked.min(segment)
@@ -254,9 +253,6 @@ impl NativeLaw for Window {
             };
         }
         if acked == Bytes::ZERO {
-            if let Law::Cubic { last, .. } = &mut self.law {
-                *last = ack.now;
-            }
             return ack.cwnd;
         }
         if let Law::Cubic {
@@ -264,11 +260,6 @@ impl NativeLaw for Window {
         } = &self.law
         {
             acked = first.hystart.growth(acked);
-        }
-        if let Law::Cubic { cubic, .. } = &mut self.law
-            && ack.cwnd < self.ssthresh
-        {
-            cubic.on_slow_start(self.ssthresh);
         }
         let (cwnd, rest) = reno::slow_start(ack.cwnd, self.ssthresh.max(ack.cwnd), acked);
         if rest == Bytes::ZERO {

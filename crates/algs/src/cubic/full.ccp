@@ -2,6 +2,9 @@
 # of the law is here, in 64-bit arithmetic that cannot overflow, as `ccp_types::law::cubic` and
 # `law::hystart` have it: windows in bytes, times on the curve in milliseconds, factors in
 # thousandths. The agent hears what happened and changes parameters.
+#
+# Nearly every acknowledgement is an ordinary one of congestion avoidance, for which the first clause is
+# all there is: it counts down what is to be acknowledged until something is to be computed again.
 (def
     (Report
         (volatile acked 0)       # bytes acknowledged since the last report
@@ -25,92 +28,105 @@
     (hystart true)               # HyStart++ in the first slow start,
     (trains true))               # and HyStart's trains of acknowledgements
 
-# What is seen. `peak` is the most that was outstanding in this round trip and the one before,
-# `used` how much of the window is.
+# The ordinary acknowledgement: nothing is wrong or lost, the window is used and nobody else has changed
+# it, neither a report nor a look at the curve is due, and what it acknowledges makes nothing grow yet.
+# `steady` is the window as long as all else is as well, otherwise 0.
+(when (&& (== Cwnd steady) (> left Ack.bytes_acked) (< Ack.now wake)
+          Flow.cwnd_limited (< Flow.recovery_state 2) (== Ack.lost_pkts_sample 0))
+    (:= left (- left Ack.bytes_acked)))
+
+# What is seen, and what ordinary acknowledgements brought. `peak` is the most that was outstanding in
+# this round trip and the one before, `used` how much of the window is. Time goes on along the curve
+# while the window is used; it is counted where the curve is looked at.
 (when true
-    (:= Report.acked (+ Report.acked Ack.bytes_acked))
+    (:= since (- counted left))
+    (:= credit (+ credit (* since gain)))
+    (:= est_credit (+ est_credit (* since slope)))
+    (:= Report.acked (+ Report.acked (+ since Ack.bytes_acked)))
     (:= Report.lost (+ Report.lost Ack.lost_pkts_sample))
     (:= Report.mss (max 1 (min Flow.mss 65535)))
     (if (< Flow.srtt_us 60000000) (:= Report.rtt Flow.srtt_us))
-    (:= this_round (max this_round (+ Flow.bytes_in_flight Ack.bytes_acked)))
-    (:= peak (max this_round last_round))
-    (if (>= Ack.now round_end)
-        (:= last_round this_round)
-        (:= this_round 0)
-        (:= round_end (+ Ack.now Report.rtt)))
     (:= used mine)
-    (!if Flow.cwnd_limited (:= used (min peak mine)))
+    (if Flow.cwnd_limited
+        (:= this_round mine)
+        (:= last_round mine)
+        (else
+            (:= this_round (max this_round (+ Flow.bytes_in_flight Ack.bytes_acked)))
+            (:= peak (max this_round last_round))
+            (:= used (min peak mine))
+            (if (>= Ack.now round_end)
+                (:= last_round this_round)
+                (:= this_round 0)
+                (:= round_end (+ Ack.now Report.rtt)))
+            (:= elapsed (+ elapsed (min (-| Ack.now seen) (+ Report.rtt 31250))))
+            (:= seen +infinity)))
     (:= reducing (&& (>= Flow.recovery_state 2) (<= Flow.recovery_state 3)))
     (fallthrough))
 
-# The first time: a reduction that is under way was answered by who steered the flow before.
+# The first time: a reduction that is under way was answered by who steered the flow before. If that was
+# about to lead back to a larger window, after an idle time, slow start goes on.
 (when (== mine 0)
     (if (>= Flow.recovery_state 2)
-        (:= ssthresh (min ssthresh (max Flow.ssthresh (* 2 Report.mss)))))
+        (:= ssthresh (min ssthresh (max Flow.ssthresh (* 2 Report.mss))))
+        (else (if (< Flow.ssthresh +infinity) (:= ssthresh (max ssthresh Flow.ssthresh)))))
     (:= was_reducing reducing)
     (:= was Flow.recovery_state)
     (:= used Cwnd)
     (:= mine Cwnd)
+    (:= reported Ack.now)
     (fallthrough))
 
-# Time goes on along the curve while the window is used, by no more than a round trip at once: what is
-# beyond was spent idle.
-(when Flow.cwnd_limited
-    (:= elapsed (+ elapsed (min (- Ack.now (min Ack.now seen)) Flow.rtt_sample_us)))
-    (fallthrough))
+# Somebody else has changed the window, or something was lost.
+(when (|| (!= Cwnd mine) (>= Flow.recovery_state 2))
+    # After an idle time the datapath has closed the window: slow start leads back to three quarters of
+    # it, and the curve goes on from where it was.
+    (if (&& (< Cwnd mine) (&& (< Flow.recovery_state 2) (== Flow.was_timeout false)))
+        (:= ssthresh (max ssthresh (* 3 (/ mine 4)))))
 
-# After an idle time the datapath has closed the window: slow start leads back to three quarters of it.
-(when (&& (< Cwnd mine) (&& (< Flow.recovery_state 2) (== Flow.was_timeout false)))
-    (:= ssthresh (max ssthresh (* 3 (/ mine 4))))
-    (fallthrough))
+    # A reduction was spurious, and the datapath has undone it.
+    (if (&& (> Cwnd mine) (&& (> undo_cwnd mine) (>= Cwnd (- undo_cwnd (min undo_cwnd Report.mss)))))
+        (:= ssthresh undo_ssthresh)
+        (:= Report.w_max undo_w_max)
+        (:= Report.k undo_k)
+        (:= elapsed undo_elapsed)
+        (:= seen +infinity)
+        (:= w_est undo_w_est)
+        (:= prior undo_prior)
+        (:= probing undo_probing)
+        (:= undo_cwnd 0)
+        (:= evaluated 0))
 
-# A reduction was spurious, and the datapath has undone it.
-(when (&& (> Cwnd mine) (&& (> undo_cwnd mine) (>= Cwnd (- undo_cwnd (min undo_cwnd Report.mss)))))
-    (:= ssthresh undo_ssthresh)
-    (:= Report.w_max undo_w_max)
-    (:= Report.k undo_k)
-    (:= elapsed undo_elapsed)
-    (:= w_est undo_w_est)
-    (:= prior undo_prior)
-    (:= probing undo_probing)
-    (:= undo_cwnd 0)
-    (:= again 0)
-    (fallthrough))
-
-# Recovery begins, or begins again before it was seen to end. Or a timeout; one in recovery, or after
-# another one, belongs to the same loss event.
-(when true
+    # Recovery begins, or begins again before it was seen to end. Or a timeout; one in recovery, or
+    # after another one, belongs to the same loss event.
     (:= losing (&& reducing (|| (== was_reducing false) (< Cwnd mine))))
     (:= expired (&& Flow.was_timeout (|| (== Flow.recovery_state 4) (< Cwnd mine))))
-    (fallthrough))
-
-(when (|| losing expired)
-    (if (|| losing (< was 2))
-        (:= undo_cwnd mine)
-        (:= undo_ssthresh ssthresh)
-        (:= undo_w_max Report.w_max)
-        (:= undo_k Report.k)
-        (:= undo_elapsed elapsed)
-        (:= undo_w_est w_est)
-        (:= undo_prior prior)
-        (:= Report.event (+ Report.event 1))
-        (:= Report.flight used)
-        (:= undo_probing probing)
-        (:= probing false)
-        (:= prior (min used 1099511627776))
-        (:= left 1000)
-        (if (<= (+ prior Report.mss) Report.w_max) (:= left shrink))
-        (:= Report.w_max (/ (* prior left) 1000))
-        (:= ssthresh (max (/ (* prior beta) 1000) (* 2 Report.mss))))
-    # The datapath has halved the window, or reduced it to a segment.
-    (if losing (:= Cwnd (min ssthresh (max mine (* 2 Report.mss)))))
-    (:= Ssthresh ssthresh)
-    # After a timeout the curve is flat where congestion avoidance begins.
-    (if expired
-        (:= Report.timeout true)
-        (:= Report.w_max 0))
-    (:= w_est 0)
-    (report)
+    (if (|| losing expired)
+        (if (|| losing (< was 2))
+            (:= undo_cwnd mine)
+            (:= undo_ssthresh ssthresh)
+            (:= undo_w_max Report.w_max)
+            (:= undo_k Report.k)
+            (:= undo_elapsed elapsed)
+            (:= undo_w_est w_est)
+            (:= undo_prior prior)
+            (:= Report.event (+ Report.event 1))
+            (:= Report.flight used)
+            (:= undo_probing probing)
+            (:= probing false)
+            (:= prior (min used 1099511627776))
+            (:= left_over 1000)
+            (if (<= (+ prior Report.mss) Report.w_max) (:= left_over shrink))
+            (:= Report.w_max (/ (* prior left_over) 1000))
+            (:= ssthresh (max (/ (* prior beta) 1000) (* 2 Report.mss))))
+        # The datapath has halved the window, or reduced it to a segment.
+        (if losing (:= Cwnd (min ssthresh (max mine (* 2 Report.mss)))))
+        (:= Ssthresh ssthresh)
+        # After a timeout the curve is flat where congestion avoidance begins.
+        (if expired
+            (:= Report.timeout true)
+            (:= Report.w_max 0))
+        (:= w_est 0)
+        (report))
     (fallthrough))
 
 # Nothing grows in recovery, at its last acknowledgement (which also covers what had been
@@ -165,20 +181,19 @@
     (if (> Report.css 0) (:= grow (/ grow 4)))
     (fallthrough))
 
-# Slow start. What is left of the acknowledgement at `ssthresh` counts below. After an idle time Reno would
-# be no further.
+# Slow start. What is left of the acknowledgement at `ssthresh` counts below.
 (when (&& (> grow 0) (< Cwnd ssthresh))
     (:= step (min grow (- ssthresh Cwnd)))
     (:= Cwnd (+ Cwnd step))
     (:= grow (- grow step))
-    (:= w_est (min w_est ssthresh))
     (fallthrough))
 
 # Congestion avoidance begins: the curve leads from the present window to its flat part at `w_max`
 # in `k`, a cube root, by Newton's method from a guess that is at most four times as large.
 (when (&& (&& (> grow 0) (>= Cwnd ssthresh)) (== w_est 0))
     (:= elapsed 0)
-    (:= again 0)
+    (:= seen Ack.now)
+    (:= evaluated 0)
     (:= credit 0)
     (:= est_credit 0)
     (:= w_est Cwnd)
@@ -206,47 +221,69 @@
     (:= Report.w_max (max Report.w_max Cwnd))
     (fallthrough))
 
-# Once per millisecond at most: the window that the curve has for a round trip from now, but no more
-# than half as much again as it is, and after slow start without a loss a twentieth more at least; and
-# what each byte acknowledged contributes to get there.
-(when (&& (&& (> grow 0) (>= Cwnd ssthresh)) (>= Ack.now again))
-    (:= t (/ (+ elapsed Report.rtt) 1000))
-    (:= away (min (- (max t Report.k) (min t Report.k)) 262144))
-    (:= away (/ (* (/ (* (* away away) away) 1000000) (* Report.mss c)) 1000000))
-    (:= target (+ Report.w_max away))
-    (if (< t Report.k) (:= target (- Report.w_max (min away Report.w_max))))
-    (:= floor Cwnd)
-    (if probing (:= floor (+ Cwnd (/ Cwnd 20))))
-    (:= target (min (max target floor) (+ Cwnd (/ Cwnd 2))))
-    (:= gain (/ (* (- target Cwnd) 16777216) Cwnd))
-    (:= again (+ Ack.now 1000))
-    (fallthrough))
-
-# Congestion avoidance: by the curve, or by what Reno would have grown to if that is more.
+# Congestion avoidance. Until the window or the estimate of Reno's takes a step, and for a thirty-second
+# of a second at most, it goes on as before: `left` bytes.
 (when (&& (> grow 0) (>= Cwnd ssthresh))
+    (:= seen (min seen Ack.now))
+    (if (!= Cwnd evaluated)
+        (:= gain 0)
+        (:= slope 1000)
+        (if (< w_est prior) (:= slope alpha)))
     (:= credit (+ credit (* grow gain)))
-    (if (>= credit (* Report.mss 16777216))
-        (:= step (/ credit 16777216))
-        (:= credit (- credit (* step 16777216)))
-        (:= Cwnd (min (+ Cwnd step) (max target Cwnd))))
-    (:= slope 1000)
-    (if (< w_est prior) (:= slope alpha))
     (:= est_credit (+ est_credit (* grow slope)))
-    (if (>= est_credit (* Cwnd 1000))
-        (:= step (/ est_credit (* Cwnd 1000)))
-        (:= est_credit (- est_credit (* step (* Cwnd 1000))))
-        (:= w_est (+ w_est (* step Report.mss))))
-    (:= Cwnd (max Cwnd w_est))
+    (if (&& (> left grow) (&& (== Cwnd evaluated) (< Ack.now again)))
+        (:= left (- left grow))
+        (else
+            (if (>= credit (* Report.mss 16777216))
+                (:= step (/ credit 16777216))
+                (:= credit (- credit (* step 16777216)))
+                (:= Cwnd (min (+ Cwnd step) (max target Cwnd))))
+            (if (>= est_credit (* Cwnd 1000))
+                (:= step (/ est_credit (* Cwnd 1000)))
+                (:= est_credit (- est_credit (* step (* Cwnd 1000))))
+                (:= w_est (+ w_est (* step Report.mss))))
+            # What Reno's is ahead by more than a step of its own is made up for in a round trip.
+            (if (<= w_est (+ Cwnd Report.mss)) (:= Cwnd (max Cwnd w_est)))
+
+            # The window that the curve has for a round trip from now, or Reno's, but no more than half as
+            # much again as it is, and after slow start without a loss a twentieth more at least; and what
+            # each byte acknowledged contributes to get there. Of the time that has passed counts what
+            # passes while acknowledgements come: what is beyond was spent idle.
+            (:= elapsed (+ elapsed (min (- Ack.now seen) (+ Report.rtt 31250))))
+            (:= seen Ack.now)
+            (:= t (/ (+ elapsed Report.rtt) 1000))
+            (:= away (min (- (max t Report.k) (min t Report.k)) 262144))
+            (:= away (/ (* (/ (* (* away away) away) 1000000) (* Report.mss c)) 1000000))
+            (:= target (+ Report.w_max away))
+            (if (< t Report.k) (:= target (- Report.w_max (min away Report.w_max))))
+            (:= floor Cwnd)
+            (if probing (:= floor (+ Cwnd (/ Cwnd 20))))
+            (:= target (min (max (max target w_est) floor) (+ Cwnd (/ Cwnd 2))))
+            (:= gain (/ (* (- target Cwnd) 16777216) Cwnd))
+            (:= slope 1000)
+            (if (< w_est prior) (:= slope alpha))
+            (:= again (+ Ack.now 31250))
+            (:= evaluated Cwnd)
+
+            # How far it is to the next step of either.
+            (:= left (/ (+ (- (* Cwnd 1000) est_credit) (- slope 1)) slope))
+            (if (> gain 0)
+                (:= left (min left (/ (+ (- (* Report.mss 16777216) credit) (- gain 1)) gain))))
+            (:= left (min left 1099511627776))))
     (fallthrough))
 
 (when true
     (:= was Flow.recovery_state)
     (:= was_reducing reducing)
-    (:= seen Ack.now)
     (:= mine Cwnd)
     (:= Report.cwnd Cwnd)
-    (fallthrough))
-
-(when (>= Micros (max every (* rounds Report.rtt)))
-    (report)
-    (reset))
+    (:= counted left)
+    (:= steady 0)
+    (if (&& (== Cwnd evaluated) (&& (> w_est 0) (>= Cwnd ssthresh)
+            (< Flow.recovery_state 2) Flow.cwnd_limited))
+        (:= steady Cwnd))
+    (:= wait (max every (* rounds Report.rtt)))
+    (if (>= Ack.now (+ reported wait))
+        (:= reported Ack.now)
+        (report))
+    (:= wake (min again (+ reported wait))))

@@ -19,8 +19,10 @@ pub const MOST_WINDOW: Bytes = Bytes(1 << 40);
 /// segments comes back in less for every β and C that [`Shape`] allows.
 pub const LONGEST_MS: u64 = 1 << 18;
 
-/// How often the curve is evaluated at most.
-pub const EVALUATION: Micros = Micros(1_000);
+/// How often the curve is evaluated at least, while a window grows: with every step of the window,
+/// and after so much time. As in Linux. In between, the window grows as fast as it was to grow then;
+/// what the curve rises by in this time it is late at most.
+pub const EVALUATION: Micros = Micros(31_250);
 
 /// The part of the window that [`Cubic::on_slow_start_end`] can have it grow by per round trip.
 pub const PROBE: u64 = 20;
@@ -29,6 +31,8 @@ pub const PROBE: u64 = 20;
 const MOST_SEGMENT: u64 = 65_535;
 /// What one acknowledgement can make the window grow by, before the factor.
 const MOST_ACKED: u64 = u32::MAX as u64;
+/// No acknowledgement comes as late.
+const NEVER: Timestamp = Timestamp(u64::MAX);
 /// The unit of [`Cubic`]'s gain: growth in bytes per byte acknowledged, of this.
 const GAIN: u64 = 1 << 24;
 /// The largest distance from the flat part that counts, in thousandths of a segment.
@@ -172,7 +176,7 @@ pub struct Acked {
     pub cwnd: Bytes,
     /// Largest segment, in bytes.
     pub mss: u32,
-    /// Smoothed round-trip time.
+    /// Smoothed round-trip time; one that is not known counts as 0.
     pub rtt: Micros,
 }
 
@@ -196,8 +200,12 @@ pub struct Cubic {
     curve: Curve,
     /// The window before the last reduction, up to which the Reno-friendly estimate grows slowly.
     prior: Bytes,
-    /// When the curve is to be evaluated again, and what came out the last time.
+    /// Until when time on the curve has been counted; the end of time while it stands still.
+    seen: Timestamp,
+    /// When the curve is to be evaluated again, the window for which it was the last time, and what
+    /// came out.
     again: Timestamp,
+    evaluated: Bytes,
     target: Bytes,
     /// By how much of each byte acknowledged the window grows; of [`GAIN`].
     gain: u64,
@@ -229,7 +237,9 @@ impl Cubic {
             shape: shape.clamped(),
             curve: Curve::default(),
             prior: Bytes::ZERO,
+            seen: NEVER,
             again: Timestamp::default(),
+            evaluated: Bytes::ZERO,
             target: Bytes::ZERO,
             gain: 0,
             credit: 0,
@@ -258,6 +268,10 @@ impl Cubic {
 
     /// An acknowledgement in congestion avoidance: gives the new window, never a smaller one.
     /// Source: RFC 9438, sections 4.2 to 4.5.
+    ///
+    /// What it acknowledges counts at the rate of growth that was found before. Only when that makes
+    /// the window or the Reno-friendly estimate take a step, when somebody else has changed the window,
+    /// or when [`EVALUATION`] is over, there is more to do: a program can count bytes down until then.
     #[must_use]
     pub fn on_ack(&mut self, ack: &Acked) -> Bytes {
         let mut cwnd = ack.cwnd;
@@ -269,15 +283,19 @@ impl Cubic {
         if self.curve.elapsed.is_none() {
             self.begin(ack);
         }
-        if ack.now >= self.again {
-            self.evaluate(ack);
+        self.seen = self.seen.min(ack.now);
+        let changed = cwnd != self.evaluated;
+        if changed {
+            self.gain = 0;
         }
 
+        let mut stepped = false;
         self.credit += bytes * self.gain;
         if self.credit >= mss * GAIN {
             let grown = self.credit / GAIN;
             self.credit -= grown * GAIN;
             cwnd = (cwnd + Bytes(grown)).min(self.target.max(cwnd));
+            stepped = true;
         }
 
         let reached = self.curve.w_est >= self.prior;
@@ -287,8 +305,16 @@ impl Cubic {
             let segments = self.est_credit / window;
             self.est_credit -= segments * window;
             self.curve.w_est += Bytes(segments * mss);
+            stepped = true;
         }
-        cwnd.max(self.curve.w_est)
+        if changed || stepped || ack.now >= self.again {
+            // What Reno's window is ahead by more than a step of its own is made up for in a round trip.
+            if self.curve.w_est <= cwnd + Bytes(mss) {
+                cwnd = cwnd.max(self.curve.w_est);
+            }
+            self.evaluate(ack, cwnd);
+        }
+        cwnd
     }
 
     fn begin(&mut self, ack: &Acked) {
@@ -296,42 +322,47 @@ impl Cubic {
         self.curve.w_est = ack.cwnd;
         self.curve.k_ms = self.shape.k_ms(self.curve.w_max, ack.cwnd, ack.mss);
         self.curve.w_max = self.curve.w_max.max(ack.cwnd);
-        self.again = ack.now;
+        self.seen = ack.now;
+        self.evaluated = Bytes::ZERO;
         self.credit = 0;
         self.est_credit = 0;
     }
 
     /// What the window is to be a round trip from now, and how fast to get there.
-    fn evaluate(&mut self, ack: &Acked) {
+    fn evaluate(&mut self, ack: &Acked, cwnd: Bytes) {
+        self.count(ack.now, ack.rtt);
+        self.seen = ack.now;
         let elapsed = self.curve.elapsed.unwrap_or_default();
         let t_ms = (elapsed + ack.rtt).0 / 1_000;
         let Curve { w_max, k_ms, .. } = self.curve;
-        let most = Bytes(ack.cwnd.0 + ack.cwnd.0 / 2);
+        let most = Bytes(cwnd.0 + cwnd.0 / 2);
         let curve = self.shape.window(w_max, k_ms, t_ms, ack.mss);
         let least = if self.curve.probing {
-            ack.cwnd.0 / PROBE
+            cwnd.0 / PROBE
         } else {
             0
         };
-        self.target = curve.max(ack.cwnd + Bytes(least)).min(most);
-        self.gain = (self.target - ack.cwnd).0 * GAIN / ack.cwnd.0.max(1);
+        let target = curve.max(self.curve.w_est).max(cwnd + Bytes(least));
+        self.target = target.min(most);
+        self.gain = (self.target - cwnd).0 * GAIN / cwnd.0.max(1);
         self.again = ack.now + EVALUATION;
+        self.evaluated = cwnd;
     }
 
-    /// Time goes on along the curve, by the time since the acknowledgement before, except what
-    /// does not count: while the application had less to send than the window allowed, none of
-    /// it; otherwise no more than the round-trip time that is measured now, since what is beyond was
-    /// spent idle. To be told before [`Cubic::on_ack`]; without effect outside congestion avoidance.
-    /// Source: RFC 9438, sections 4.2 and 5.8.
-    pub fn advance(&mut self, span: Micros) {
+    /// Time goes on along the curve up to `now`, by no more than passes between two evaluations while
+    /// acknowledgements come: what is beyond was spent idle.
+    fn count(&mut self, now: Timestamp, rtt: Micros) {
+        let span = now.since(self.seen).min(EVALUATION + rtt);
         self.curve.elapsed = self.curve.elapsed.map(|elapsed| elapsed + span);
     }
 
-    /// Slow start below `ssthresh`, where there is a curve already: after an idle time it leads back
-    /// there. The curve goes on from where it was, but Reno's window would be no larger than `ssthresh`,
-    /// so that this one does not jump to what it was before.
-    pub fn on_slow_start(&mut self, ssthresh: Bytes) {
-        self.curve.w_est = self.curve.w_est.min(ssthresh);
+    /// From `now` on, until the next acknowledgement in congestion avoidance, time does not count: the
+    /// application has less to send than the window allows. `rtt` is the smoothed round-trip time. To be
+    /// told at every acknowledgement for which that holds; without effect outside congestion avoidance.
+    /// Source: RFC 9438, section 5.8.
+    pub fn pause(&mut self, now: Timestamp, rtt: Micros) {
+        self.count(now, rtt);
+        self.seen = NEVER;
     }
 
     /// A loss or a mark: gives the new slow-start threshold, which is the new window as well.
@@ -379,7 +410,8 @@ impl Cubic {
         }
         self.curve = curve;
         self.prior = prior;
-        self.again = Timestamp::default();
+        self.seen = NEVER;
+        self.evaluated = Bytes::ZERO;
         Some((reduction.cwnd, reduction.ssthresh))
     }
 

@@ -19,20 +19,15 @@ struct Model {
     cwnd: Bytes,
     ssthresh: Bytes,
     mss: u32,
-    seen: Timestamp,
 }
 
 impl Model {
-    fn advance(&mut self, now: Timestamp, rtt: Micros, used: bool) {
-        if used {
-            self.cubic.advance(now.since(self.seen).min(rtt));
-        }
-        self.seen = now;
-    }
-
     fn on_ack(&mut self, now: Timestamp, bytes: Bytes, rtt: Micros, round: u64, used: bool) {
-        self.advance(now, rtt, used);
-        let mut grow = if used { bytes } else { Bytes::ZERO };
+        let mut grow = bytes;
+        if !used {
+            self.cubic.pause(now, rtt);
+            grow = Bytes::ZERO;
+        }
         if self.ssthresh == Bytes::MAX {
             let new_round = std::mem::replace(&mut self.round, round) != round;
             let mut over = self.hystart.on_ack(Some(rtt), new_round) == Phase::Over;
@@ -48,9 +43,6 @@ impl Model {
             if !over {
                 grow = self.hystart.growth(grow);
             }
-        }
-        if grow > Bytes::ZERO && self.cwnd < self.ssthresh {
-            self.cubic.on_slow_start(self.ssthresh);
         }
         let (cwnd, left) = reno::slow_start(self.cwnd, self.ssthresh, grow);
         self.cwnd = cwnd;
@@ -139,7 +131,6 @@ impl Pair {
             cwnd: setup.cwnd,
             ssthresh: Bytes::MAX,
             mss,
-            seen: Timestamp(0),
         };
         let mut pair = Self {
             flow: TestFlow::with(cubic(text), &setup),
@@ -179,7 +170,6 @@ impl Pair {
         self.flow.pass(Micros(1_000));
         let ack = self.ack(Ack::of(0).recovery_state(state).lost(lost));
         self.flow.ack(&ack);
-        self.model.advance(self.flow.now(), self.rtt, true);
     }
 
     fn timeout(&mut self) {
@@ -187,7 +177,6 @@ impl Pair {
         self.flow.pass(Micros::from_secs(1));
         let ack = self.ack(Ack::timeout());
         self.flow.ack(&ack);
-        self.model.advance(self.flow.now(), self.rtt, true);
     }
 
     fn undo(&mut self, before: Bytes) {

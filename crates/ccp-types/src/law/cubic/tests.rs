@@ -97,7 +97,7 @@ proptest! {
                 0 => prop_assert!(cubic.on_loss(&reduction) >= Bytes::from_packets(2, mss)),
                 1 => prop_assert!(cubic.on_timeout(&reduction) >= Bytes::from_packets(2, mss)),
                 2 => cubic.on_timeout_again(),
-                3 => cubic.advance(Micros(a)),
+                3 => cubic.pause(Timestamp(a), Micros(rtt)),
                 4 => drop(cubic.undo(Bytes(a))),
                 5 => cubic.on_slow_start_end(Bytes(a), fast_convergence),
                 _ => {
@@ -173,7 +173,7 @@ proptest! {
         let mut cwnd = Bytes::from_packets(start, mss);
         cubic.on_slow_start_end(cwnd, false);
         let mut now = Timestamp(1_000_000);
-        let (mut before, mut began) = (now, now);
+        let mut began = now;
         let start = start as f64;
         let mut real = Real {
             beta: f64::from(shape.beta) / 1_000.0, c: f64::from(shape.c) / 1_000.0,
@@ -187,8 +187,6 @@ proptest! {
                 for nth in 0..acks {
                     let at = now + Micros(rtt.0 * nth / acks);
                     real.t = at.since(began).0 as f64 / 1e6;
-                    cubic.advance(at.since(before));
-                    before = at;
                     real.on_ack(rtt.0 as f64 / 1e6);
                     cwnd = cubic.on_ack(&Acked { now: at, bytes: Bytes(u64::from(mss)), cwnd, mss, rtt });
                 }
@@ -201,7 +199,7 @@ proptest! {
             real.lose();
             let reduction = Reduction { used: cwnd, cwnd, ssthresh: Bytes(2), mss };
             cwnd = cubic.on_loss(&reduction);
-            (before, began) = (now, now);
+            began = now;
             let ours = cwnd.0 as f64 / f64::from(mss);
             prop_assert!((ours - real.cwnd).abs() <= 3.0 + 0.01 * real.cwnd);
         }
@@ -235,7 +233,6 @@ impl Flow {
         for _ in 0..acks {
             let span = Micros(RTT.0 / acks);
             self.now = self.now + span;
-            self.cubic.advance(span);
             let ack = Acked {
                 now: self.now,
                 bytes: Bytes(1_000),
@@ -295,9 +292,8 @@ fn the_reno_friendly_window_grows_by_alpha_and_by_a_segment_from_the_former_maxi
     let mut round = |now: u64, cwnd: &mut Bytes| {
         let acks = cwnd.packets(MSS);
         for nth in 0..acks {
-            flow.cubic.advance(Micros(200 / acks));
             *cwnd = flow.cubic.on_ack(&Acked {
-                now: Timestamp(1_000 + now * 200 + nth),
+                now: Timestamp(1_000 + now * 200 + nth * 200 / acks),
                 bytes: Bytes(1_000),
                 cwnd: *cwnd,
                 mss: MSS,
@@ -348,8 +344,8 @@ fn after_a_timeout_the_curve_is_flat_where_it_begins() {
     assert_eq!((flow.cubic.k_ms(), flow.cubic.w_max()), (0, ssthresh));
 }
 
-#[test]
-fn a_pause_does_not_move_the_curve() {
+/// A flow some time after a loss, and its twin that pauses then.
+fn one_that_pauses(pause: impl FnOnce(&mut Flow)) -> [Vec<u64>; 2] {
     let mut steady = Flow::new(1_000);
     steady.lose();
     steady.rounds(20);
@@ -358,10 +354,53 @@ fn a_pause_does_not_move_the_curve() {
         cwnd: steady.cwnd,
         now: steady.now,
     };
+    pause(&mut paused);
     paused.now = paused.now + Micros::from_secs(3_600);
-    // A segment: the moments at which the curve is evaluated are others.
-    for (paused, steady) in paused.rounds(20).iter().zip(steady.rounds(20)) {
-        assert!(paused.abs_diff(steady) <= 1, "{paused} {steady}");
+    [steady.rounds(20), paused.rounds(20)]
+}
+
+#[test]
+fn a_pause_does_not_move_the_curve() {
+    // One that is told: a segment, as the moments at which the curve is evaluated are others.
+    let [steady, paused] = one_that_pauses(|flow| flow.cubic.pause(flow.now, RTT));
+    for (steady, paused) in steady.iter().zip(&paused) {
+        assert!(paused.abs_diff(*steady) <= 1, "{steady} {paused}");
+    }
+    // One in which nothing came: a round trip and an interval of evaluation, 0.13 s, at 60 segments
+    // per second.
+    let [steady, paused] = one_that_pauses(|_| ());
+    for (steady, paused) in steady.iter().zip(&paused) {
+        assert!((0..=9).contains(&(paused - steady)), "{steady} {paused}");
+    }
+}
+
+#[test]
+fn a_window_that_was_closed_is_back_in_a_few_round_trips() {
+    // After an idle time, and slow start to three quarters of the window.
+    for (rtt, packets) in [(RTT, 1_000), (Micros(1_000), 100)] {
+        let mut flow = Flow::new(packets);
+        flow.lose();
+        let mut round = |cwnd: &mut Bytes| {
+            let acks = cwnd.packets(MSS);
+            for _ in 0..acks {
+                flow.now = flow.now + Micros(rtt.0 / acks);
+                *cwnd = flow.cubic.on_ack(&Acked {
+                    now: flow.now,
+                    bytes: Bytes(1_000),
+                    cwnd: *cwnd,
+                    mss: MSS,
+                    rtt,
+                });
+            }
+            cwnd.packets(MSS)
+        };
+        let mut cwnd = flow.cwnd;
+        let before = (0..40).map(|_| round(&mut cwnd)).last().unwrap();
+        cwnd = Bytes(cwnd.0 * 3 / 4);
+        let back: Vec<u64> = (0..7).map(|_| round(&mut cwnd)).collect();
+        assert!(back[6] >= before - 2, "{before} {back:?}");
+        // Not at once.
+        assert!(back[0] < before * 19 / 20, "{before} {back:?}");
     }
 }
 
@@ -389,8 +428,7 @@ fn no_window_grows_by_more_than_half_in_a_round_trip() {
     let mut flow = Flow::new(10);
     flow.round();
     // An hour without a loss.
-    flow.now = flow.now + Micros::from_secs(3_600);
-    flow.cubic.advance(Micros::from_secs(3_600));
+    flow.cubic.curve.elapsed = Some(Micros::from_secs(3_600));
     let before = flow.cwnd.packets(MSS);
     let after = flow.round();
     assert!(
