@@ -9,7 +9,9 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 /// How often a flow reports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Interval {
-    /// Once per round-trip time: `"rtt"`.
+    /// Once per round-trip time, but no more often than once per millisecond: `"rtt"`. Where round
+    /// trips are shorter, reports cost more than all else that is done on acknowledgements, and
+    /// nobody looks as often.
     #[default]
     Rtt,
     /// At every acknowledgement: `"ack"`.
@@ -30,7 +32,7 @@ impl Pace {
     /// `updates`, and that the program is to report at `interval`.
     pub(crate) fn set(self, updates: Updates, interval: Interval) -> Updates {
         let (rounds, every) = match interval {
-            Interval::Rtt => (1, Micros::ZERO),
+            Interval::Rtt => (1, LEAST),
             Interval::Ack => (0, Micros::ZERO),
             Interval::Every(time) => (0, time),
         };
@@ -44,6 +46,8 @@ impl Pace {
 pub struct NoInterval;
 
 const MOST_MS: u64 = 10_000;
+/// Between reports where there is to be one per round-trip time.
+const LEAST: Micros = Micros(1_000);
 
 impl FromStr for Interval {
     type Err = NoInterval;

@@ -19,7 +19,7 @@
     (:= Report.cwnd Cwnd)
     (fallthrough))
 
-# Once per round trip: so that one sees the flow live.
-(when (>= Micros Report.rtt)
+# Once per round trip, or per millisecond if that is longer: so that one sees the flow live.
+(when (>= Micros (max Report.rtt 1ms))
     (report)
     (reset))
