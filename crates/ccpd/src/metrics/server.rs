@@ -2,14 +2,16 @@
 //!
 //! It has a thread and a runtime of its own, so that it also answers while algorithms hold up every
 //! other thread. What a client may cost is bounded: how many there are, how long a request may take
-//! and be.
+//! and be. Any local user can connect where it listens by default, so places are not for whoever came first:
+//! a new client gets that of the one that has kept us waiting for longest.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -21,21 +23,23 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{Count, Metrics, text};
 
-/// So many clients are served at once; further ones are hung up on.
-const MOST_CLIENTS: usize = 16;
+/// So many clients are served at once.
+const MOST_CLIENTS: usize = 64;
 /// A request has to come within this time,
 const HEAD_WITHIN: Duration = Duration::from_secs(5);
 /// and its answer to be taken within this.
 const DONE_WITHIN: Duration = Duration::from_secs(15);
-/// The longest head of a request, in bytes.
-const LONGEST_HEAD: usize = 16 * 1024;
+/// Who has asked has so long to take the answer before the place may be another's.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest head of a request, in bytes: the least that `hyper` works with.
+const LONGEST_HEAD: usize = 8 * 1024;
 /// Pause after a failed `accept`: what it lacked (descriptors, memory) has to come back first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -121,20 +125,27 @@ impl Drop for MetricsServer {
 }
 
 async fn accept(listener: tokio::net::TcpListener, metrics: &Arc<Metrics>) {
-    let places = Arc::new(Semaphore::new(MOST_CLIENTS));
+    let mut clients = Clients::default();
     loop {
         match listener.accept().await {
             Ok((stream, from)) => {
-                let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                if !clients.make_room() {
                     metrics.count(Count::RefusedScrapes, 1);
+                }
+                if clients.0.len() >= MOST_CLIENTS {
                     continue;
-                };
-                let metrics = Arc::clone(metrics);
-                tokio::spawn(async move {
-                    if let Err(error) = answer(stream, &metrics).await {
+                }
+                let (metrics, asked) = (Arc::clone(metrics), Arc::new(AtomicBool::new(false)));
+                let has_asked = Arc::clone(&asked);
+                let task = tokio::spawn(async move {
+                    if let Err(error) = answer(stream, &metrics, &has_asked).await {
                         debug!(%from, error, "a client of the metrics was hung up on");
                     }
-                    drop(place);
+                });
+                clients.0.push(Client {
+                    since: Instant::now(),
+                    asked,
+                    task: task.abort_handle(),
                 });
             }
             Err(error) => {
@@ -145,9 +156,40 @@ async fn accept(listener: tokio::net::TcpListener, metrics: &Arc<Metrics>) {
     }
 }
 
+/// Those that are served, in the order in which they came.
+#[derive(Debug, Default)]
+struct Clients(Vec<Client>);
+
+#[derive(Debug)]
+struct Client {
+    since: Instant,
+    /// It has said what it wants.
+    asked: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Clients {
+    /// Makes room for one more where that can be: whoever has not asked yet is hung up on, or has not taken its
+    /// answer for long, the first that came first. Returns whether nobody had to suffer for it, old or new.
+    fn make_room(&mut self) -> bool {
+        self.0.retain(|client| !client.task.is_finished());
+        if self.0.len() < MOST_CLIENTS {
+            return true;
+        }
+        let silent = |client: &Client| !client.asked.load(Ordering::Relaxed);
+        let slow = |client: &Client| client.since.elapsed() >= PATIENCE;
+        let first = self.0.iter().position(silent);
+        if let Some(place) = first.or_else(|| self.0.iter().position(slow)) {
+            self.0.remove(place).task.abort();
+        }
+        false
+    }
+}
+
 /// One request, one answer.
-async fn answer(stream: TcpStream, metrics: &Metrics) -> Result<(), String> {
+async fn answer(stream: TcpStream, metrics: &Metrics, asked: &AtomicBool) -> Result<(), String> {
     let respond = |request: Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
         let response = response(&request, metrics);
         async move { Ok::<_, Infallible>(response) }
     };
