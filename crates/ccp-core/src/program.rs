@@ -18,6 +18,8 @@ struct Inner {
     name: String,
     program: Program,
     source: Option<Box<str>>,
+    /// What the compiler warned of.
+    warnings: Option<Box<str>>,
 }
 
 /// A program does not compile.
@@ -63,7 +65,16 @@ impl CompiledProgram {
         table: &RegisterTable,
     ) -> Result<Self, CompileError> {
         match ccp_lang::compile(source, table) {
-            Ok(compiled) => Ok(Self::made(name, compiled.program, Some(source))),
+            Ok(compiled) => {
+                let warned = !compiled.warnings.is_empty();
+                let warnings = warned.then(|| compiled.warnings.render(source, name));
+                Ok(Self::made(
+                    name,
+                    compiled.program,
+                    Some(source),
+                    warnings.as_deref(),
+                ))
+            }
             Err(diagnostics) => Err(CompileError {
                 name: name.to_owned(),
                 text: diagnostics.render(source, name),
@@ -74,14 +85,15 @@ impl CompiledProgram {
     /// A program that comes as intermediate form.
     #[must_use]
     pub fn from_ir(name: &str, program: Program) -> Self {
-        Self::made(name, program, None)
+        Self::made(name, program, None, None)
     }
 
-    fn made(name: &str, program: Program, source: Option<&str>) -> Self {
+    fn made(name: &str, program: Program, source: Option<&str>, warnings: Option<&str>) -> Self {
         Self(Arc::new(Inner {
             name: name.to_owned(),
             program,
             source: source.map(Into::into),
+            warnings: warnings.map(Into::into),
         }))
     }
 
@@ -93,7 +105,7 @@ impl CompiledProgram {
             own_recovery: true,
             ..self.0.program.clone()
         };
-        Self::made(&self.0.name, program, self.source())
+        Self::made(&self.0.name, program, self.source(), self.warnings())
     }
 
     /// Its name, for logs and listings.
@@ -106,6 +118,13 @@ impl CompiledProgram {
     #[must_use]
     pub fn source(&self) -> Option<&str> {
         self.0.source.as_deref()
+    }
+
+    /// What is not wrong in the text, but probably not meant, with line and column as a person reads it; `None`
+    /// if there is nothing of the kind.
+    #[must_use]
+    pub fn warnings(&self) -> Option<&str> {
+        self.0.warnings.as_deref()
     }
 
     /// Its intermediate form.
