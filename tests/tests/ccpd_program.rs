@@ -118,6 +118,28 @@ fn a_program_that_does_not_compile_is_told_with_its_place() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
 }
 
+/// It compiles, but something in it is probably not meant: said as `ccp lang check` says it, and no error.
+#[test]
+fn warnings_of_programs_are_told_and_are_no_error() {
+    let files = Files::new(
+        "[algorithms.mine]\nkind = 'program'\nfile = 'mine.ccp'\n[policy]\ndefault = 'mine'\n",
+    );
+    let program = files.dir.path().join("mine.ccp");
+    fs::write(
+        &program,
+        "(def (Report (x 0)))\n(when true (:= unused 1) (report))\n",
+    )
+    .unwrap();
+    let output = files.check();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let mut ccp = Command::new(binaries::ccp());
+    let told = ccp.args(["lang", "check"]).arg(&program).output().unwrap();
+    let told = text(&told.stderr) + &text(&told.stdout);
+    let said = text(&output.stderr);
+    assert!(said.starts_with("warning["), "{said}");
+    assert!(told.contains(said.trim_end()), "{told}\n--\n{said}");
+}
+
 /// What a program without an agent reports is in the log for who wants to see it.
 #[test]
 fn reports_can_be_watched() {

@@ -217,7 +217,19 @@ async fn a_wrong_file_changes_nothing_and_says_why() {
     let error = daemon.reload(&more).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "[[datapath]] cannot change while ccpd runs: restart it, or put that back. Nothing was changed"
+        "the datapath /run/x.sock cannot change while ccpd runs: restart it, or put that back. Nothing was changed"
+    );
+    let path = daemon.dir.path().join("datapath.sock");
+    let more = format!("mode = '0660'\nmute_ms = 500\n{}", rules(20));
+    write(&daemon.dir, "control_mode = '0660'\n", &more);
+    let error = daemon.handle.changer().reload().await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "ccpd.control_mode, mode of the datapath {path}, mute_ms of the datapath {path} cannot change while \
+             ccpd runs: restart it, or put that back. Nothing was changed",
+            path = path.display()
+        )
     );
     std::fs::remove_file(daemon.dir.path().join("ccpd.toml")).unwrap();
     let error = daemon.handle.changer().reload().await.unwrap_err();

@@ -1,4 +1,5 @@
-//! `docs/metrics.md` lists the metrics that there are, as they are described where they are defined.
+//! `docs/metrics.md` lists the metrics that there are, as they are described where they are defined, and
+//! `docs/operating.md` says of each key whether a reload applies it.
 //!
 //! `CCP_WRITE_DOCS=1 cargo test -p ccp-tests --test docs_reference` writes the lists anew.
 
@@ -99,4 +100,139 @@ fn the_dashboard_shows_metrics_that_there_are() {
         }
     }
     assert!(asked > 20, "only {asked} metrics are asked for");
+}
+
+/// Another value for each key: table, kind of datapath, key, value.
+const OTHERS: [(&str, &str, &str, &str); 34] = [
+    ("ccpd", "", "control", "'/run/other.sock'"),
+    ("ccpd", "", "control_mode", "'0660'"),
+    ("ccpd", "", "algorithm_timeout_ms", "500"),
+    ("log", "", "format", "'json'"),
+    ("metrics", "", "listen", "9469"),
+    ("datapath", "tcp", "name", "'other'"),
+    ("datapath", "tcp", "names", "[{ name = 'more' }]"),
+    ("datapath", "tcp", "namespaces", "'any'"),
+    ("datapath", "tcp", "fallback_after_ms", "500"),
+    ("datapath", "tcp", "max_flows", "1024"),
+    ("datapath", "tcp", "max_flows_per_namespace", "5"),
+    ("datapath", "tcp", "max_flows_per_user", "5"),
+    ("datapath", "tcp", "unanswered_after_ms", "0"),
+    ("datapath", "tcp", "max_fault_run", "5"),
+    ("datapath", "tcp", "take", "{ cgroups = '/' }"),
+    ("datapath", "unix", "path", "'/run/other.sock'"),
+    ("datapath", "unix", "mode", "'0666'"),
+    ("datapath", "unix", "max_flows", "5"),
+    ("datapath", "unix", "max_flows_total", "5"),
+    ("datapath", "unix", "max_flows_per_user", "5"),
+    ("datapath", "unix", "max_datapaths", "5"),
+    ("datapath", "unix", "max_datapaths_per_user", "5"),
+    ("datapath", "unix", "max_malformed_per_s", "500"),
+    ("datapath", "unix", "mute_ms", "500"),
+    ("datapath", "netlink", "max_flows", "5"),
+    ("datapath", "netlink", "mute_ms", "500"),
+    ("take", "", "cgroups", "'/user.slice'"),
+    ("take", "", "dst", "'10.0.0.0/8'"),
+    ("take", "", "src", "'10.0.0.0/8'"),
+    ("take", "", "dst_port", "443"),
+    ("take", "", "src_port", "443"),
+    ("take", "", "living", "true"),
+    ("take", "", "chosen_too", "true"),
+    ("take", "", "except", "{ dst_port = 22 }"),
+];
+
+/// What the page says of each key: table, kind of datapath, key, whether a reload applies it.
+fn reloads(page: &str) -> Vec<(&'static str, String, String, bool)> {
+    let mut said = Vec::new();
+    let (mut table, mut kind) = ("", String::new());
+    for line in page.lines() {
+        if line.starts_with('#') {
+            let tables = [
+                ("### `[ccpd]`", "ccpd"),
+                ("### `[log]`", "log"),
+                ("### `[metrics]`", "metrics"),
+                ("### `[[datapath]]`", "datapath"),
+                ("### `[datapath.take]`", "take"),
+            ];
+            let found = tables.iter().find(|(heading, _)| *heading == line);
+            (table, kind) = (found.map_or("", |(_, table)| table), String::new());
+        }
+        if table == "datapath"
+            && let Some(of) = line.strip_prefix("With `kind = \"")
+        {
+            kind = of.split('"').next().unwrap().to_owned();
+        }
+        let cells: Vec<&str> = line.split(" | ").map(str::trim).collect();
+        if line.starts_with("| key") {
+            let has = cells.get(3) == Some(&"reload");
+            assert!(table.is_empty() || has, "no column reload: {line}");
+        } else if line.starts_with("| `") && !table.is_empty() {
+            let yes = match cells[3] {
+                "yes" => true,
+                "no" => false,
+                other => panic!("{other}: {line}"),
+            };
+            for key in cells[0].split('`').skip(1).step_by(2) {
+                said.push((table, kind.clone(), key.to_owned(), yes));
+            }
+        }
+    }
+    said
+}
+
+/// A change of a key is applied by a reload where the page says so; else the key is named.
+#[test]
+fn a_reload_applies_what_it_is_said_to() {
+    let page = fs::read_to_string(page("docs/operating.md")).unwrap();
+    let said = reloads(&page);
+    let config = |table: &str, kind: &str, line: &str| -> ccpd::Config {
+        let of = |name: &str| if name == table { line } else { "" };
+        let datapath = |name: &str| match table == "datapath" && name == kind {
+            true => line,
+            false => "",
+        };
+        format!(
+            "[ccpd]\n{}\n[log]\n{}\n[metrics]\n{}\n[[datapath]]\nkind = 'unix'\n{}\n\
+             [[datapath]]\nkind = 'netlink'\n{}\n[[datapath]]\nkind = 'tcp'\n{}\n{}",
+            of("ccpd"),
+            of("log"),
+            of("metrics"),
+            datapath("unix"),
+            datapath("netlink"),
+            datapath("tcp"),
+            match table {
+                // It has to choose something.
+                "take" if line.starts_with("cgroups") => format!("[datapath.take]\n{line}\n"),
+                "take" => format!("[datapath.take]\ncgroups = '/system.slice'\n{line}\n"),
+                _ => String::new(),
+            }
+        )
+        .parse()
+        .unwrap_or_else(|error| panic!("{table} {kind} {line}: {error}"))
+    };
+    for (table, kind, key, value) in OTHERS {
+        let line = format!("{key} = {value}");
+        let of = if kind == "netlink" { "unix" } else { kind };
+        let is_it = |s: &&(&str, String, String, bool)| s.0 == table && s.1 == of && s.2 == key;
+        let (.., applied) = said
+            .iter()
+            .find(is_it)
+            .unwrap_or_else(|| panic!("{table} {kind} {key} is not described"));
+        let differing = config("", "", "").needs_restart(&config(table, kind, &line));
+        assert_eq!(
+            differing.is_empty(),
+            *applied,
+            "{table} {kind} {key}: {differing:?}"
+        );
+        let named = differing.iter().any(|told| {
+            // Another name is another datapath.
+            told.contains(key) || matches!(key, "name" | "path") && told.contains("the datapath")
+        });
+        assert!(*applied || named, "{table} {kind} {key}: {differing:?}");
+    }
+    for (table, kind, key, _) in &said {
+        let tried = OTHERS
+            .iter()
+            .any(|o| o.0 == *table && o.1 == kind && o.2 == key);
+        assert!(tried, "{table} {kind} {key} is described and not tried");
+    }
 }

@@ -10,6 +10,7 @@ use crate::daemon::{Handle, Logs};
 use crate::datapath::tcp;
 use crate::error::StartError;
 use crate::log::{LogFilter, LogLimit, LogWriter};
+use crate::making::Maker;
 use crate::socket_file::PassedSocket;
 
 /// Puts a daemon together: a configuration, and kinds of algorithms besides those that come with it.
@@ -115,12 +116,16 @@ impl Builder {
     }
 
     /// Checks everything that can be checked without touching the system: that every algorithm is
-    /// made and its programs compile.
+    /// made and its programs compile. Gives what is not wrong in these, but probably not meant, as a person
+    /// reads it.
     ///
     /// # Errors
     /// With everything that is wrong.
-    pub fn check(&self) -> Result<(), StartError> {
-        self.make().map(drop)
+    pub fn check(self) -> Result<Vec<String>, StartError> {
+        let (_, made) = self.make()?;
+        let programs = made.algorithms().iter().flat_map(|a| a.programs());
+        let warnings = programs.filter_map(|program| program.warnings().map(str::to_owned));
+        Ok(warnings.collect())
     }
 
     /// Keeps so many of the runtime's threads in reserve, each to take the place of one that an algorithm holds
@@ -141,21 +146,16 @@ impl Builder {
     ///
     /// # Panics
     /// Outside a Tokio runtime.
-    pub async fn spawn(self) -> Result<Handle, StartError> {
-        let made = self.make()?;
-        Handle::start(
-            self.registry,
-            self.file,
-            made,
-            Logs {
-                filter: self.log,
-                limit: self.limit,
-                writer: self.writer,
-            },
-            self.sockets,
-            self.spare_threads,
-        )
-        .await
+    pub async fn spawn(mut self) -> Result<Handle, StartError> {
+        let file = self.file.take();
+        let logs = Logs {
+            filter: self.log.take(),
+            limit: self.limit.take(),
+            writer: self.writer.take(),
+        };
+        let (sockets, spare_threads) = (std::mem::take(&mut self.sockets), self.spare_threads);
+        let (maker, made) = self.make()?;
+        Handle::start(maker, file, made, logs, sockets, spare_threads).await
     }
 
     /// Removes what a killed daemon left in the kernel for this configuration: its flows go to the
@@ -177,12 +177,13 @@ impl Builder {
     }
 
     /// Makes the algorithms that the configuration describes.
-    fn make(&self) -> Result<Made, StartError> {
-        if let Some(twice) = &self.twice {
-            return Err(twice.clone().into());
+    fn make(self) -> Result<(Maker, Made), StartError> {
+        if let Some(twice) = self.twice {
+            return Err(twice.into());
         }
-        let made = Made::new(&self.registry, self.config.clone(), None)?;
+        let maker = Maker::new(self.registry);
+        let made = Made::new(&maker, self.config, None)?;
         made.plan()?;
-        Ok(made)
+        Ok((maker, made))
     }
 }

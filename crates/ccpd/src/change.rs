@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use ccp_core::{
     Algorithm, AssignError, Attributes, BuildError, FlowId, FlowInfo, FlowRunner, Given, Native,
-    NotNative, ParamError, ParamProblem, Params, Plan, Policy, Registry, Rule, Verdict,
+    NotNative, ParamError, ParamProblem, Params, Plan, Policy, Rule, Verdict,
 };
 use ccp_ebpf::TakeError;
 use thiserror::Error;
@@ -16,6 +16,7 @@ use tracing::{error, info};
 use crate::config::{Config, ConfigError, DatapathConfig, LogFormat, Problem, Problems};
 use crate::error::in_full;
 use crate::log::{LogError, LogWriter};
+use crate::making::Maker;
 use crate::metrics::{Count, MetricsError, MetricsServer};
 use crate::orders::{NoAnswer, Takes, Untaken};
 use crate::shared::Shared;
@@ -26,7 +27,7 @@ pub(crate) const NATIVE: &str = "native";
 const NATIVE_OF: &str = "native:NAME";
 
 /// A configuration, with the algorithms that were made from it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Made {
     config: Config,
     algorithms: Vec<Algorithm>,
@@ -34,9 +35,9 @@ pub(crate) struct Made {
 
 impl Made {
     /// Makes what `config` says. Algorithms of which it says the same as `before` stay as they are, so
-    /// that their flows do not notice.
+    /// that their flows do not notice. Blocks, for each algorithm as long as the configuration lets it work.
     pub(crate) fn new(
-        registry: &Registry,
+        maker: &Maker,
         config: Config,
         before: Option<&Self>,
     ) -> Result<Self, ConfigError> {
@@ -47,7 +48,7 @@ impl Made {
                 algorithms.push(as_before.clone());
                 continue;
             }
-            match registry.build(params) {
+            match maker.make(params, config.algorithm_timeout) {
                 Ok(algorithm) => algorithms.push(algorithm),
                 Err(BuildError::Param(error)) => problems.push(Problem::from(&error)),
                 Err(other) => problems.push(Problem::from(&params.refuse_all(other))),
@@ -62,6 +63,10 @@ impl Made {
 
     pub(crate) const fn config(&self) -> &Config {
         &self.config
+    }
+
+    pub(crate) fn algorithms(&self) -> &[Algorithm] {
+        &self.algorithms
     }
 
     fn made_from(&self, params: &Params) -> Option<&Algorithm> {
@@ -106,9 +111,12 @@ impl Made {
     }
 }
 
-/// The datapaths, but for what can change while the daemon runs.
-fn lasting(config: &Config) -> impl Iterator<Item = DatapathConfig> {
-    config.datapaths.iter().map(DatapathConfig::lasting)
+/// Does what may take its time where it holds up nobody.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
 }
 
 /// Which flows datapaths take without their having asked.
@@ -137,7 +145,7 @@ pub struct Changer(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    registry: Registry,
+    maker: Maker,
     /// The file that the configuration came from.
     file: Option<PathBuf>,
     /// Held while something is changed: one change after the other.
@@ -180,11 +188,12 @@ pub enum ReloadError {
     Log(#[source] LogError),
     /// It changes what stays as it is while the daemon runs.
     #[error(
-        "{what} cannot change while ccpd runs: restart it, or put that back. Nothing was changed"
+        "{} cannot change while ccpd runs: restart it, or put that back. Nothing was changed",
+        keys.join(", ")
     )]
     NeedsRestart {
-        /// The keys.
-        what: &'static str,
+        /// The keys that say something else than at the start.
+        keys: Vec<String>,
     },
     /// The flows that are chosen cannot be taken.
     #[error("`take` of the datapath {datapath}: {source}. Nothing was changed")]
@@ -314,14 +323,15 @@ pub struct RuleVerdict {
 
 impl Changer {
     pub(crate) fn new(
-        registry: Registry,
+        maker: Maker,
         file: Option<PathBuf>,
         made: Made,
         log: Option<LogWriter>,
         shared: Arc<Shared>,
     ) -> Self {
+        maker.count(&shared.metrics);
         Self(Arc::new(Inner {
-            registry,
+            maker,
             file,
             made: Mutex::new(made),
             metrics: std::sync::Mutex::default(),
@@ -356,11 +366,7 @@ impl Changer {
 
     async fn read_again(&self) -> Result<Reloaded, ReloadError> {
         let file = self.0.file.clone().ok_or(ReloadError::NoFile)?;
-        let read = tokio::task::spawn_blocking(move || Config::load(&file));
-        let config = match read.await {
-            Ok(config) => config?,
-            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
-        };
+        let config = aside(move || Config::load(&file)).await?;
         self.change_to(config).await
     }
 
@@ -370,26 +376,14 @@ impl Changer {
     /// As [`reload`](Self::reload).
     pub async fn change_to(&self, config: Config) -> Result<Reloaded, ReloadError> {
         let mut current = self.0.made.lock().await;
-        for (what, same) in [
-            ("ccpd.control", current.config.control == config.control),
-            (
-                "ccpd.control_mode",
-                current.config.control_mode == config.control_mode,
-            ),
-            (
-                "log.format",
-                self.0.log.is_some() || current.config.log_format == config.log_format,
-            ),
-            (
-                "[[datapath]]",
-                lasting(&current.config).eq(lasting(&config)),
-            ),
-        ] {
-            if !same {
-                return Err(ReloadError::NeedsRestart { what });
-            }
+        let mut keys = current.config.needs_restart(&config);
+        if self.0.log.is_none() && current.config.log_format != config.log_format {
+            keys.push("log.format".to_owned());
         }
-        let made = Made::new(&self.0.registry, config, Some(&current))?;
+        if !keys.is_empty() {
+            return Err(ReloadError::NeedsRestart { keys });
+        }
+        let made = self.make(&current, config).await?;
         let plan = made.plan()?;
         let is_new = |algorithm: &&Algorithm| !current.algorithms.iter().any(|a| a.same(algorithm));
         let changed = made.algorithms.iter().filter(is_new);
@@ -431,6 +425,12 @@ impl Changer {
         Ok(reloaded)
     }
 
+    /// Makes what `config` says.
+    async fn make(&self, current: &Made, config: Config) -> Result<Made, ConfigError> {
+        let (maker, current) = (self.0.maker.clone(), current.clone());
+        aside(move || Made::new(&maker, config, Some(&current))).await
+    }
+
     /// What is to change outside of this program. If something of it fails, what came before it stays changed.
     async fn change_outside(&self, current: &Config, new: &Config) -> Result<(), ReloadError> {
         self.serve_metrics(new.metrics)?;
@@ -451,11 +451,8 @@ impl Changer {
             return Ok(());
         }
         // What takes the log may not take it at the moment.
-        let changed = tokio::task::spawn_blocking(move || log.set_format(format)).await;
-        match changed {
-            Ok(changed) => changed.map_err(ReloadError::Log),
-            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
-        }
+        let changed = aside(move || log.set_format(format)).await;
+        changed.map_err(ReloadError::Log)
     }
 
     /// Has kernel TCP take other flows: all that is chosen `now`, or what was chosen `before`.
@@ -530,7 +527,7 @@ impl Changer {
             }
             Given::Native(native(name, &current.config)?)
         } else {
-            self.algorithm(&current, name, overrides)?.into()
+            self.algorithm(&current, name, overrides).await?.into()
         };
         self.0.shared.orders.assign(flow, &given).await??;
         info!(
@@ -541,7 +538,7 @@ impl Changer {
         Ok(())
     }
 
-    fn algorithm(
+    async fn algorithm(
         &self,
         current: &Made,
         name: &str,
@@ -571,7 +568,9 @@ impl Changer {
             SetError::Param { name, problem }
         };
         let params = params.overridden(overrides).map_err(wrong)?;
-        self.0.registry.build(&params).map_err(|error| match error {
+        let (maker, within) = (self.0.maker.clone(), current.config.algorithm_timeout);
+        let made = aside(move || maker.make(&params, within)).await;
+        made.map_err(|error| match error {
             BuildError::Param(problem) => wrong(problem),
             error => SetError::Build(error),
         })

@@ -4,7 +4,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use ccp_core::Registry;
 use tokio::task::{Id, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -18,6 +17,7 @@ use crate::datapath::tcp::{self, TcpError, TcpPath};
 use crate::datapath::unix::UnixDatapath;
 use crate::error::{RunError, StartError};
 use crate::log::{LogFilter, LogLimit, LogWriter};
+use crate::making::Maker;
 use crate::shared::Shared;
 use crate::socket_file::{Leaves, PassedSocket, Places};
 use crate::turns::Nudge;
@@ -63,7 +63,7 @@ pub(crate) struct Logs {
 
 impl Handle {
     pub(crate) async fn start(
-        registry: Registry,
+        maker: Maker,
         file: Option<PathBuf>,
         made: Made,
         logs: Logs,
@@ -79,7 +79,7 @@ impl Handle {
         if let Some(writer) = &logs.writer {
             shared.metrics.count_written(writer.clone());
         }
-        let changer = Changer::new(registry, file, made, logs.writer, Arc::clone(&shared));
+        let changer = Changer::new(maker, file, made, logs.writer, Arc::clone(&shared));
         if config
             .datapaths
             .iter()

@@ -43,6 +43,7 @@ mod feed;
 mod flow_task;
 mod inbox;
 mod log;
+mod making;
 mod metrics;
 mod orders;
 mod outlet;

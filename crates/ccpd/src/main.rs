@@ -106,7 +106,10 @@ fn run(cli: &Cli, log: &mut Option<LogWriter>) -> anyhow::Result<()> {
         builder = builder.config_file(file).map_err(StartError::from)?;
     }
     if cli.check {
-        return Ok(builder.check()?);
+        for warning in builder.check()? {
+            eprintln!("{warning}");
+        }
+        return Ok(());
     }
     let writer = LogWriter::start(builder.log_format())?;
     let (filter, limit) = start_log(&writer);

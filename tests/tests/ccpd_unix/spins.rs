@@ -24,6 +24,8 @@ enum Manner {
     SpinsAtReports,
     /// They compute for ever after ten milliseconds.
     SpinsByItself,
+    /// They compute for ever when a flow is announced.
+    SpinsAtTheStart,
     /// They compute for ever when somebody wants to see them.
     SpinsWhenShown,
 }
@@ -81,6 +83,10 @@ impl Flow for SpinFlow {
         let updates = Updates::run(&self.0.program).cwnd(resume.state.cwnd);
         match self.0.manner {
             Manner::SpinsByItself => updates.wake_at(now + Micros::from_millis(10)),
+            Manner::SpinsAtTheStart => {
+                self.0.spin();
+                updates
+            }
             _ => updates,
         }
     }
@@ -273,6 +279,80 @@ async fn an_algorithm_that_spins_by_itself_costs_threads_that_are_replaced() {
     enough.store(true, Ordering::Relaxed);
     counted(&dir, "ccpd_threads_held_up", "", 0.0).await;
     counted(&dir, "ccpd_threads_spare", "", 2.0).await;
+    handle.stop();
+    handle.wait().await.unwrap();
+}
+
+/// Before it has begun with a flow, on the runtime's threads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_algorithm_that_spins_when_it_gets_a_flow_is_quarantined() {
+    let (dir, enough) = (tempfile::tempdir().unwrap(), Enough::default());
+    let builder = builder(config(&dir), Manner::SpinsAtTheStart, &enough);
+    let handle = builder.spare_threads(2).spawn().await.unwrap();
+    counted(&dir, "ccpd_threads_spare", "", 2.0).await;
+    let mut fake = Fake::ready(&dir.path().join("datapath.sock"), "one");
+    for flow in 1..=2 {
+        fake.open_to(flow, flow as u16, 1);
+    }
+    counted(&dir, "ccpd_algorithm_quarantined", "spins", 1.0).await;
+    let mut now: Vec<_> = (0..2).map(|_| moved(&mut fake)).collect();
+    now.sort_unstable();
+    let echo = now[0].1;
+    assert_eq!(now, [(1, echo), (2, echo)]);
+    for flow in 1..=2 {
+        fake.report(flow, echo, &[5_000]);
+        assert_eq!(fake.window(flow), 5_000);
+    }
+    enough.store(true, Ordering::Relaxed);
+    counted(&dir, "ccpd_threads_held_up", "", 0.0).await;
+    counted(&dir, "ccpd_threads_spare", "", 2.0).await;
+    handle.stop();
+    handle.wait().await.unwrap();
+}
+
+/// A reload with an algorithm whose code does not come back from making it: nothing changes, and others who want
+/// to change something wait no longer than that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_algorithm_that_spins_while_it_is_made_holds_up_nobody() {
+    let (dir, enough) = (tempfile::tempdir().unwrap(), Enough::default());
+    let stuck = Arc::clone(&enough);
+    let builder = builder(config(&dir), Manner::Echo, &enough).kind("stuck", move |params| {
+        while !stuck.load(Ordering::Relaxed) {
+            std::hint::spin_loop();
+        }
+        Spin::new(Manner::Echo, &stuck, params)
+    });
+    let handle = builder.spawn().await.unwrap();
+    let text = format!(
+        "[ccpd]
+         control = '{dir}/control.sock'
+         algorithm_timeout_ms = 200
+         [[datapath]]
+         kind = 'unix'
+         path = '{dir}/datapath.sock'
+         [algorithms.echo]
+         [algorithms.stuck]
+         [policy]
+         default = 'echo'",
+        dir = dir.path().display()
+    );
+    let new: Config = text.parse().unwrap();
+    let error = handle.changer().change_to(new.clone()).await.unwrap_err();
+    let why = error.to_string();
+    assert!(why.contains("algorithms.stuck"), "{why}");
+    assert!(why.contains("does not come back from making it"), "{why}");
+    counted(&dir, "ccpd_threads_held_up", "", 1.0).await;
+    let algorithms = async || {
+        let socket = dir.path().join("control.sock");
+        let mut client = Client::connect(socket).await.unwrap();
+        let all = client.algorithms().await.unwrap();
+        all.into_iter().map(|a| a.name).collect::<Vec<_>>()
+    };
+    assert_eq!(algorithms().await, ["echo", "spins"]);
+    enough.store(true, Ordering::Relaxed);
+    counted(&dir, "ccpd_threads_held_up", "", 0.0).await;
+    handle.changer().change_to(new).await.unwrap();
+    assert_eq!(algorithms().await, ["echo", "stuck"]);
     handle.stop();
     handle.wait().await.unwrap();
 }

@@ -171,17 +171,6 @@ impl DatapathConfig {
         }
     }
 
-    /// The same but for what can change while the daemon runs.
-    pub(crate) fn lasting(&self) -> Self {
-        match self {
-            Self::Tcp(tcp) => Self::Tcp(TcpConfig {
-                take: None,
-                ..tcp.clone()
-            }),
-            Self::Unix(_) | Self::Netlink(_) => self.clone(),
-        }
-    }
-
     /// The name by which rules and listings know it: what sockets ask for, or the socket's path.
     #[must_use]
     pub fn name(&self) -> String {

@@ -3,6 +3,7 @@
 //! clamped. `config/ccpd.toml` describes every key.
 
 mod datapath;
+mod fixed;
 mod host;
 mod limits;
 mod policy;

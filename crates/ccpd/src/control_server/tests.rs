@@ -27,9 +27,10 @@ fn start() -> Running {
     let stop = CancellationToken::new();
     let mut registry = ccp_core::Registry::new();
     algs::register(&mut registry).unwrap();
-    let made = Made::new(&registry, crate::Config::default(), None).unwrap();
+    let maker = crate::making::Maker::new(registry);
+    let made = Made::new(&maker, crate::Config::default(), None).unwrap();
     let shared = Arc::new(Shared::new(made.plan().unwrap(), stop.clone()));
-    let changer = Changer::new(registry, None, made, None, Arc::clone(&shared));
+    let changer = Changer::new(maker, None, made, None, Arc::clone(&shared));
     let mut places = Places::default();
     let socket = (path.as_path(), 0o600);
     let server = ControlServer::bind(socket, &mut places, shared, changer, None);

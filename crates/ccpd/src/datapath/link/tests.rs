@@ -31,7 +31,8 @@ impl Outlet for Quiet {
 fn shared() -> Arc<Shared> {
     let mut registry = ccp_core::Registry::new();
     algs::register(&mut registry).unwrap();
-    let made = Made::new(&registry, crate::Config::default(), None).unwrap();
+    let maker = crate::making::Maker::new(registry);
+    let made = Made::new(&maker, crate::Config::default(), None).unwrap();
     Arc::new(Shared::new(made.plan().unwrap(), CancellationToken::new()))
 }
 
