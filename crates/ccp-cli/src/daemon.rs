@@ -39,9 +39,17 @@ pub(crate) fn over(time: Option<Duration>) -> impl Future<Output = ()> {
 
 /// Prints `text`. A reader that has seen enough, as `head` does, is no error.
 pub(crate) fn print(text: &str) -> anyhow::Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => other.context("can't write to standard output"),
+    say(text).map(drop)
+}
+
+/// Prints `text` now, of which more may follow. Returns whether anybody still reads.
+pub(crate) fn say(text: &str) -> anyhow::Result<bool> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        other => other
+            .map(|()| true)
+            .context("can't write to standard output"),
     }
 }
 

@@ -174,6 +174,39 @@ pub(crate) mod tests {
         assert!(text.starts_with("FLOW  DATAPATH  ALGORITHM"), "{text}");
     }
 
+    /// Whatever prints data prints JSON for scripts, or has a format for them.
+    #[test]
+    fn every_command_that_prints_data_has_json() {
+        use clap::CommandFactory as _;
+        // What shells and `man` read, what is looked at, and what changes files.
+        let others = ["completions", "man", "demo", "fmt"];
+        let mut waiting = vec![crate::Cli::command()];
+        let mut seen = 0;
+        while let Some(command) = waiting.pop() {
+            let name = command.get_name();
+            let is_group = command.is_subcommand_required_set() || name == "ccp";
+            let json = command.get_arguments().any(|argument| {
+                argument.get_id() == "json"
+                    || argument
+                        .get_possible_values()
+                        .iter()
+                        .any(|value| value.get_name() == "json")
+            });
+            assert!(
+                is_group || json || others.contains(&name),
+                "`{name}` has no JSON"
+            );
+            seen += usize::from(json);
+            waiting.extend(
+                command
+                    .get_subcommands()
+                    .filter(|c| c.get_name() != "help")
+                    .cloned(),
+            );
+        }
+        assert!(seen >= 18, "{seen} commands");
+    }
+
     #[test]
     fn the_arguments_are_consistent() {
         use clap::CommandFactory as _;

@@ -13,8 +13,9 @@ use ccp_control::{
     AlgorithmStatus, Announced, Client, ClientError, Event, FlowDetail, FlowOrigin, FlowStatus,
     Happened, Watch, What,
 };
+use serde::Serialize;
 
-use crate::daemon::{over, print, runtime};
+use crate::daemon::{json, over, print, runtime};
 use crate::units::{data, duration};
 
 /// What stands for the datapath's own algorithm.
@@ -39,6 +40,21 @@ pub(crate) struct Args {
     /// Write over a file that is there.
     #[arg(long)]
     force: bool,
+
+    /// Print a JSON object in the end: how much was recorded.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was recorded.
+#[derive(Serialize)]
+struct Done<'a> {
+    file: &'a Path,
+    flows: usize,
+    reports: u64,
+    events: u64,
+    bytes: u64,
+    lost: u64,
 }
 
 /// Records until there has been enough, or Ctrl-C.
@@ -84,6 +100,7 @@ async fn record(socket: &Path, args: &Args) -> anyhow::Result<()> {
 /// A recording under way.
 struct Recorder<'a> {
     path: &'a Path,
+    json: bool,
     writer: Writer<BufWriter<File>>,
     /// Asked while the other connection tells.
     look: Client,
@@ -122,6 +139,7 @@ impl<'a> Recorder<'a> {
         let writer = Writer::new(BufWriter::new(file), origin);
         Ok(Self {
             path,
+            json: args.json,
             writer: writer.with_context(|| failed(path))?,
             look,
             algorithms: HashMap::new(),
@@ -271,6 +289,16 @@ impl<'a> Recorder<'a> {
             lost,
         } = written;
         let flows = self.flows.len();
+        if self.json {
+            return print(&json(&Done {
+                file: self.path,
+                flows,
+                reports,
+                events,
+                bytes,
+                lost,
+            })?);
+        }
         let lost = match lost {
             0 => "nothing was lost".to_owned(),
             lost => {

@@ -1,7 +1,6 @@
 //! `ccp watch`: what happens to flows, while it happens.
 
 use std::collections::HashSet;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,7 +12,7 @@ use ccp_control::{
 };
 use serde::Serialize;
 
-use crate::daemon::{over, runtime};
+use crate::daemon::{over, runtime, say};
 use crate::units::{age, data, duration, rate, time_of_day};
 
 /// Arguments of `ccp watch`.
@@ -141,13 +140,7 @@ fn show(
             left.remove(&event.flow);
         }
     }
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // A reader that has seen enough, as `head` does.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(false),
-        other => other.context("can't write to standard output")?,
-    }
-    Ok(!named || !left.is_empty())
+    Ok(say(&text)? && (!named || !left.is_empty()))
 }
 
 /// An event as a line of JSON.
@@ -272,6 +265,7 @@ fn because(why: Why) -> &'static str {
         Why::TakenOver => "its datapath took it over again and again",
         Why::DaemonAway => "ccpd did not run",
         Why::Datapath => "its datapath says so",
+        Why::Quarantined => "it did not come back from its work",
         _ => "for another reason",
     }
 }

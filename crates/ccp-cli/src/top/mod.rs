@@ -5,6 +5,7 @@
 
 mod asker;
 mod keys;
+mod lines;
 mod model;
 mod view;
 
@@ -49,13 +50,25 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TIME", value_parser = interval, default_value = "1s")]
     interval: Duration,
 
-    /// At most so many flows; without it, as many as fit the terminal.
+    /// At most so many flows; without it, as many as fit the terminal, or 20 with --once and --json.
     #[arg(long, value_name = "N")]
     limit: Option<u16>,
 
     /// Print one frame and end. Needs no terminal.
     #[arg(long)]
     once: bool,
+
+    /// Print one JSON object per interval, a line each. Needs no terminal.
+    #[arg(long)]
+    json: bool,
+
+    /// With --json: end after so many objects.
+    #[arg(long, value_name = "N", requires = "json", conflicts_with = "once")]
+    count: Option<u64>,
+
+    /// With --json: end after this time: 500ms, 10s, 5min, 2h.
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, requires = "json")]
+    time: Option<Duration>,
 }
 
 fn interval(text: &str) -> Result<Duration, String> {
@@ -71,12 +84,15 @@ fn interval(text: &str) -> Result<Duration, String> {
 /// Shows flows until it is told to end.
 pub(crate) fn run(socket: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     let mut model = Model::new(args.sort, &args.filter, args.interval);
+    if args.json {
+        return lines::run(socket, args, &mut model);
+    }
     if args.once {
         return once(socket, args, &mut model);
     }
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         eprintln!(
-            "ccp: `top` needs a terminal: `ccp top --once` prints one frame, `ccp flows --json` is for \
+            "ccp: `top` needs a terminal: `ccp top --once` prints one frame, `ccp top --json` is for \
              scripts"
         );
         return Ok(ExitCode::from(2));

@@ -179,6 +179,30 @@ fn a_daemon_that_has_gone_is_told_and_what_was_seen_stays() {
 }
 
 #[test]
+fn a_look_is_an_object() {
+    let mut model = after_a_while();
+    let line = super::lines::line(&model, 7).unwrap();
+    assert!(line.ends_with("}\n") && line.lines().count() == 1, "{line}");
+    let look: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&look["time_us"], &look["matching"]),
+        (&7.into(), &100_000.into())
+    );
+    let first = &look["flows"][0];
+    assert_eq!(first["flow"], 1);
+    assert_eq!(first["goodput_bytes_per_s"], 1_250_000);
+    assert_eq!(first["reports_per_s"], 100.0);
+    assert_eq!(
+        look["flows"][1]["goodput_bytes_per_s"],
+        serde_json::Value::Null
+    );
+    // At the first look there is nothing to compare with.
+    shown(&mut model, vec![flow(9, 1)], 1, Instant::now());
+    let line = super::lines::line(&model, 8).unwrap();
+    assert!(line.contains("\"reports_per_s\":null"), "{line}");
+}
+
+#[test]
 fn a_terminal_holds_its_height() {
     assert_eq!(view::rows(24), 21);
     assert_eq!(view::rows(2), 0);
