@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, ErrorKind, Read, Write},
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     os::fd::AsFd as _,
     sync::{
         Arc, Mutex, PoisonError,
@@ -65,7 +65,8 @@ pub struct SwarmEnd {
 
 impl Swarm {
     /// Opens flows from `from` to `to_ip` in `to`, and lets them send: `count` for each of `groups`, which are
-    /// the senders' algorithm, the receivers' port, and `count`.
+    /// the senders' algorithm, the receivers' port, and `count`. They are opened in turn, one of each group after
+    /// the other, so that no group has the link to itself first.
     ///
     /// # Errors
     ///
@@ -80,7 +81,7 @@ impl Swarm {
         let to_ip = to_ip.into();
         let count: usize = groups.iter().map(|group| group.2).sum();
         allow_files(2 * count + 500);
-        let (mut senders, mut receivers, mut members) = (Vec::new(), Vec::new(), Vec::new());
+        let mut listening = Vec::new();
         for &(congestion, port, count) in groups {
             let peer = SocketAddr::new(to_ip, port);
             let options = Options {
@@ -89,29 +90,20 @@ impl Swarm {
                 receive_buffer: None,
             };
             let listener = to.run(|| socket::listener(peer, 64, &Options::default()))??;
-            let failed = |what| move |source| LabError::Flow { peer, what, source };
-            for _ in 0..count {
-                let sender = from.run(|| socket::connection(peer, &options))??;
-                let local = sender
-                    .local_addr()
-                    .map_err(failed("read the sender's address"))?;
-                let accepted =
-                    socket::accept(&listener, CONNECT_LIMIT).map_err(failed("accept"))?;
-                let (receiver, _) = accepted.ok_or_else(|| LabError::Flow {
-                    peer,
-                    what: "accept",
-                    source: ErrorKind::TimedOut.into(),
-                })?;
-                for stream in [&sender, &receiver] {
-                    stream
-                        .set_nonblocking(true)
-                        .map_err(failed("set O_NONBLOCK"))?;
-                    socket::reset_on_close(stream);
+            listening.push((listener, peer, options, count, Vec::new()));
+        }
+        for turn in 0..groups.iter().map(|group| group.2).max().unwrap_or(0) {
+            for (listener, peer, options, count, flows) in &mut listening {
+                if turn < *count {
+                    flows.push(open(from, listener, *peer, options)?);
                 }
-                senders.push(Arc::new(sender));
-                receivers.push(receiver);
-                members.push(SwarmMember { local, peer });
             }
+        }
+        let (mut senders, mut receivers, mut members) = (Vec::new(), Vec::new(), Vec::new());
+        for (sender, receiver, member) in listening.into_iter().flat_map(|group| group.4) {
+            senders.push(Arc::new(sender));
+            receivers.push(receiver);
+            members.push(member);
         }
         let stop = Arc::new(AtomicBool::new(false));
         let abandoned = Arc::new(AtomicBool::new(false));
@@ -228,6 +220,33 @@ impl Drop for Swarm {
 }
 
 type Failure = Mutex<Option<(usize, io::Error)>>;
+
+/// One flow: its two ends, and their addresses.
+fn open(
+    from: &Namespace,
+    listener: &TcpListener,
+    peer: SocketAddr,
+    options: &Options,
+) -> Result<(TcpStream, TcpStream, SwarmMember), LabError> {
+    let failed = |what| move |source| LabError::Flow { peer, what, source };
+    let sender = from.run(|| socket::connection(peer, options))??;
+    let local = sender
+        .local_addr()
+        .map_err(failed("read the sender's address"))?;
+    let accepted = socket::accept(listener, CONNECT_LIMIT).map_err(failed("accept"))?;
+    let (receiver, _) = accepted.ok_or_else(|| LabError::Flow {
+        peer,
+        what: "accept",
+        source: ErrorKind::TimedOut.into(),
+    })?;
+    for stream in [&sender, &receiver] {
+        stream
+            .set_nonblocking(true)
+            .map_err(failed("set O_NONBLOCK"))?;
+        socket::reset_on_close(stream);
+    }
+    Ok((sender, receiver, SwarmMember { local, peer }))
+}
 
 fn spawn<T: Send + 'static>(
     name: &str,
