@@ -7,6 +7,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use libbpf_rs::btf::types::{Func, FuncProto, Ptr, Struct};
 use libbpf_rs::btf::{Btf, BtfType, ReferencesType};
@@ -72,15 +73,26 @@ pub struct HostInfo {
     pub(crate) kernel: Kernel,
 }
 
-/// Looks whether this host can run the datapath. Takes some milliseconds; changes nothing.
+/// Looks whether this host can run the datapath. Takes some milliseconds the first time; changes nothing.
 ///
 /// # Errors
 /// The first thing that is missing, with what to do about it.
 pub fn check_host() -> Result<HostInfo, HostError> {
+    // The running kernel's type information does not change, and is large.
+    static KERNEL: OnceLock<HostInfo> = OnceLock::new();
     privileges(&fs::read_to_string("/proc/self/status").unwrap_or_default())?;
     jit(fs::read_to_string("/proc/sys/net/core/bpf_jit_enable")
         .ok()
         .as_deref())?;
+    if let Some(known) = KERNEL.get() {
+        return Ok(known.clone());
+    }
+    let found = look_at_kernel()?;
+    Ok(KERNEL.get_or_init(|| found).clone())
+}
+
+/// What the kernel's type information says.
+fn look_at_kernel() -> Result<HostInfo, HostError> {
     let release = release();
     // Opened as a file first: libbpf's error does not tell what is missing.
     fs::File::open(BTF).map_err(|source| HostError::NoBtf {

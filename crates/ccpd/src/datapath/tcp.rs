@@ -15,6 +15,7 @@ use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
@@ -115,13 +116,12 @@ impl TcpPath {
         let options = options(&config);
         let shared = Arc::clone(shared);
         let take = config.take.as_deref().cloned();
-        // System calls that take milliseconds, and the kernel's verifier.
-        let started =
-            tokio::task::spawn_blocking(move || Started::new(options, take, &shared)).await;
-        let started = match started {
-            Ok(started) => started?,
-            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
-        };
+        // System calls that take milliseconds, and the kernel's verifier. Flows of a daemon before run natively
+        // until it is done: both at once.
+        let named = config.clone();
+        let names = spawn_blocking(move || Names::new(&named));
+        let started = spawn_blocking(move || Started::new(options, take, &shared));
+        let (started, names) = (done(started.await)?, done(names.await));
         let Started {
             kernel,
             ring,
@@ -144,7 +144,7 @@ impl TcpPath {
             orders: shared.orders.listen(),
             shared,
             fallback_after: config.fallback_after,
-            names: Names::new(&config),
+            names,
             name: config.name,
             lost_ends: 0,
             told: Told::default(),
@@ -221,7 +221,7 @@ impl TcpPath {
         let take = ours.and_then(|(_, take)| take.clone());
         let (kernel, datapath) = (Arc::clone(&self.kernel), self.name.clone());
         // System calls that take milliseconds, and the kernel's verifier.
-        tokio::task::spawn_blocking(move || {
+        spawn_blocking(move || {
             let taken = kernel.take(take);
             // Who gave the order and did not wait for the answer does not get one.
             let _ = done.send(taken.map_err(|why| Untaken { datapath, why }));
@@ -368,6 +368,14 @@ fn watch(ring: Ring) -> io::Result<AsyncFd<Watched>> {
     // `AsyncFd` that owns the ring from here on is dropped.
     let watched = unsafe { AsyncFd::register_with_interest(Watched(ring), Interest::READABLE) };
     watched.map_err(io::Error::from)
+}
+
+/// What came of it, or its panic.
+fn done<T>(joined: Result<T, JoinError>) -> T {
+    match joined {
+        Ok(done) => done,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
 }
 
 struct Started {
