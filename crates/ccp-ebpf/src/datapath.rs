@@ -19,8 +19,9 @@ use crate::bpf_log::listening;
 use crate::codegen::{self, Entry, Env, Kind};
 use crate::error::{AttachError, InstallError};
 use crate::host::{HostInfo, Signature, check_host};
-use crate::layout::{CONFIG_STOPPING, Config, MAX_NAMES, ProgramMeta, Slot};
+use crate::layout::{CONFIG_STOPPING, Config, MAX_NAMES, Slot};
 use crate::leave::{Left, leave};
+use crate::link;
 use crate::mailbox::{Mailbox, NATIVE};
 use crate::mapped::MappedArray;
 use crate::maps::{Held, Maps};
@@ -30,10 +31,9 @@ use crate::pins::Pins;
 use crate::programs::{Programs, Start};
 use crate::registers::register_table;
 use crate::ring::Ring;
-use crate::skel::glue::{CcpMaps, CcpSkelBuilder, OpenCcpProgs, OpenCcpSkel};
+use crate::skel::glue::{CcpMaps, CcpSkelBuilder, OpenCcpMaps, OpenCcpProgs, OpenCcpSkel};
 use crate::stats::{Counters, FlowSnapshot};
 use crate::take::{Take, TakeError, Taker, Taking, release_pinned};
-use crate::{layout, link};
 
 /// `TCP_CONG_NEEDS_ECN`: the kernel negotiates ECN for sockets that use the name.
 const CONG_NEEDS_ECN: u32 = 2;
@@ -458,6 +458,26 @@ fn go(
     }
 }
 
+/// Every map that is pinned.
+macro_rules! pinned_maps {
+    ($with:ident) => {
+        $with!(
+            flows,
+            taken,
+            ring,
+            mailbox,
+            answers,
+            shares,
+            slots,
+            free_slots,
+            config,
+            stats,
+            programs,
+            program_meta
+        )
+    };
+}
+
 /// What attaching makes.
 struct Parts {
     links: Vec<(String, Link)>,
@@ -501,10 +521,13 @@ fn attach(options: &Options, host: &HostInfo, pins: &Pins) -> Result<Parts, Atta
     let mut object = MaybeUninit::uninit();
     let (skel, log) = listening(|| {
         let mut open = CcpSkelBuilder::default().open(&mut object)?;
+        if adopted && let Err(unusable) = check_left(&open.maps, pins) {
+            return Ok(Err(unusable));
+        }
         prepare(&mut open, options, host, adopted.then_some(pins))?;
-        open.load()
+        open.load().map(Ok)
     });
-    let mut skel = skel.map_err(|source| AttachError::Load { source, log })?;
+    let mut skel = skel.map_err(|source| AttachError::Load { source, log })??;
 
     if !adopted {
         pins.make_maps()?;
@@ -518,23 +541,9 @@ fn attach(options: &Options, host: &HostInfo, pins: &Pins) -> Result<Parts, Atta
                 })?;
             })+};
         }
-        pin!(
-            flows,
-            taken,
-            ring,
-            mailbox,
-            answers,
-            shares,
-            slots,
-            free_slots,
-            config,
-            stats,
-            programs,
-            program_meta
-        );
+        pinned_maps!(pin);
     }
     let maps = Maps::by(|name| Held::pinned(&pins.map(name))).map_err(system("open the maps"))?;
-    check_sizes(&maps, pins)?;
     let max_flows = maps.slots.max_entries();
     let map = system("map the datapath's memory");
     let mapped = || -> io::Result<_> {
@@ -665,20 +674,7 @@ fn prepare(
                 $(maps.$map.reuse_pinned_map(pins.map(stringify!($map)))?;)+
             };
         }
-        reuse!(
-            flows,
-            taken,
-            ring,
-            mailbox,
-            answers,
-            shares,
-            slots,
-            free_slots,
-            config,
-            stats,
-            programs,
-            program_meta
-        );
+        pinned_maps!(reuse);
     }
     let callbacks = Callbacks::choose(&mut open.progs, host);
     let mut names = options.names();
@@ -713,34 +709,36 @@ fn operations<'m, 'o>(maps: &'m mut CcpMaps<'o>, i: usize) -> Option<&'m mut Map
     })
 }
 
-/// Maps that an earlier daemon pinned must be what we would have made, but for the number of
-/// elements.
-fn check_sizes(maps: &Maps, pins: &Pins) -> Result<(), AttachError> {
-    let expected = [
-        ("flows", &maps.flows, size_of::<layout::Flow>()),
-        ("taken", &maps.taken, size_of::<layout::Taken>()),
-        ("mailbox", &maps.mailbox, size_of::<layout::MailboxSlot>()),
-        ("slots", &maps.slots, size_of::<Slot>()),
-        ("config", &maps.config, size_of::<Config>()),
-        ("program_meta", &maps.program_meta, size_of::<ProgramMeta>()),
-    ];
-    for (name, map, size) in expected {
-        if map.value_size() as usize != size {
-            return Err(AttachError::Leftover {
-                path: pins.map(name),
-                problem: format!("its values have {} bytes, not {size}", map.value_size()),
-            });
-        }
+/// Maps that an earlier daemon pinned must all be there, and what we would have made, but for the number
+/// of elements.
+fn check_left(maps: &OpenCcpMaps<'_>, pins: &Pins) -> Result<(), AttachError> {
+    let unusable = |map: &str, problem: String| AttachError::Leftover {
+        path: pins.map(map),
+        problem,
+    };
+    let mut slots = Vec::new();
+    macro_rules! check {
+        ($($map:ident),+) => {$({
+            let (name, ours) = (stringify!($map), &maps.$map);
+            let left = Held::pinned(&pins.map(name)).map_err(|e| unusable(name, e.to_string()))?;
+            let wanted = (ours.map_type(), ours.key_size(), ours.value_size());
+            if left.shape() != wanted {
+                let problem = format!("it is {:?}, not {wanted:?}: type, size of keys, of values", left.shape());
+                return Err(unusable(name, problem));
+            }
+            if ["mailbox", "answers", "slots"].contains(&name) {
+                slots.push((name, left.max_entries()));
+            }
+        })+};
     }
-    for (name, map) in [("mailbox", &maps.mailbox), ("answers", &maps.answers)] {
-        if map.max_entries() != maps.slots.max_entries() {
-            return Err(AttachError::Leftover {
-                path: pins.map(name),
-                problem: "it has another number of slots than `slots`".into(),
-            });
-        }
+    pinned_maps!(check);
+    match slots.iter().find(|(_, count)| *count != slots[0].1) {
+        None => Ok(()),
+        Some((name, _)) => Err(unusable(
+            name,
+            format!("it has another number of elements than `{}`", slots[0].0),
+        )),
     }
-    Ok(())
 }
 
 /// Fills in the configuration; `next_slot` is the glue's.

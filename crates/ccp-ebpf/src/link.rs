@@ -47,10 +47,9 @@ pub(crate) fn register(ops: &mut MapMut<'_>, name: &str, pin: &Path) -> Result<L
 
 /// The link that is pinned there.
 pub(crate) fn open(pin: &Path) -> Result<Link, AttachError> {
-    Link::open(pin).map_err(|e| AttachError::Pin {
-        action: "open",
+    Link::open(pin).map_err(|e| AttachError::Leftover {
         path: pin.to_owned(),
-        source: other(e),
+        problem: format!("it can't be opened as the registration of a name: {e}"),
     })
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use libbpf_rs::{MapCore, MapFlags, MapHandle};
+use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
 
 use crate::layout::{MAX_PROGRAMS, ProgramMeta};
 
@@ -21,8 +21,9 @@ impl Held {
         self.0.max_entries()
     }
 
-    pub(crate) fn value_size(&self) -> u32 {
-        self.0.value_size()
+    /// Its type, and the sizes of its keys and values in bytes.
+    pub(crate) fn shape(&self) -> (MapType, u32, u32) {
+        (self.0.map_type(), self.0.key_size(), self.0.value_size())
     }
 
     pub(crate) fn try_clone(&self) -> io::Result<OwnedFd> {
@@ -73,7 +74,6 @@ impl AsFd for Held {
 #[derive(Debug)]
 pub(crate) struct Maps {
     pub(crate) flows: Held,
-    pub(crate) taken: Held,
     pub(crate) ring: Held,
     pub(crate) mailbox: Held,
     pub(crate) answers: Held,
@@ -89,7 +89,6 @@ impl Maps {
     pub(crate) fn by(mut get: impl FnMut(&str) -> io::Result<Held>) -> io::Result<Self> {
         Ok(Self {
             flows: get("flows")?,
-            taken: get("taken")?,
             ring: get("ring")?,
             mailbox: get("mailbox")?,
             answers: get("answers")?,
