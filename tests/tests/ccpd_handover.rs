@@ -301,6 +301,48 @@ impl Peer {
     }
 }
 
+/// What a store gives back that is not, or no longer, what the daemon had put there keeps it from nothing.
+#[test]
+fn what_a_store_has_wrong_is_left_aside() {
+    let manager = Manager::new();
+    // Of a configuration before, which had the two the other way round.
+    let stream = UnixListener::bind(manager.datapath()).unwrap();
+    let datagram = UnixDatagram::bind(manager.control()).unwrap();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let wrong: [(&str, OwnedFd); 6] = [
+        ("kept", File::open("/dev/null").unwrap().into()),
+        ("kept", stream.into()),
+        ("kept", UnixDatagram::unbound().unwrap().into()),
+        ("kept", tcp.into()),
+        ("kept", datagram.into()),
+        (
+            "kept",
+            File::open(manager.path("ccpd.toml")).unwrap().into(),
+        ),
+    ];
+    let daemon = manager.start(&binaries::ccpd(), &wrong);
+    let mut kept = manager.kept_until_ready();
+    assert_eq!(kept.len(), 2, "{}", manager.log());
+    let peer = Peer::connect(&manager);
+    peer.say_ready();
+    peer.await_answer(&manager);
+    assert!(UnixStream::connect(manager.control()).is_ok());
+
+    // And the same socket twice: the second one is of no use, and does no harm.
+    assert!(!daemon.end(Signal::KILL).success());
+    let again = kept
+        .iter()
+        .map(|(name, fd)| (*name, fd.try_clone().unwrap()));
+    let again: Vec<_> = again.collect();
+    kept.extend(again);
+    let daemon = manager.start(&binaries::ccpd(), &kept);
+    assert_eq!(manager.kept_until_ready().len(), 2, "{}", manager.log());
+    peer.say_ready();
+    peer.await_answer(&manager);
+    assert!(daemon.end(Signal::TERM).success());
+    assert!(!manager.datapath().exists() && !manager.control().exists());
+}
+
 /// SIGUSR2: another program in the same process, with the same sockets; if there is nothing wrong with it.
 #[test]
 fn a_daemon_is_replaced_in_place() {

@@ -76,21 +76,29 @@ struct Known {
 impl Passed {
     /// Looks at what was passed.
     pub(super) fn new(sockets: Vec<PassedSocket>) -> Result<Self, SocketError> {
-        let known = (3..).zip(sockets).map(|(number, socket)| {
-            let problem = |problem: String| SocketError::Passed { number, problem };
-            let (path, kind, listens) = look(&socket.socket).map_err(problem)?;
-            Ok(Known {
-                number,
-                path,
-                kind,
-                listens,
-                socket,
-            })
-        });
-        Ok(Self {
-            left: known.collect::<Result<_, _>>()?,
-            taken: Vec::new(),
-        })
+        let mut left = Vec::new();
+        for (number, socket) in (3..).zip(sockets) {
+            match look(&socket.socket) {
+                Ok((path, kind, listens)) => left.push(Known {
+                    number,
+                    path,
+                    kind,
+                    listens,
+                    socket,
+                }),
+                // What nobody can use any more keeps no daemon from starting; the store is made anew.
+                Err(problem) if socket.is_kept() => {
+                    tracing::warn!(
+                        number,
+                        problem,
+                        "what was kept for this daemon is left aside"
+                    );
+                }
+                Err(problem) => return Err(SocketError::Passed { number, problem }),
+            }
+        }
+        let taken = Vec::new();
+        Ok(Self { left, taken })
     }
 
     /// The one that is bound at `path`, if it was passed.
@@ -113,7 +121,14 @@ impl Passed {
             SocketType::STREAM => "a listening stream socket (ListenStream=)",
             _ => "a datagram socket (ListenDatagram=)",
         };
-        if known.kind != kind || known.listens != (kind == SocketType::STREAM) {
+        let fits = known.kind == kind && known.listens == (kind == SocketType::STREAM);
+        if !fits && known.socket.is_kept() {
+            // The configuration has changed in between: at this path is something else now.
+            tracing::info!(path = %path.display(), "a socket that was kept is not what belongs at its path: removed");
+            let _ = std::fs::remove_file(path);
+            return Ok(None);
+        }
+        if !fits {
             return Err(SocketError::Passed {
                 number: known.number,
                 problem: format!("is bound at {}, where {wanted} belongs", path.display()),
