@@ -26,6 +26,7 @@ use rustix::net::{
 };
 use rustix::process::{Signal, Uid};
 use rustix::thread::set_thread_uid;
+use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const SOMEBODY: u32 = 64_003;
@@ -75,7 +76,11 @@ impl Module {
 
     /// Sends a datagram to everybody who listens, as the module does.
     fn multicast(&self, datagram: &[u8]) -> Result<(), Errno> {
-        let group = SocketAddrNetlink::new(0, 1 << (NETLINK_GROUP - 1));
+        self.multicast_to(NETLINK_GROUP, datagram)
+    }
+
+    fn multicast_to(&self, group: u32, datagram: &[u8]) -> Result<(), Errno> {
+        let group = SocketAddrNetlink::new(0, 1 << (group - 1));
         match sendto(&self.socket, datagram, SendFlags::empty(), &group) {
             // What is sent to a group goes to a port as well, and nobody is at the kernel's.
             Ok(_) | Err(Errno::CONNREFUSED) => Ok(()),
@@ -149,6 +154,25 @@ fn window(change: &ChangeProg) -> Option<u64> {
     Some(field.value)
 }
 
+/// How much of `counter` the daemon has counted where its label says so.
+fn counted(ccpd: &Process, counter: &str, label: Option<(&str, &str)>) -> u64 {
+    let text = ccpd.ccp(&["stats", "--all", "--json", counter]);
+    let metrics: Value = serde_json::from_str(&text).expect("what is counted");
+    let values = metrics[0]["values"].as_array().expect("its values").iter();
+    let values = values.filter(|value| label.is_none_or(|(of, says)| value[of] == says));
+    values.filter_map(|value| value["value"].as_u64()).sum()
+}
+
+/// Waits until it has counted so many.
+fn await_counted(ccpd: &Process, counter: &str, label: (&str, &str), wanted: u64) {
+    let mut last = 0;
+    let counted = within(PATIENCE, || {
+        last = counted(ccpd, counter, Some(label));
+        (last == wanted).then_some(())
+    });
+    assert!(counted.is_some(), "{counter}: {last} instead of {wanted}");
+}
+
 /// A datagram of one message, as the module makes it.
 fn wrapped(payload: &[u8]) -> BytesMut {
     const DONE: u16 = 3;
@@ -219,10 +243,6 @@ fn root_a_module_is_steered() {
     let mut answered: Vec<u32> = (0..3).map(|_| module.answered()).collect();
     answered.sort_unstable();
     assert_eq!(answered, [6, 7, 8]);
-    // What is none costs nothing.
-    for len in 1..datagram.len() {
-        module.multicast(&datagram[..len]).unwrap();
-    }
     module.say(&MeasureBuf::close(SockId(5)));
     ccpd.await_flows(|flows| flows.len() == 3);
 
@@ -235,6 +255,55 @@ fn root_a_module_is_steered() {
     ccpd.await_flows(|flows| flows.len() == 4);
     drop(second);
     ccpd.await_flows(|flows| flows.len() == 3);
+    ccpd.stop();
+}
+
+/// Headers that are cut, lie about their length, or tell of an error; and another group.
+#[test]
+fn root_what_is_no_message_is_counted_and_does_nothing() {
+    const MALFORMED: &str = "ccpd_malformed_frames_total";
+    const NETLINK: (&str, &str) = ("cause", "netlink");
+    let Some(namespace) = namespace("headers") else {
+        return;
+    };
+    let ccpd = Process::start(CONFIG, Some(&namespace));
+    let module = Module::new(&namespace);
+    module.ready();
+    module.open(1);
+    module.given(1);
+    let mut wrong = 0;
+    let whole = wrapped(&create(2).to_frame().unwrap());
+    for len in 1..whole.len() {
+        module.multicast(&whole[..len]).unwrap();
+        wrong += 1;
+    }
+    let header = |at: usize, bytes: &[u8]| {
+        let mut datagram = whole.clone();
+        datagram[at..at + bytes.len()].copy_from_slice(bytes);
+        datagram
+    };
+    let len = u32::try_from(whole.len()).unwrap();
+    for lie in [0, 1, 15, len + 1, u32::MAX] {
+        module.multicast(&header(0, &lie.to_ne_bytes())).unwrap();
+        wrong += 1;
+    }
+    // NLMSG_ERROR and NLMSG_OVERRUN.
+    for kind in [2_u16, 4] {
+        module.multicast(&header(4, &kind.to_ne_bytes())).unwrap();
+        wrong += 1;
+    }
+    await_counted(&ccpd, MALFORMED, NETLINK, wrong);
+    // NLMSG_NOOP says nothing, which is right.
+    module.multicast(&header(4, &1_u16.to_ne_bytes())).unwrap();
+    // Another group is not ours.
+    for group in [NETLINK_GROUP - 1, NETLINK_GROUP + 1] {
+        module.multicast_to(group, &whole).unwrap();
+    }
+    // Type, flags, sequence number and port of a header are the sender's affair.
+    module.multicast(&header(4, &[0xff; 12])).unwrap();
+    assert_eq!(module.given(2), (Some(20 * 1448), 0));
+    assert_eq!(ccpd.flows().len(), 2);
+    assert_eq!(counted(&ccpd, MALFORMED, Some(NETLINK)), wrong);
     ccpd.stop();
 }
 
@@ -263,6 +332,8 @@ fn root_nobody_else_is_heard_on_netlink() {
         .unwrap();
     assert_eq!(ccpd.flows().len(), 1);
     ccpd.await_log("only the kernel and root are heard on netlink, not user 64003");
+    // Three datagrams from each of two sockets.
+    await_counted(&ccpd, "ccpd_refusals_total", ("why", "not_root"), 6);
     module.open(3);
     assert_eq!(module.given(3), (Some(20 * 1448), 0));
     ccpd.stop();
@@ -285,6 +356,7 @@ fn root_an_overrun_is_said_and_survived() {
     assert_eq!(overrun, None, "who speaks to a group does not hear of it");
     ccpd.signal(Signal::CONT);
     ccpd.await_log("datagrams on netlink came faster than they were read: some were lost");
+    assert!(counted(&ccpd, "ccpd_netlink_overruns_total", None) >= 1);
     // What comes until it has read all that fitted is lost as well. A flow is announced until it is answered.
     let answered = within(PATIENCE, || {
         module.open(2);
