@@ -9,7 +9,7 @@ const NOT_HERE: i32 = 3;
 
 #[test]
 fn root_the_units_do_what_they_say_under_a_booted_systemd() {
-    let Some(_alone) = KernelTest::begin(Duration::from_secs(150)) else {
+    let Some(_alone) = KernelTest::begin(Duration::from_secs(300)) else {
         return;
     };
     let scripts = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts"));
