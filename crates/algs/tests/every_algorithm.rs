@@ -146,7 +146,7 @@ fn announced(generation: u32, origin: Origin, cwnd: u64, mss: u32) -> Announced 
     let mut info = FlowInfo::new(SockId(1), end(1), end(2), mss, Bytes(cwnd));
     info.origin = origin;
     Announced {
-        info,
+        info: info.into(),
         generation,
         faults: 0,
     }

@@ -70,7 +70,7 @@ pub struct FlowUpdate {
     /// Whether that program is (re)started by the update. If not it runs already.
     pub change_program: bool,
     /// Registers and their new values, each register once.
-    pub fields: SmallVec<[(Place, u64); 8]>,
+    pub fields: SmallVec<[(Place, u64); 4]>,
 }
 
 impl FlowUpdate {

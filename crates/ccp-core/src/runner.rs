@@ -49,7 +49,7 @@ pub const MOST_PACKETS: u64 = 1 << 20;
 pub struct FlowRunner {
     id: FlowId,
     datapath: Arc<str>,
-    info: FlowInfo,
+    info: Arc<FlowInfo>,
     generation: u32,
     programs: Arc<ProgramTable>,
     default: Option<Algorithm>,
@@ -75,7 +75,6 @@ pub struct FlowRunner {
     left_to: Native,
     /// Nobody steers the flow because everything that could has failed.
     given_up: bool,
-    taken_over: TakenOver,
     /// Not there for most flows.
     seldom: Option<Box<Seldom>>,
     counts: Counts,
@@ -87,6 +86,7 @@ struct Seldom {
     group: Vec<FlowId>,
     forwards: VecDeque<(FlowId, Updates)>,
     notices: VecDeque<RunnerNotice>,
+    taken_over: TakenOver,
 }
 
 impl FlowRunner {
@@ -132,7 +132,6 @@ impl FlowRunner {
             native: false,
             left_to,
             given_up: false,
-            taken_over: TakenOver::default(),
             seldom: None,
             counts: Counts::default(),
             info,
@@ -190,7 +189,7 @@ impl FlowRunner {
     pub fn on_event(&mut self, now: Timestamp, event: &Event) {
         let now = self.advance(now);
         if let Event::MssChanged { mss } = event {
-            self.info.mss = *mss;
+            Arc::make_mut(&mut self.info).mss = *mss;
         }
         self.call(now, |flow| flow.on_event(now, event));
     }
@@ -220,7 +219,7 @@ impl FlowRunner {
                 Updates::none()
             });
         }
-        self.info.clone_from(&announced.info);
+        self.info = Arc::clone(&announced.info);
         self.known = announced.info.state;
         self.generation = announced.generation;
         self.forget();
@@ -233,12 +232,14 @@ impl FlowRunner {
             }
             return;
         };
-        if again && self.taken_over.too_often(now) {
+        if again {
             let algorithm = steering.algorithm.clone();
-            return self.give_up(now, &algorithm, |algorithm, now| RunnerNotice::TakenOver {
-                algorithm,
-                now,
-            });
+            if self.seldom().taken_over.too_often(now) {
+                return self.give_up(now, &algorithm, |algorithm, now| RunnerNotice::TakenOver {
+                    algorithm,
+                    now,
+                });
+            }
         }
         let resume = Resume::new(self.info.origin, self.known, self.info.mss);
         self.call(now, |flow| flow.on_resume(now, &resume));
@@ -346,6 +347,8 @@ impl FlowRunner {
     pub fn update_taken(&mut self) {
         self.counts.updates += 1;
         self.pending.fields.clear();
+        // What a start sets is more than what a report does.
+        self.pending.fields.shrink_to_fit();
         self.pending.change_program = false;
     }
 
@@ -406,7 +409,7 @@ impl FlowRunner {
 
     /// The flow as it was last announced.
     #[must_use]
-    pub const fn info(&self) -> &FlowInfo {
+    pub fn info(&self) -> &FlowInfo {
         &self.info
     }
 

@@ -45,7 +45,7 @@ pub struct Session {
 struct Entry {
     id: FlowId,
     /// As it was first announced: what the rules look at.
-    info: FlowInfo,
+    info: Arc<FlowInfo>,
     generation: u32,
     suspended: bool,
 }
@@ -149,7 +149,7 @@ impl Session {
         let programs = self.install_more(&programs, plan.algorithms());
         self.tell_of_refusals(&programs);
         let flows = self.flows.values();
-        let mut flows: Vec<(FlowId, FlowInfo)> =
+        let mut flows: Vec<(FlowId, Arc<FlowInfo>)> =
             flows.map(|entry| (entry.id, entry.info.clone())).collect();
         // The order of a hash table is nobody's business.
         flows.sort_unstable_by_key(|(flow, _)| *flow);
@@ -221,7 +221,7 @@ impl Session {
             return;
         };
         entry.id = self.ids.next();
-        let mut info = entry.info.clone();
+        let mut info = FlowInfo::clone(&entry.info);
         info.origin = Origin::Adopted;
         let (new, generation, suspended) = (entry.id, entry.generation, entry.suspended);
         self.outputs
@@ -238,7 +238,7 @@ impl Session {
             announced: Announced {
                 generation,
                 faults: 0,
-                info,
+                info: info.into(),
             },
         })));
         if suspended {
@@ -387,7 +387,7 @@ impl Session {
         let announced = Announced {
             generation: create.generation(),
             faults: create.faults(),
-            info,
+            info: info.into(),
         };
         match self.flows.get_mut(&announced.info.sock_id) {
             Some(entry)

@@ -35,6 +35,8 @@ pub struct ProgramTable {
     limits: Limits,
     installed: Vec<Arc<Installed>>,
     refused: Vec<RefusedProgram>,
+    /// Whether it runs what the algorithms need that it was made for.
+    fitting: Vec<(Algorithm, bool)>,
     /// The number of [`NATIVE`], where the datapath has no algorithm of its own.
     native: Option<u32>,
 }
@@ -134,6 +136,10 @@ impl ProgramTable {
                 self.take(program, libccp_limit);
             }
         }
+        self.fitting = algorithms
+            .iter()
+            .map(|algorithm| (algorithm.clone(), self.has_all_for(algorithm)))
+            .collect();
     }
 
     /// The programs of a datapath that has not been told any.
@@ -144,6 +150,7 @@ impl ProgramTable {
             limits: Limits::MAX,
             installed: Vec::new(),
             refused: Vec::new(),
+            fitting: Vec::new(),
             native: None,
         }
     }
@@ -236,6 +243,15 @@ impl ProgramTable {
     /// Whether the datapath runs what `algorithm` needs.
     #[must_use]
     pub fn fits(&self, algorithm: &Algorithm) -> bool {
+        // Asked for each flow that comes.
+        let mut found = self.fitting.iter();
+        match found.find(|(known, _)| known.same(algorithm)) {
+            Some((_, fits)) => *fits,
+            None => self.has_all_for(algorithm),
+        }
+    }
+
+    fn has_all_for(&self, algorithm: &Algorithm) -> bool {
         algorithm.alg().fits(&|program| self.runs(program))
     }
 

@@ -153,7 +153,7 @@ impl TestFlow {
         let mut info = FlowInfo::new(SockId(1), end(40_000), end(443), setup.mss, setup.cwnd);
         info.origin = setup.origin;
         let announced = Announced {
-            info,
+            info: info.into(),
             generation: 1,
             faults: 0,
         };
@@ -261,21 +261,16 @@ impl TestFlow {
 
     /// The datapath gives the flow back with the window `cwnd`; no program runs.
     pub fn resume(&mut self, origin: Origin, cwnd: Bytes) -> &mut Self {
-        let mut announced = Announced {
-            info: FlowInfo::new(
-                SockId(1),
-                self.status().src,
-                self.status().dst,
-                self.status().mss,
-                cwnd,
-            ),
-            generation: 1,
-            faults: 0,
-        };
-        announced.info.origin = origin;
-        announced.info.state = FlowState {
+        let mut info = FlowInfo::clone(self.runner.info());
+        (info.init_cwnd, info.origin) = (cwnd, origin);
+        info.state = FlowState {
             cwnd,
             ..FlowState::default()
+        };
+        let announced = Announced {
+            info: info.into(),
+            generation: 1,
+            faults: 0,
         };
         self.running = None;
         self.staged.clear();

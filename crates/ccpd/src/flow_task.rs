@@ -9,13 +9,12 @@
 //! While the datapath does not take anything, changes gather in the runner and become one update;
 //! the newest value of each register is what is sent in the end.
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use ccp_core::{
-    Algorithm, CompiledProgram, Counts, FlowId, FlowRunner, Micros, Opened, SockId, Timestamp,
+    Algorithm, CompiledProgram, Counts, FlowId, FlowInfo, FlowRunner, Micros, Opened, Timestamp,
 };
 use tokio::sync::Notify;
 use tracing::error;
@@ -65,8 +64,10 @@ pub(crate) struct FlowCell {
     steered_by: Mutex<Option<Algorithm>>,
     /// So many further reports are for the flow's task.
     aside: AtomicU32,
-    /// What it was announced as.
-    first: First,
+    /// Its datapath, and what it was announced as: so much is shown of one whose algorithm has been at work
+    /// since.
+    datapath: Arc<str>,
+    info: Arc<FlowInfo>,
     /// What was last shown, if anybody has asked.
     shown: Mutex<Option<Box<ccp_control::FlowStatus>>>,
     /// What its datapath's metrics are counted in.
@@ -89,17 +90,6 @@ enum Life {
     Steered(Steered),
     /// It has ended, or the daemon stops.
     Over,
-}
-
-/// What a flow was announced as: so much is shown of one whose algorithm has been at work since.
-#[derive(Debug)]
-struct First {
-    datapath: Arc<str>,
-    sock_id: SockId,
-    src: SocketAddr,
-    dst: SocketAddr,
-    mss: u32,
-    algorithm: Option<Algorithm>,
 }
 
 /// A flow under its algorithm.
@@ -135,14 +125,8 @@ impl FlowCell {
             woken: Notify::new(),
             steered_by: Mutex::new(opened.algorithm.clone()),
             aside: AtomicU32::new(0),
-            first: First {
-                datapath: Arc::clone(&opened.datapath),
-                sock_id: opened.announced.info.sock_id,
-                src: opened.announced.info.src,
-                dst: opened.announced.info.dst,
-                mss: opened.announced.info.mss,
-                algorithm: opened.algorithm.clone(),
-            },
+            datapath: Arc::clone(&opened.datapath),
+            info: Arc::clone(&opened.announced.info),
             shown: Mutex::new(None),
             metrics: Arc::clone(metrics),
             _place: place,

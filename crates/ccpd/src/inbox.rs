@@ -26,15 +26,28 @@ pub(crate) struct Inbox {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    turn: Option<Turn>,
-    assigned: Option<Box<Assigned>>,
     missed: u64,
     reports: Ring,
-    from_group: Vec<Updates>,
+    /// Not there for most flows.
+    seldom: Option<Box<Seldom>>,
     closed: bool,
-    /// What the datapath told of the flow with its end.
-    totals: Option<Box<Totals>>,
     stopped: bool,
+}
+
+/// What else than a report may wait.
+#[derive(Debug, Default)]
+struct Seldom {
+    turn: Option<Turn>,
+    assigned: Option<Box<Assigned>>,
+    from_group: Vec<Updates>,
+    /// What the datapath told of the flow with its end.
+    totals: Option<Totals>,
+}
+
+impl Waiting {
+    fn seldom(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
+    }
 }
 
 /// The flow changed hands. It makes everything that waited before meaningless.
@@ -60,7 +73,7 @@ pub(crate) enum Next {
     /// Another flow of the group wants this.
     FromGroup(Updates),
     /// The flow ended. Always the last.
-    Closed(Option<Box<Totals>>),
+    Closed(Option<Totals>),
     /// The daemon stops. Always the last, whatever else waits.
     Stopped,
 }
@@ -87,22 +100,24 @@ impl Inbox {
     pub(crate) fn turn(&self, turn: Turn) {
         let mut waiting = self.lock();
         waiting.reports.clear();
-        waiting.from_group.clear();
         waiting.missed = 0;
-        waiting.turn = Some(turn);
+        let seldom = waiting.seldom();
+        seldom.from_group.clear();
+        seldom.turn = Some(turn);
     }
 
     /// The flow is to run something else. The last word counts.
     pub(crate) fn assign(&self, assigned: Box<Assigned>) {
-        self.lock().assigned = Some(assigned);
+        self.lock().seldom().assigned = Some(assigned);
     }
 
     /// Another flow of the group wants `updates`. Returns whether there was room.
     pub(crate) fn group(&self, updates: Updates) -> bool {
         let mut waiting = self.lock();
-        let room = waiting.from_group.len() < MOST_FROM_GROUP;
+        let from_group = &mut waiting.seldom().from_group;
+        let room = from_group.len() < MOST_FROM_GROUP;
         if room {
-            waiting.from_group.push(updates);
+            from_group.push(updates);
         }
         room
     }
@@ -111,7 +126,9 @@ impl Inbox {
     pub(crate) fn close(&self, totals: Option<Totals>) {
         let mut waiting = self.lock();
         waiting.closed = true;
-        waiting.totals = totals.map(Box::new);
+        if totals.is_some() {
+            waiting.seldom().totals = totals;
+        }
     }
 
     /// The daemon stops.
@@ -130,11 +147,13 @@ impl Inbox {
         if waiting.stopped {
             return Some(Next::Stopped);
         }
-        if let Some(turn) = waiting.turn.take() {
-            return Some(Next::Turn(turn));
-        }
-        if let Some(assigned) = waiting.assigned.take() {
-            return Some(Next::Assigned(assigned));
+        if let Some(seldom) = &mut waiting.seldom {
+            if let Some(turn) = seldom.turn.take() {
+                return Some(Next::Turn(turn));
+            }
+            if let Some(assigned) = seldom.assigned.take() {
+                return Some(Next::Assigned(assigned));
+            }
         }
         if waiting.missed > 0 {
             return Some(Next::Missed(std::mem::take(&mut waiting.missed)));
@@ -142,11 +161,13 @@ impl Inbox {
         if let Some(head) = waiting.reports.pop(fields) {
             return Some(Next::Report(head));
         }
-        if !waiting.from_group.is_empty() {
-            return Some(Next::FromGroup(waiting.from_group.remove(0)));
+        let seldom = waiting.seldom.as_mut();
+        if let Some(seldom) = seldom.filter(|seldom| !seldom.from_group.is_empty()) {
+            return Some(Next::FromGroup(seldom.from_group.remove(0)));
         }
+        let seldom = waiting.seldom.take();
         let closed = waiting.closed;
-        closed.then(|| Next::Closed(waiting.totals.take()))
+        closed.then(|| Next::Closed(seldom.and_then(|seldom| seldom.totals)))
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

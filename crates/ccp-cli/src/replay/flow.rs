@@ -268,7 +268,7 @@ impl<'a> FlowReplay<'a> {
         if !algorithms.is_as_recorded() {
             // Faults and being taken over are of the program that was recorded.
             announced.faults = 0;
-            announced.info.origin = Origin::Adopted;
+            Arc::make_mut(&mut announced.info).origin = Origin::Adopted;
         }
         self.call(time_us, |runner, now| runner.on_resume(now, &announced));
     }
@@ -523,7 +523,7 @@ fn as_core(status: &FlowStatus, announced: &Announced) -> ccp_core::Announced {
         })
         .collect();
     ccp_core::Announced {
-        info,
+        info: info.into(),
         generation: announced.generation,
         faults: announced.faults,
     }

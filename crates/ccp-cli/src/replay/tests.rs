@@ -84,7 +84,7 @@ fn events() -> Vec<Event> {
         FlowId(1),
         "ccp",
         ccp_core::Announced {
-            info,
+            info: info.into(),
             generation: 1,
             faults: 0,
         },

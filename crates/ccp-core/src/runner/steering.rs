@@ -209,7 +209,9 @@ impl FlowRunner {
             .push_back(notice(algorithm.name().to_owned(), name));
         self.refresh();
         drop_quietly(self.steering.take());
-        self.taken_over = TakenOver::default();
+        if let Some(seldom) = &mut self.seldom {
+            seldom.taken_over = TakenOver::default();
+        }
         match next {
             Some(next) => self.start(now, &next, Origin::Adopted),
             None => {

@@ -29,7 +29,7 @@ fn announced(generation: u32, origin: Origin, cwnd: u64) -> Announced {
     info.origin = origin;
     info.state.cwnd = Bytes(cwnd);
     Announced {
-        info,
+        info: info.into(),
         generation,
         faults: 0,
     }

@@ -15,8 +15,8 @@ use crate::table::{ProgramTable, RefusedProgram};
 /// A flow as its datapath announced it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announced {
-    /// The flow.
-    pub info: FlowInfo,
+    /// The flow. Shared by all that keep it.
+    pub info: Arc<FlowInfo>,
     /// Which announcement of it this is; 0 where the datapath does not count. What belongs to an
     /// earlier one is void.
     pub generation: u32,

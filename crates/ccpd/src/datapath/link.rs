@@ -377,6 +377,7 @@ impl Link {
         if info.origin == Origin::Adopted
             && let Some(observed) = self.outlet.observe(info.sock_id)
         {
+            let info = Arc::make_mut(info);
             // It may have been announced long ago.
             let own_rate = info.state.rate;
             info.state = observed.state;

@@ -98,12 +98,12 @@ pub(super) fn see(status: &mut FlowStatus, observed: &Observed) {
 
 /// What is shown of a flow whose algorithm has been at work since it was announced.
 fn first_status(cell: &FlowCell) -> FlowStatus {
-    let first = &cell.first;
+    let first = &cell.info;
     FlowStatus {
         flow: cell.id.0,
-        datapath: first.datapath.to_string(),
+        datapath: cell.datapath.to_string(),
         sock_id: first.sock_id.0,
-        algorithm: name_of(first.algorithm.as_ref()),
+        algorithm: name_of(cell.steered_by().as_ref()),
         program: None,
         src: first.src,
         dst: first.dst,

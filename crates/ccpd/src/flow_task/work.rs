@@ -151,7 +151,7 @@ impl Work<'_> {
                     runner.close(now);
                     self.held = None;
                     self.send(runner);
-                    self.tell_closed(last, totals.as_deref(), now);
+                    self.tell_closed(last, totals.as_ref(), now);
                     return Step::Ended;
                 }
             }
