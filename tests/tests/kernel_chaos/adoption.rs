@@ -19,34 +19,36 @@ pub(crate) const ANNOUNCED_WITHIN: Duration = Duration::from_millis(100);
 /// So long after it was taken over, a flow runs its program: some acknowledgements have come.
 const RUNS_AFTER: Duration = Duration::from_millis(150);
 
-/// How long the threads of a process have waited for a processor that others had: the first thread, which stays when
-/// the process becomes another program, and all others together.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Waited {
-    pub(crate) first: Duration,
-    pub(crate) others: Duration,
-}
+/// How long each thread of a process has waited for a processor that others had.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Waited(HashMap<String, Duration>);
 
 impl Waited {
     /// Until now.
     pub(crate) fn of(pid: u32) -> Self {
-        let mut all = Self::default();
         let threads = fs::read_dir(format!("/proc/{pid}/task"));
-        for thread in threads.into_iter().flatten().flatten() {
+        let waited = threads.into_iter().flatten().flatten().map(|thread| {
             let text = fs::read_to_string(thread.path().join("schedstat")).unwrap_or_default();
-            let waited = text.split_whitespace().nth(1);
-            let waited = Duration::from_nanos(waited.and_then(|ns| ns.parse().ok()).unwrap_or(0));
-            if thread.file_name().to_string_lossy() == pid.to_string() {
-                all.first += waited;
-            } else {
-                all.others += waited;
-            }
-        }
-        all
+            let waited = text
+                .split_whitespace()
+                .nth(1)
+                .and_then(|ns| ns.parse().ok());
+            let name = thread.file_name().to_string_lossy().into_owned();
+            (name, Duration::from_nanos(waited.unwrap_or(0)))
+        });
+        Self(waited.collect())
     }
 
-    pub(crate) fn since(self, before: Self) -> Duration {
-        self.first.saturating_sub(before.first) + self.others.saturating_sub(before.others)
+    /// What its work has waited since `before`: first on its first thread, and then on one at a time of the others,
+    /// of which that counts which waited longest.
+    pub(crate) fn since(&self, pid: u32, before: &Self) -> Duration {
+        let first = pid.to_string();
+        let since = |name: &String| {
+            let now = self.0.get(name).copied().unwrap_or_default();
+            now.saturating_sub(before.0.get(name).copied().unwrap_or_default())
+        };
+        let others = self.0.keys().filter(|name| **name != first).map(since);
+        since(&first) + others.max().unwrap_or_default()
     }
 }
 
@@ -124,7 +126,7 @@ pub(crate) struct Windows {
     pub(crate) looked_at: usize,
     /// Those of them whose window is not what it may be then: with before and after.
     pub(crate) wrong: Vec<(usize, Seen, Seen)>,
-    /// Flows, ours and native, that have less than half of their window.
+    /// Flows, ours and native, that have less than two fifths of their window.
     pub(crate) shrunk: (usize, usize),
     /// Whether ours are more of them than chance explains.
     pub(crate) more_shrunk: bool,
@@ -150,7 +152,8 @@ impl Windows {
                 continue;
             };
             let (before, after) = (before.flows[flow], after.flows[flow]);
-            *shrunk = after.window * 2 < before.window;
+            // A loss leaves half of it, or seven tenths, to the packet.
+            *shrunk = after.window * 5 < before.window * 2;
             let lost = after.retransmits > before.retransmits;
             if flow >= ours || lost || !before.open || !after.open {
                 continue;
