@@ -5,7 +5,7 @@
 use std::mem::{align_of, offset_of, size_of};
 
 /// Version of the layout of pinned map values; part of the pin path.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;
 
 /// Most primitives a flow's storage holds.
 pub const MAX_PRIMITIVES: usize = 40;
@@ -44,6 +44,13 @@ pub const PRIM_COUNT: usize = 33;
 
 /// Flag of a flow: the glue or a program turned `sk_pacing_status` on.
 pub const F_PACING_SET: u32 = 16;
+
+/// Words of `icsk_ca_priv` that a program has for its registers, from the first on.
+pub const HOT_REGISTERS: usize = 8;
+/// Flag of `Hot::mark`: the program's registers are valid there.
+pub const HOT_WORDS: u32 = 0x100;
+/// Flag of `Hot::mark`: the fields from `cwnd` on are valid.
+pub const HOT_FRAME: u32 = 0x200;
 
 /// `Flow::due`: the next ACK is the glue's first.
 pub const DUE_GLUE: u32 = 1;
@@ -101,7 +108,7 @@ pub struct Flow {
     pub prr_cwnd: u32,
     /// Bytes per packet on this ACK, at least 1.
     pub mss: u32,
-    /// How the kernel paces below half of ssthresh: percent of a window per RTT, times 80,000.
+    /// How the kernel paces below half of ssthresh: percent of a window per RTT.
     pub pace_ss: u32,
     /// And otherwise.
     pub pace_ca: u32,
@@ -197,6 +204,42 @@ pub struct Flow {
     pub prim: [u64; MAX_PRIMITIVES],
     /// Registers.
     pub reg: [u64; MAX_REGISTERS],
+}
+
+/// What a steered flow keeps in its socket, in `icsk_ca_priv` (`struct ccp_hot`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hot {
+    /// Registers of the program.
+    pub word: [u64; HOT_REGISTERS],
+    /// Register `Cwnd`.
+    pub cwnd: u64,
+    /// `Flow::applied_cwnd`.
+    pub applied_cwnd: u32,
+    /// `Flow::pace_ss`.
+    pub pace_ss: u16,
+    /// `Flow::pace_ca`.
+    pub pace_ca: u16,
+    /// `Flow::slot`.
+    pub slot: u16,
+    /// Low bits of `Flow::seen_seq`.
+    pub seen_seq: u16,
+    /// Low bits of `Flow::epoch`.
+    pub epoch: u8,
+    /// How often the program may look before the glue refreshes the slot.
+    pub looks: u8,
+    /// `Flow::look_after_us`.
+    pub look_after_us: u16,
+    /// Low bits of `Flow::last_bytes_acked`.
+    pub last_bytes_acked: u32,
+    /// Low bits of `Flow::last_lost`.
+    pub last_lost: u16,
+    /// Low bits of `Flow::last_delivered_ce`.
+    pub last_delivered_ce: u16,
+    /// Who runs the flow: a program's handle with `HOT_*`, native CUBIC, or 0: the glue looks.
+    pub mark: u32,
+    /// `Flow::looked_us`.
+    pub looked_us: u32,
 }
 
 /// One mailbox slot (`struct ccp_mailbox`).
@@ -351,6 +394,7 @@ pub struct MeasureTail {
 const _: () = assert!(size_of::<Flow>() <= 1952);
 const _: () = assert!(size_of::<Flow>().is_multiple_of(8) && align_of::<Flow>() == 8);
 const _: () = assert!(offset_of!(Flow, prim).is_multiple_of(8));
+const _: () = assert!(size_of::<Hot>() == 104 && offset_of!(Hot, mark) == 96);
 const _: () = assert!(size_of::<MailboxSlot>() == 256);
 const _: () = assert!(size_of::<Slot>() == 128);
 const _: () = assert!(size_of::<Config>() == 64);

@@ -204,9 +204,9 @@ static __always_inline void call_program(void *ctx, u8 index)
 /* The program that runs the flow, if that is settled. Programs give way to the glue by unsettling it. */
 static __always_inline void run_program(void *ctx, struct sock *sk)
 {
-	u64 mark = ((struct inet_connection_sock *)sk)->icsk_ca_priv[PRIV_MARK];
+	u32 mark = hot_of(sk)->mark;
 
-	if ((mark & ~(u64)(CCP_MAX_PROGRAMS - 1)) == PROGRAM_MARK)
+	if ((u8)mark)
 		call_program(ctx, mark);
 }
 

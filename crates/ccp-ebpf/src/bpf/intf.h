@@ -8,7 +8,7 @@
 #ifndef CCP_INTF_H
 #define CCP_INTF_H
 
-#define CCP_LAYOUT_VERSION 5
+#define CCP_LAYOUT_VERSION 6
 
 /* ---- limits (announced as capabilities; the loader refuses programs beyond them) ---- */
 #define CCP_MAX_PRIMITIVES 40
@@ -131,7 +131,7 @@ enum ccp_prim {
  *   apply   w = prr_cwnd ? prr_cwnd (which becomes 0) : clamp(reg[CWND] / mss, 1, min(snd_cwnd_clamp, CCP_MAX_CWND_PACKETS))          (64-bit; mss is never 0)
  *           sk->snd_cwnd = applied_cwnd = w
  *           if reg[RATE] != 0: rate = min(max(reg[RATE], mss), sk_max_pacing_rate); if sk->sk_pacing_status == 0 { it = 1; flags |= CCP_F_PACING_SET }
- *           else               rate = min(mss * (w < snd_ssthresh / 2 ? pace_ss : pace_ca) / srtt_us * max(w, packets_out), sk_max_pacing_rate)
+ *           else               rate = min(mss * (w < snd_ssthresh / 2 ? pace_ss : pace_ca) * 80000 / srtt_us * max(w, packets_out), sk_max_pacing_rate)
  *           if rate != 0: sk->sk_pacing_rate = rate        (srtt_us 0: no rate)
  * "report" and "apply" may be in either order. Fields not named here belong to the glue.
  *
@@ -146,7 +146,7 @@ struct ccp_flow {
 	__u32 look_after_us;    /* when it is to look again */
 	__u32 prr_cwnd;         /* packets; 0 = PRR is not in charge */
 	__u32 mss;              /* bytes, >= 1 */
-	__u32 pace_ss;          /* as the kernel paces: percent of a window per RTT, times 80000, below half of ssthresh */
+	__u32 pace_ss;          /* as the kernel paces: percent of a window per RTT, below half of ssthresh */
 	__u32 pace_ca;          /* ... and otherwise */
 	__u32 fault_run;        /* faults in a row */
 	__u32 flags;            /* CCP_F_* (codegen may only set CCP_F_PACING_SET and clear CCP_F_ECE) */
@@ -201,6 +201,56 @@ struct ccp_flow {
 	__u64 prim[CCP_MAX_PRIMITIVES];
 	__u64 reg[CCP_MAX_REGISTERS];
 };
+
+/*
+ * What a steered flow keeps in its socket (icsk_ca_priv) from one ordinary ACK to the next, so that they need no look-up: a copy of fields of ccp_flow and
+ * of registers that is newer than they are. The low 32 bits of `mark` say who runs the flow (the handle of a program, whose bits 8 to 15 are free for the
+ * following; native CUBIC, which uses the words before; 0: not settled, the glue looks) and what is valid here:
+ *   CCP_HOT_FRAME  the fields from `cwnd` on. Whoever looks at the storage takes them back first (flow_of, or the program). So a program that finds this
+ *                  bit knows that no callback of the glue has been at the flow.
+ *   CCP_HOT_WORDS  `word`: registers of the program whose handle stands here, in places that only it knows. It writes them to the storage before it does
+ *                  anything there, and before it gives way to the glue. If the program is gone, so are they: its successor begins with its own defaults.
+ * Both are set by a program at the end of an invocation after which nothing is due, if its guards hold. With both set and its own handle a program looks at
+ * this and the socket only, as long as the window in the socket is applied_cwnd, look_after_us have not passed since looked_us (then it looks at config and mailbox,
+ * `looks` times before it lets the glue refresh the slot), the flow is in TCP_CA_Open (if the program reads that), nothing was lost or marked (if it reads that), and the
+ * program neither reports nor faults. Otherwise it undoes what it has changed here, writes all of it to the storage, and begins anew there.
+ */
+#define CCP_HOT_REGISTERS 8
+#define CCP_HOT_WORDS 256
+#define CCP_HOT_FRAME 512
+struct ccp_hot {
+	__u64 word[CCP_HOT_REGISTERS];
+	__u64 cwnd;            /* reg[CWND] */
+	__u32 applied_cwnd;
+	__u16 pace_ss;
+	__u16 pace_ca;
+	__u16 slot;
+	__u16 seen_seq;        /* low bits */
+	__u8 epoch;            /* low bits */
+	__u8 looks;            /* how often the program may look before the slot is to be refreshed */
+	__u16 look_after_us;
+	__u32 last_bytes_acked; /* low bits */
+	__u16 last_lost;       /* low bits: whether it has changed; the storage has its value */
+	__u16 last_delivered_ce; /* likewise */
+	__u32 mark;
+	__u32 looked_us;
+};
+#define CCP_HOT_AT(member, offset) _Static_assert(__builtin_offsetof(struct ccp_hot, member) == offset, #member)
+CCP_HOT_AT(word, 0);
+CCP_HOT_AT(cwnd, 64);
+CCP_HOT_AT(applied_cwnd, 72);
+CCP_HOT_AT(pace_ss, 76);
+CCP_HOT_AT(pace_ca, 78);
+CCP_HOT_AT(slot, 80);
+CCP_HOT_AT(seen_seq, 82);
+CCP_HOT_AT(epoch, 84);
+CCP_HOT_AT(looks, 85);
+CCP_HOT_AT(look_after_us, 86);
+CCP_HOT_AT(last_bytes_acked, 88);
+CCP_HOT_AT(last_lost, 92);
+CCP_HOT_AT(last_delivered_ce, 94);
+CCP_HOT_AT(mark, 96);
+CCP_HOT_AT(looked_us, 100);
 
 /*
  * Mailbox slot: ARRAY + BPF_F_MMAPABLE, written by the daemon (one process, one writer per slot at a time), read on the ACK at which the flow looks.
@@ -351,6 +401,7 @@ struct ccp_measure_tail {
 
 _Static_assert(sizeof(struct ccp_flow) <= 1952, "socket storage must stay in the 2 KiB slab");
 _Static_assert(sizeof(struct ccp_mailbox) == 256, "mailbox slot");
+_Static_assert(sizeof(struct ccp_hot) == 104, "icsk_ca_priv");
 _Static_assert(sizeof(struct ccp_slot) == 128, "slot");
 _Static_assert(sizeof(struct ccp_config) == 64, "config");
 _Static_assert(sizeof(struct ccp_measure) == 16 && sizeof(struct ccp_measure_tail) == 8, "frame");

@@ -121,10 +121,31 @@ static __always_inline struct ccp_config *the_config(void)
 	return bpf_map_lookup_elem(&config, &zero);
 }
 
+#ifndef CCP_FEW_MAPS
+/* The kernel zeroes it whenever the socket's algorithm changes. The loader refuses a kernel whose CUBIC needs more than what stands before `mark`. */
+static __always_inline struct ccp_hot *hot_of(struct sock *sk)
+{
+	return (struct ccp_hot *)((struct inet_connection_sock *)sk)->icsk_ca_priv;
+}
+
+/* The flow in the storage, with what is newer in the socket. */
 static __always_inline struct ccp_flow *flow_of(struct sock *sk)
 {
-	return bpf_sk_storage_get(&flows, sk, NULL, 0);
+	struct ccp_flow *f = bpf_sk_storage_get(&flows, sk, NULL, 0);
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	struct ccp_hot *hot = hot_of(sk);
+	u32 mark = hot->mark;
+
+	if (f && mark & CCP_HOT_FRAME) {
+		f->reg[CCP_REG_CWND] = hot->cwnd;
+		f->applied_cwnd = hot->applied_cwnd;
+		f->last_bytes_acked = tp->bytes_acked - (u32)(tp->bytes_acked - hot->last_bytes_acked);
+		f->mss = tp->mss_cache ? tp->mss_cache : 1;
+		hot->mark = mark & ~CCP_HOT_FRAME;
+	}
+	return f;
 }
+#endif
 
 #define READ_ONCE(x) (*(volatile typeof(x) *)&(x))
 #define WRITE_ONCE(x, v) (*(volatile typeof(x) *)&(x) = (v))

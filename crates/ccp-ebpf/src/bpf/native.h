@@ -6,28 +6,22 @@
 #ifndef CCP_NATIVE_H
 #define CCP_NATIVE_H
 
-/*
- * Who runs the flow, in the last word of icsk_ca_priv, so that callbacks know without a storage look-up: native CUBIC, or the program with the index in
- * the lowest byte; 0: not settled, the glue looks. The kernel's CUBIC uses the words before; the loader refuses a kernel where it needs this one as well.
- * The kernel zeroes all of them whenever the socket's algorithm changes.
- */
-#define NATIVE_MARK 0x6363702d63756269ULL
-#define PROGRAM_MARK 0x6363702d70726700ULL
-#define PRIV_MARK 12
+/* ccp_hot.mark of a flow that native CUBIC runs. The index of a program, its lowest byte, is never 0. */
+#define NATIVE_MARK 0x63637000
 
 static __always_inline bool runs_native(struct sock *sk)
 {
-	return ((struct inet_connection_sock *)sk)->icsk_ca_priv[PRIV_MARK] == NATIVE_MARK;
+	return hot_of(sk)->mark == NATIVE_MARK;
 }
 
 static __always_inline void mark_native(struct sock *sk, bool native)
 {
-	((struct inet_connection_sock *)sk)->icsk_ca_priv[PRIV_MARK] = native ? NATIVE_MARK : 0;
+	hot_of(sk)->mark = native ? NATIVE_MARK : 0;
 }
 
 static __always_inline void mark_program(struct sock *sk, u32 handle)
 {
-	((struct inet_connection_sock *)sk)->icsk_ca_priv[PRIV_MARK] = PROGRAM_MARK | (handle & (CCP_MAX_PROGRAMS - 1));
+	hot_of(sk)->mark = handle;
 }
 
 static __always_inline u8 ca_state(struct sock *sk)

@@ -24,8 +24,8 @@ static __always_inline void prepare(struct sock *sk, struct ccp_flow *f, const s
 
 	f->mss = max_u32(tp->mss_cache, 1);
 	sync_cwnd(tp, f);
-	f->pace_ss = 80000 * min_u32(net->ipv4.sysctl_tcp_pacing_ss_ratio, CCP_MAX_PACING_PERCENT);
-	f->pace_ca = 80000 * min_u32(net->ipv4.sysctl_tcp_pacing_ca_ratio, CCP_MAX_PACING_PERCENT);
+	f->pace_ss = min_u32(net->ipv4.sysctl_tcp_pacing_ss_ratio, CCP_MAX_PACING_PERCENT);
+	f->pace_ca = min_u32(net->ipv4.sysctl_tcp_pacing_ca_ratio, CCP_MAX_PACING_PERCENT);
 	f->was_timeout = !!(f->flags & CCP_F_TIMEOUT);
 	/* Both are dealt with, also where a program that keeps its window takes nothing over: or each of its ACKs would be the glue's first. */
 	f->flags &= ~(CCP_F_TIMEOUT | CCP_F_RESYNC);

@@ -13,10 +13,13 @@ use std::mem::offset_of;
 use ccp_program::{BinaryOp, Clause, Inst, Operand, Program, Reg};
 
 use super::asm::{Asm, Label, TooFar};
+use super::frame::ordinary_save;
 use super::insn::{Alu, Cmp, Insn, R, Size, Src};
-use super::plan::{GoesOn, Plan, can_fault};
-use super::{FLOW, FLOW_AT, Listing, Note, REGS, REGS_AT};
-use crate::layout::Flow;
+use super::measure::{self, Counted};
+use super::ordinary::{Home, Ordinary};
+use super::plan::{GoesOn, Plan, can_fault, read, written};
+use super::{CONTEXT, Entry, Env, FLOW, FLOW_AT, KEY, Listing, Note, REGS, REGS_AT, SOCK};
+use crate::layout::{Flow, REG_MICROS};
 
 /// Offset of a register from [`REGS`].
 pub(super) fn register_offset(register: usize) -> i16 {
@@ -60,7 +63,7 @@ const fn comparison(op: BinaryOp) -> Option<(Cmp, Cmp)> {
 }
 
 /// By place, whether some skip goes there.
-fn jump_targets(insts: &[Inst]) -> Vec<bool> {
+pub(super) fn jump_targets(insts: &[Inst]) -> Vec<bool> {
     let mut targets = vec![false; insts.len() + 1];
     for (at, inst) in insts.iter().enumerate() {
         if let Inst::Skip { count } | Inst::SkipIf { count, .. } | Inst::SkipUnless { count, .. } =
@@ -81,6 +84,20 @@ pub(super) struct Body<'a> {
     clause: usize,
     /// What machine registers are known to hold: the values at these offsets from these registers.
     held: Vec<(R, R, i16)>,
+    /// For ordinary acknowledgements only.
+    ordinary: Option<(&'a Ordinary, &'a Env<'a>)>,
+    /// The result of the instruction is only read by the next one, out of the machine register.
+    passes_on: bool,
+}
+
+/// Where something is read or written.
+#[derive(Clone, Copy)]
+enum Place {
+    Memory(Size, R, i16),
+    /// On the stack, so many bytes from its top, combined with [`KEY`].
+    Stack(i16),
+    /// Nowhere: who needs it gives up.
+    None,
 }
 
 /// The body of a clause that stands aside.
@@ -93,7 +110,7 @@ pub(super) struct Outlined {
 
 /// Programs with more instructions than this are emitted as they are written: what stands aside
 /// must be within reach of a jump.
-const MOST_WITH_ASIDES: usize = 500;
+pub(super) const MOST_WITH_ASIDES: usize = 500;
 
 impl<'a> Body<'a> {
     pub(super) fn new(
@@ -109,7 +126,46 @@ impl<'a> Body<'a> {
             fault,
             clause: 0,
             held: Vec::new(),
+            ordinary: None,
+            passes_on: false,
         }
+    }
+
+    /// For what is left on ordinary acknowledgements. Giving up leads to `whole`.
+    pub(super) fn ordinary(
+        asm: &'a mut Asm,
+        notes: &'a mut Listing,
+        ordinary: &'a Ordinary,
+        env: &'a Env<'a>,
+        whole: Label,
+    ) -> Self {
+        let mut body = Self::new(asm, notes, &ordinary.plan, whole);
+        body.ordinary = Some((ordinary, env));
+        body
+    }
+
+    /// Emits all clauses. What is returned are the places to go to for undoing the changes of a clause and
+    /// those before it.
+    pub(super) fn ordinary_clauses(mut self) -> Result<Vec<(Label, usize)>, TooFar> {
+        let Some((ordinary, env)) = self.ordinary else {
+            return Ok(Vec::new());
+        };
+        let mut undo = Vec::new();
+        let done = self.asm.label();
+        let clauses = &ordinary.program.clauses;
+        for (index, (clause, saves)) in clauses.iter().zip(&ordinary.saves).enumerate() {
+            self.clause = index;
+            if !saves.is_empty() {
+                ordinary_save(self.asm, env, saves);
+                self.held.clear();
+                self.fault = self.asm.label();
+                undo.push((self.fault, index));
+            }
+            let last = index + 1 == clauses.len();
+            self.clause(clause, (!last).then_some(done), false)?;
+        }
+        self.place(done)?;
+        Ok(undo)
     }
 
     /// Emits all clauses; afterwards the invocation is complete and did not fault. What is returned
@@ -181,6 +237,11 @@ impl<'a> Body<'a> {
                 clause: self.clause,
                 test,
             });
+            if self.ordinary.is_some() && clause.body == [Inst::Report] {
+                self.branch(decision, test, true, self.fault)?;
+                self.place(next)?;
+                return Ok(None);
+            }
             if aside {
                 let from = self.asm.label();
                 self.branch(decision, test, true, from)?;
@@ -219,6 +280,7 @@ impl<'a> Body<'a> {
     fn block(&mut self, insts: &[Inst], first: usize) -> Result<(), TooFar> {
         let mut targets: Vec<Option<Label>> = vec![None; insts.len() + 1];
         let decisions = self.decisions(insts);
+        let jumps = jump_targets(insts);
         let mut decided = decisions.iter().peekable();
         for (at, inst) in insts.iter().enumerate() {
             if let Some(label) = targets[at] {
@@ -242,6 +304,7 @@ impl<'a> Body<'a> {
                 index: first + at,
                 inst: *inst,
             });
+            self.passes_on = self.is_passed_on(insts, &jumps, &decisions, at);
             let mut target = |asm: &mut Asm, count: u16| {
                 *targets[at + 1 + usize::from(count)].get_or_insert_with(|| asm.label())
             };
@@ -255,15 +318,14 @@ impl<'a> Body<'a> {
                     let when = matches!(inst, Inst::SkipIf { .. });
                     self.branch(decision, cond, when, to)?;
                 }
-                Inst::Report => {
-                    self.set_flag(REPORT_FLAG, YES);
-                }
+                Inst::Report if self.ordinary.is_some() => self.asm.jump(self.fault),
+                Inst::Report => self.set_flag(REPORT_FLAG, YES),
                 Inst::Fallthrough => {
                     if self.plan.goes_on[self.clause] == GoesOn::Depends {
                         self.set_flag(GO_ON_FLAG, YES);
                     }
                 }
-                Inst::Move { dst, src } => self.move_to(dst, src),
+                Inst::Move { dst, src } => self.move_to(dst, src)?,
                 Inst::Ewma {
                     dst,
                     weight,
@@ -279,6 +341,32 @@ impl<'a> Body<'a> {
             Some(label) => self.place(label),
             None => Ok(()),
         }
+    }
+
+    /// Whether the result of the instruction at `at` is a temporary that only the next one reads, as one of
+    /// its two operands.
+    fn is_passed_on(
+        &self,
+        insts: &[Inst],
+        jumps: &[bool],
+        decisions: &[(usize, usize)],
+        at: usize,
+    ) -> bool {
+        let (Some(Reg::Temp(temp)), Some(next)) = (written(&insts[at]), insts.get(at + 1)) else {
+            return false;
+        };
+        if jumps[at + 1] || !self.plan.is_read_once(self.clause, temp) {
+            return false;
+        }
+        let whole = |decision: &&(usize, usize)| (decision.0..=decision.1).contains(&(at + 1));
+        if decisions
+            .iter()
+            .find(whole)
+            .is_some_and(|d| *d != (at + 1, at + 2))
+        {
+            return false;
+        }
+        !matches!(next, Inst::Ewma { .. }) && read(next).contains(&Some(Reg::Temp(temp).into()))
     }
 
     /// The skips of a block that are decided by what stands right before them, with the place
@@ -349,14 +437,15 @@ impl<'a> Body<'a> {
             }
             Some((op, a, b)) => {
                 let (holds, fails) = comparison(op).unwrap_or((Cmp::Ne, Cmp::Eq));
-                self.operand(R::R1, a);
-                let b = self.source(R::R2, b);
+                self.keep_apart(b);
+                self.operand(R::R1, a)?;
+                let b = self.source(R::R2, b)?;
                 self.asm
                     .jump_if(if when { holds } else { fails }, R::R1, b, to);
                 Ok(())
             }
             None => {
-                self.operand(R::R1, cond);
+                self.operand(R::R1, cond)?;
                 let cmp = if when { Cmp::Ne } else { Cmp::Eq };
                 self.asm.jump_if(cmp, R::R1, 0, to);
                 Ok(())
@@ -372,44 +461,135 @@ impl<'a> Body<'a> {
         self.asm.store(Size::Byte, R::R10, at, value);
     }
 
-    fn operand(&mut self, to: R, operand: Operand) {
-        let (base, off) = match operand {
-            Operand::Imm(value) => {
-                self.held.retain(|held| held.0 != to);
-                return self.asm.constant(to, value);
+    /// By which what is read is known among what is held. On ordinary acknowledgements measurements and `Micros`
+    /// are not where this says.
+    fn key(&self, operand: Operand) -> Option<(R, i16)> {
+        match operand {
+            Operand::Imm(_) => None,
+            Operand::Primitive(i) => Some((FLOW, primitive_offset(i))),
+            Operand::Reg(reg) => Some(match self.place_of(reg) {
+                Place::Memory(_, base, off) => (base, off),
+                Place::Stack(off) => (R::R10, off),
+                Place::None => return None,
+            }),
+        }
+    }
+
+    fn place_of(&self, reg: Reg) -> Place {
+        let stored = |base, register| Place::Memory(Size::Double, base, register);
+        let Some((ordinary, env)) = self.ordinary else {
+            return stored(REGS, register_offset(self.plan.register(self.clause, reg)));
+        };
+        if reg == Reg::Micros && matches!(env.entry, Entry::Array { .. }) {
+            return stored(FLOW, flow_offset(offset_of!(Flow, reg) + 8 * REG_MICROS));
+        }
+        let word = |at: i16| env.sock.icsk_ca_priv + at;
+        match ordinary.home(self.clause, reg) {
+            Some(Home::Word(at)) => Place::Memory(Size::Double, SOCK, word(at)),
+            Some(Home::Half(at)) => Place::Memory(Size::Word, SOCK, word(at)),
+            Some(Home::Stack(off)) => Place::Stack(off),
+            None => Place::None,
+        }
+    }
+
+    fn operand(&mut self, to: R, operand: Operand) -> Result<(), TooFar> {
+        let Some((base, off)) = self.key(operand) else {
+            self.held.retain(|held| held.0 != to);
+            match operand {
+                Operand::Imm(value) => self.asm.constant(to, value),
+                _ => self.asm.jump(self.fault),
             }
-            Operand::Primitive(i) => (FLOW, primitive_offset(i)),
-            Operand::Reg(reg) => (REGS, register_offset(self.plan.register(self.clause, reg))),
+            return Ok(());
         };
         let found = self
             .held
             .iter()
             .find(|held| (held.1, held.2) == (base, off));
         match found.map(|held| held.0) {
-            Some(r) if r == to => return,
+            Some(r) if r == to => return Ok(()),
             Some(r) => self.asm.mov(to, r),
-            None => self.asm.load(Size::Double, to, base, off),
+            None => self.fetch(to, operand, base, off)?,
         }
         self.held.retain(|held| held.0 != to);
         self.held.push((to, base, off));
+        Ok(())
+    }
+
+    fn fetch(&mut self, to: R, operand: Operand, base: R, off: i16) -> Result<(), TooFar> {
+        let socket = self.ordinary.and_then(|(_, env)| match &env.entry {
+            Entry::Socket { ack, .. } => Some((&env.sock, ack)),
+            Entry::Array { .. } => None,
+        });
+        let counted = self
+            .ordinary
+            .map_or_else(Counted::default, |(o, _)| o.counted);
+        match (operand, socket) {
+            (Operand::Primitive(i), Some((sock, ack))) => {
+                if !measure::derive(self.asm, &counted, sock, ack, i.into(), to)? {
+                    self.asm.jump(self.fault);
+                }
+            }
+            (Operand::Reg(Reg::Micros), Some((_, ack))) => {
+                self.asm.load(Size::Double, to, SOCK, ack.tcp_mstamp);
+                self.asm.load(Size::Double, measure::SPOILED, base, off);
+                self.asm.alu(Alu::Sub, to, measure::SPOILED);
+            }
+            (Operand::Reg(reg), _) => match self.place_of(reg) {
+                Place::Memory(size, base, off) => self.asm.load(size, to, base, off),
+                Place::Stack(off) => {
+                    self.asm.load(Size::Double, to, R::R10, off);
+                    self.asm.alu(Alu::Xor, to, KEY);
+                }
+                Place::None => self.asm.jump(self.fault),
+            },
+            _ => self.asm.load(Size::Double, to, base, off),
+        }
+        Ok(())
+    }
+
+    /// Moves `b` out of the way if it is in the machine register that `a` will be in.
+    fn keep_apart(&mut self, b: Operand) {
+        let Some((base, off)) = self.key(b) else {
+            return;
+        };
+        if self.held.contains(&(R::R1, base, off)) {
+            self.asm.mov(R::R2, R::R1);
+            self.held.retain(|held| held.0 != R::R2);
+            self.held.insert(0, (R::R2, base, off));
+        }
     }
 
     /// The operand as a source: a small constant as it is, anything else loaded into `via`.
-    fn source(&mut self, via: R, operand: Operand) -> Src {
+    fn source(&mut self, via: R, operand: Operand) -> Result<Src, TooFar> {
         match operand {
-            Operand::Imm(value) if value <= i32::MAX as u64 => Src::Imm(value as i32),
+            Operand::Imm(value) if value <= i32::MAX as u64 => Ok(Src::Imm(value as i32)),
             other => {
-                self.operand(via, other);
-                Src::Reg(via)
+                self.operand(via, other)?;
+                Ok(Src::Reg(via))
             }
         }
     }
 
     fn write(&mut self, dst: Reg, from: R) {
-        let off = register_offset(self.plan.register(self.clause, dst));
-        self.asm.store(Size::Double, REGS, off, from);
+        if !self.passes_on {
+            self.store(dst, Src::Reg(from));
+        }
         self.held.clear();
-        self.held.push((from, REGS, off));
+        if let Some((base, off)) = self.key(dst.into()) {
+            self.held.push((from, base, off));
+        }
+    }
+
+    fn store(&mut self, dst: Reg, src: Src) {
+        match self.place_of(dst) {
+            Place::Memory(size, base, off) => self.asm.store(size, base, off, src),
+            Place::Stack(off) => {
+                self.asm.mov(measure::SPOILED, src);
+                self.asm.alu(Alu::Xor, measure::SPOILED, KEY);
+                self.asm.store(Size::Double, R::R10, off, measure::SPOILED);
+            }
+            Place::None => self.asm.jump(self.fault),
+        }
     }
 
     /// Checks for a fault where one is possible: where [`can_fault`] says no, the roll-back does
@@ -420,14 +600,18 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn move_to(&mut self, dst: Reg, src: Operand) {
-        let off = register_offset(self.plan.register(self.clause, dst));
-        let src = self.source(R::R1, src);
-        self.asm.store(Size::Double, REGS, off, src);
-        self.held.retain(|held| (held.1, held.2) != (REGS, off));
-        if let Src::Reg(r) = src {
-            self.held.push((r, REGS, off));
+    fn move_to(&mut self, dst: Reg, src: Operand) -> Result<(), TooFar> {
+        let src = self.source(R::R1, src)?;
+        if !(self.passes_on && matches!(src, Src::Reg(_))) {
+            self.store(dst, src);
         }
+        if let Some((base, off)) = self.key(dst.into()) {
+            self.held.retain(|held| (held.1, held.2) != (base, off));
+            if let Src::Reg(r) = src {
+                self.held.push((r, base, off));
+            }
+        }
+        Ok(())
     }
 
     /// `op(a, b)`; gives the machine register that holds it.
@@ -446,25 +630,26 @@ impl<'a> Body<'a> {
             (Operand::Imm(_), Operand::Primitive(_) | Operand::Reg(_)) if commutes => (b, a),
             _ => (a, b),
         };
+        self.keep_apart(b);
         match op {
             BinaryOp::Add => {
-                self.operand(R::R1, a);
-                let b = self.source(R::R2, b);
+                self.operand(R::R1, a)?;
+                let b = self.source(R::R2, b)?;
                 self.asm.alu(Alu::Add, R::R1, b);
                 self.fault_if(inst, Cmp::Lt, R::R1, b);
                 Ok(R::R1)
             }
             BinaryOp::Sub => {
-                self.operand(R::R1, a);
-                let b = self.source(R::R2, b);
+                self.operand(R::R1, a)?;
+                let b = self.source(R::R2, b)?;
                 self.fault_if(inst, Cmp::Lt, R::R1, b);
                 self.asm.alu(Alu::Sub, R::R1, b);
                 Ok(R::R1)
             }
             BinaryOp::Mul => self.mul(inst, a, b),
             BinaryOp::Div => {
-                self.operand(R::R1, a);
-                match self.source(R::R2, b) {
+                self.operand(R::R1, a)?;
+                match self.source(R::R2, b)? {
                     Src::Imm(0) => {
                         // Always a fault, but one that the verifier, not the flow of control, sees.
                         self.asm.mov(R::R2, 0);
@@ -488,8 +673,8 @@ impl<'a> Body<'a> {
             BinaryOp::Gt => self.compare(Cmp::Gt, a, b),
             BinaryOp::Ge => self.compare(Cmp::Ge, a, b),
             BinaryOp::And => {
-                self.operand(R::R1, a);
-                self.operand(R::R2, b);
+                self.operand(R::R1, a)?;
+                self.operand(R::R2, b)?;
                 self.sign_if_not_zero(R::R3, R::R1);
                 self.sign_if_not_zero(R::R4, R::R2);
                 self.asm.alu(Alu::And, R::R3, R::R4);
@@ -497,8 +682,8 @@ impl<'a> Body<'a> {
                 Ok(R::R3)
             }
             BinaryOp::Or => {
-                self.operand(R::R1, a);
-                self.operand(R::R2, b);
+                self.operand(R::R1, a)?;
+                self.operand(R::R2, b)?;
                 self.asm.alu(Alu::Or, R::R1, R::R2);
                 self.sign_if_not_zero(R::R3, R::R1);
                 self.asm.alu(Alu::Shr, R::R3, 63);
@@ -516,8 +701,8 @@ impl<'a> Body<'a> {
 
     /// `a` if `a cmp b`, otherwise `b`.
     fn choose(&mut self, cmp: Cmp, a: Operand, b: Operand) -> Result<R, TooFar> {
-        self.operand(R::R1, a);
-        let b = self.source(R::R2, b);
+        self.operand(R::R1, a)?;
+        let b = self.source(R::R2, b)?;
         let keep = self.asm.label();
         self.asm.jump_if(cmp, R::R1, b, keep);
         self.asm.mov(R::R1, b);
@@ -526,8 +711,8 @@ impl<'a> Body<'a> {
     }
 
     fn compare(&mut self, cmp: Cmp, a: Operand, b: Operand) -> Result<R, TooFar> {
-        self.operand(R::R1, a);
-        let b = self.source(R::R2, b);
+        self.operand(R::R1, a)?;
+        let b = self.source(R::R2, b)?;
         let yes = self.asm.label();
         self.asm.mov(R::R0, 1);
         self.asm.jump_if(cmp, R::R1, b, yes);
@@ -537,7 +722,7 @@ impl<'a> Body<'a> {
     }
 
     fn mul(&mut self, inst: &Inst, a: Operand, b: Operand) -> Result<R, TooFar> {
-        self.operand(R::R1, a);
+        self.operand(R::R1, a)?;
         match b {
             Operand::Imm(0) => {
                 self.asm.mov(R::R1, 0);
@@ -547,13 +732,13 @@ impl<'a> Body<'a> {
             Operand::Imm(factor) => {
                 self.asm.constant(R::R2, u64::MAX / factor);
                 self.fault_if(inst, Cmp::Gt, R::R1, R::R2);
-                let factor = self.source(R::R2, b);
+                let factor = self.source(R::R2, b)?;
                 self.asm.alu(Alu::Mul, R::R1, factor);
                 return Ok(R::R1);
             }
             _ => {}
         }
-        self.operand(R::R2, b);
+        self.operand(R::R2, b)?;
         // Two factors below 2^32 never overflow.
         self.asm.mov(R::R3, R::R1);
         self.asm.alu(Alu::Or, R::R3, R::R2);
@@ -561,6 +746,11 @@ impl<'a> Body<'a> {
         // Otherwise by halves, a = x·2^32 + y and b = z·2^32 + w: x·z must be 0 (so that of x·w and
         // z·y one is 0) and x·w + z·y + (y·w >> 32) below 2^32. Dividing would be shorter, but
         // the kernel rewrites the program at each division, which takes seconds for thousands.
+        let spare = match self.ordinary {
+            // The context is still needed there, and the flow is not known.
+            Some((_, env)) if matches!(env.entry, Entry::Socket { .. }) => FLOW,
+            _ => CONTEXT,
+        };
         let halves = vec![
             Insn::alu(Alu::Mov, R::R3, R::R1),
             Insn::alu(Alu::Shr, R::R3, 32),
@@ -568,8 +758,8 @@ impl<'a> Body<'a> {
             Insn::alu(Alu::Shr, R::R4, 32),
             Insn::alu32(Alu::Mov, R::R5, R::R1),
             Insn::alu32(Alu::Mov, R::R0, R::R2),
-            Insn::alu(Alu::Mov, R::R7, R::R3),
-            Insn::alu(Alu::Mul, R::R7, R::R4),
+            Insn::alu(Alu::Mov, spare, R::R3),
+            Insn::alu(Alu::Mul, spare, R::R4),
             Insn::alu(Alu::Mul, R::R3, R::R0),
             Insn::alu(Alu::Mul, R::R4, R::R5),
             Insn::alu(Alu::Mul, R::R5, R::R0),
@@ -577,7 +767,7 @@ impl<'a> Body<'a> {
             Insn::alu(Alu::Add, R::R3, R::R4),
             Insn::alu(Alu::Add, R::R3, R::R5),
             Insn::alu(Alu::Shr, R::R3, 32),
-            Insn::alu(Alu::Or, R::R3, R::R7),
+            Insn::alu(Alu::Or, R::R3, spare),
         ];
         let leave = (Insn::jump_if(Cmp::Ne, R::R3, 0), self.fault);
         self.asm
@@ -587,8 +777,8 @@ impl<'a> Body<'a> {
     }
 
     fn wrapped_max(&mut self, a: Operand, b: Operand) -> Result<R, TooFar> {
-        self.operand(R::R1, a);
-        self.operand(R::R2, b);
+        self.operand(R::R1, a)?;
+        self.operand(R::R2, b)?;
         let (one_is_zero, chosen) = (self.asm.label(), self.asm.label());
         self.sign_if_not_zero(R::R3, R::R1);
         self.sign_if_not_zero(R::R4, R::R2);
@@ -617,9 +807,9 @@ impl<'a> Body<'a> {
         weight: Operand,
         sample: Operand,
     ) -> Result<(), TooFar> {
-        self.operand(R::R1, dst.into());
-        self.operand(R::R2, sample);
-        self.operand(R::R3, weight);
+        self.operand(R::R1, dst.into())?;
+        self.operand(R::R2, sample)?;
+        self.operand(R::R3, weight)?;
         self.fault_if(inst, Cmp::Gt, R::R3, 10);
         // An average of 0 weighs nothing: the sample is taken as it is.
         self.sign_if_not_zero(R::R4, R::R1);

@@ -82,6 +82,8 @@ pub(super) enum Alu {
     Neg = 0x80,
     /// Unsigned remainder.
     Mod = 0x90,
+    /// Bitwise exclusive or.
+    Xor = 0xa0,
     /// Assignment.
     Mov = 0xb0,
     /// Arithmetic shift right.
@@ -359,6 +361,7 @@ impl Insn {
                         0x70 => ">>=",
                         0x80 => return write!(f, "{r}{dst} = -{r}{dst}"),
                         0x90 => "%=",
+                        0xa0 => "^=",
                         0xb0 => "=",
                         0xc0 => "s>>=",
                         _ => "?=",

@@ -1,14 +1,17 @@
 //! Where the running kernel keeps what a program writes, from its type information (BTF).
 
 use std::ffi::CStr;
+use std::mem::offset_of;
 
 use libbpf_rs::btf::types::{Array, Composite, MemberAttr, Struct};
 use libbpf_rs::btf::{Btf, BtfKind, BtfType};
 use thiserror::Error;
 
-/// The word of `icsk_ca_priv` that says who runs a flow, in bytes from its start (`PRIV_MARK` in
-/// `bpf/native.h`).
-pub(super) const PRIV_MARK: i16 = 12 * 8;
+use crate::layout::Hot;
+
+/// The word of `icsk_ca_priv` that native CUBIC must leave alone, in bytes from its start: it says who runs
+/// a flow.
+const PRIV_MARK: usize = offset_of!(Hot, mark);
 
 /// Offsets within `struct tcp_sock` of what is applied to it and what that is counted in, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +32,8 @@ pub struct SockOffsets {
     pub sk_max_pacing_rate: i16,
     /// `sk_pacing_status` of the socket: whether anything paces, 32 bits.
     pub sk_pacing_status: i16,
+    /// `icsk_ca_priv` of the socket: what an algorithm keeps there, 13 words.
+    pub icsk_ca_priv: i16,
 }
 
 /// Where programs find what they measure: members of `struct tcp_sock`, those that begin with `rs_`
@@ -55,7 +60,6 @@ pub struct AckOffsets {
     pub bytes_retrans: i16,
     pub is_cwnd_limited: Bits,
     pub icsk_ca_state: Bits,
-    pub icsk_ca_priv: i16,
     pub rs_prior_delivered: i16,
     pub rs_delivered: i16,
     pub rs_interval_us: i16,
@@ -155,8 +159,7 @@ pub enum KernelError {
 
 /// Whether there is room for our word in the `kept` bytes of which CUBIC uses the first `cubic`.
 const fn room_beside_cubic(cubic: usize, kept: usize) -> Result<(), KernelError> {
-    let mark = PRIV_MARK as usize;
-    if cubic <= mark && mark + 8 <= kept {
+    if cubic <= PRIV_MARK && PRIV_MARK + 8 <= kept {
         Ok(())
     } else {
         Err(KernelError::NoRoomBesideCubic { cubic, kept })
@@ -237,6 +240,7 @@ impl Kernel {
                 sk_pacing_rate: offset(btf, "tcp_sock", &of_sock("sk_pacing_rate"), 8)?,
                 sk_max_pacing_rate: offset(btf, "tcp_sock", &of_sock("sk_max_pacing_rate"), 8)?,
                 sk_pacing_status: offset(btf, "tcp_sock", &of_sock("sk_pacing_status"), 4)?,
+                icsk_ca_priv: start(btf, &["inet_conn", "icsk_ca_priv"])?,
             },
             ack: AckOffsets::from_btf(btf)?,
             cong_control: cong_control(btf)?,
@@ -256,6 +260,7 @@ impl SockOffsets {
             sk_pacing_rate: self.sk_pacing_rate - at,
             sk_max_pacing_rate: self.sk_max_pacing_rate - at,
             sk_pacing_status: self.sk_pacing_status - at,
+            icsk_ca_priv: self.icsk_ca_priv - at,
         }
     }
 }
@@ -289,7 +294,6 @@ impl AckOffsets {
             bytes_sent: self.bytes_sent - at,
             bytes_acked: self.bytes_acked - at,
             bytes_retrans: self.bytes_retrans - at,
-            icsk_ca_priv: self.icsk_ca_priv - at,
             is_cwnd_limited: self.is_cwnd_limited.from(at),
             icsk_ca_state: self.icsk_ca_state.from(at),
             ..self
@@ -299,10 +303,6 @@ impl AckOffsets {
     fn from_btf(btf: &Btf<'_>) -> Result<Self, KernelError> {
         let tcp = |member, size| offset(btf, "tcp_sock", &[member], size);
         let rs = |member, size| offset(btf, "rate_sample", &[member], size);
-        let start = |path: &[&str]| {
-            let (bits, _) = place(btf, "tcp_sock", path)?;
-            small(bits / 8, "tcp_sock", path)
-        };
         Ok(Self {
             mss_cache: tcp("mss_cache", 4)?,
             sacked_out: tcp("sacked_out", 4)?,
@@ -315,14 +315,13 @@ impl AckOffsets {
             write_seq: tcp("write_seq", 4)?,
             snd_nxt: tcp("snd_nxt", 4)?,
             mdev_us: tcp("mdev_us", 4)?,
-            rtt_min: start(&["rtt_min"])? + offset(btf, "minmax_sample", &["v"], 4)?,
+            rtt_min: start(btf, &["rtt_min"])? + offset(btf, "minmax_sample", &["v"], 4)?,
             tcp_mstamp: tcp("tcp_mstamp", 8)?,
             bytes_sent: tcp("bytes_sent", 8)?,
             bytes_acked: tcp("bytes_acked", 8)?,
             bytes_retrans: tcp("bytes_retrans", 8)?,
             is_cwnd_limited: bits(btf, &["is_cwnd_limited"])?,
             icsk_ca_state: bits(btf, &["inet_conn", "icsk_ca_state"])?,
-            icsk_ca_priv: start(&["inet_conn", "icsk_ca_priv"])?,
             rs_prior_delivered: rs("prior_delivered", 4)?,
             rs_delivered: rs("delivered", 4)?,
             rs_interval_us: rs("interval_us", 8)?,
@@ -352,6 +351,12 @@ fn cong_control(btf: &Btf<'_>) -> Result<CongControl, KernelError> {
         btf_id: ops.type_id().into(),
         member: member as u32,
     })
+}
+
+/// The offset in bytes of the member of `struct tcp_sock` that `path` leads to, of any size.
+fn start(btf: &Btf<'_>, path: &[&str]) -> Result<i16, KernelError> {
+    let (bits, _) = place(btf, "tcp_sock", path)?;
+    small(bits / 8, "tcp_sock", path)
 }
 
 /// The offset in bytes of the member that `path` leads to, which must have `expected` bytes.

@@ -7,14 +7,14 @@
 
 use std::mem::offset_of;
 
-use super::asm::{Asm, TooFar};
+use super::asm::{Asm, Label, TooFar};
 use super::body::flow_offset;
 use super::insn::{Alu, Cmp, Insn, R, Size};
 use super::kernel::{AckOffsets, Bits, SockOffsets};
 use super::plan::Plan;
-use super::{CONTEXT, FLOW, SOCK};
+use super::{CONTEXT, Entry, Env, FLOW, SOCK};
 use crate::host::Signature;
-use crate::layout::{F_ECE, Flow, PRIM_NOW, PRIM_SSTHRESH, REG_MICROS, REG_SSTHRESH};
+use crate::layout::{F_ECE, Flow, Hot, PRIM_NOW, PRIM_SSTHRESH, REG_MICROS, REG_SSTHRESH};
 
 /// The machine register that holds the address of the rate sample.
 const SAMPLE: R = R::R8;
@@ -45,7 +45,7 @@ const MSS_BYTES: usize = 15;
 const SRTT_US: usize = 16;
 const MIN_RTT_US: usize = 17;
 const APP_LIMITED: usize = 18;
-const CWND_LIMITED: usize = 19;
+pub(super) const CWND_LIMITED: usize = 19;
 const ROUND_COUNT: usize = 20;
 const BYTES_SENT: usize = 21;
 const BYTES_DELIVERED: usize = 22;
@@ -57,7 +57,7 @@ const RTTVAR_US: usize = 28;
 const BYTES_RETRANSMITTED: usize = 29;
 const PACING_RATE: usize = 30;
 const TIMEOUTS: usize = 31;
-const PACED: usize = 32;
+pub(super) const PACED: usize = 32;
 
 /// Of these, a program that reads one counts all (`CCP_COUNTS_*` in `bpf/intf.h`).
 const COUNTS_LOSSES: [usize; 2] = [LOST_PKTS, BYTES_LOST];
@@ -71,6 +71,82 @@ macro_rules! flow {
     };
 }
 
+/// Whether it is zero on an ordinary acknowledgement.
+pub(super) fn zero(primitive: u16) -> bool {
+    ZERO.contains(&usize::from(primitive))
+}
+
+const ZERO: [usize; 8] = [
+    PACKETS_MISORDERED,
+    BYTES_MISORDERED,
+    LOST_PKTS,
+    ECN_PACKETS,
+    ECN_BYTES,
+    ECE,
+    WAS_TIMEOUT,
+    RECOVERY_STATE,
+];
+
+/// Whether only the storage has what it is made of.
+pub(super) fn stored(primitive: u16) -> bool {
+    [ROUND_COUNT, BYTES_DELIVERED, BYTES_LOST, BYTES_CE, TIMEOUTS].contains(&usize::from(primitive))
+}
+
+/// Whether one of them has to be computed at every acknowledgement, since the latest valid one counts.
+pub(super) fn computed(mask: u64) -> bool {
+    [RATE_INCOMING, RATE_OUTGOING, APP_LIMITED]
+        .iter()
+        .any(|p| mask >> p & 1 == 1)
+}
+
+/// What has to be known at every acknowledgement that a program of these measurements runs on, 32 bits each:
+/// its places in `icsk_ca_priv`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counted {
+    /// `Flow::last_delivered`.
+    pub(super) delivered: Option<i16>,
+    /// The latest round-trip time, in microseconds.
+    pub(super) rtt_sample: Option<i16>,
+    /// `Flow::round_delivered`.
+    pub(super) round: Option<i16>,
+}
+
+impl Counted {
+    pub(super) fn new(mask: u64, mut place: impl FnMut() -> i16) -> Self {
+        let mut one = |primitives: &[usize]| {
+            let any = primitives.iter().any(|p| mask >> p & 1 == 1);
+            any.then(&mut place)
+        };
+        Self {
+            delivered: one(&COUNTS_DELIVERIES),
+            rtt_sample: one(&[RTT_SAMPLE_US]),
+            round: one(&[ROUND_COUNT]),
+        }
+    }
+
+    /// Between the storage and the socket: fields of the one, words of the other.
+    pub(super) fn fields(&self) -> impl Iterator<Item = (Size, i16, i16)> {
+        let rtt_sample = place(RTT_SAMPLE_US);
+        [
+            (Size::Word, flow!(last_delivered), self.delivered),
+            (Size::Double, rtt_sample, self.rtt_sample),
+            (Size::Word, flow!(round_delivered), self.round),
+        ]
+        .into_iter()
+        .filter_map(|(size, field, at)| Some((size, field, at?)))
+    }
+}
+
+/// Whether a program that reads these counts losses by itself.
+pub(super) fn counts_losses(mask: u64) -> bool {
+    COUNTS_LOSSES.iter().any(|p| mask >> p & 1 == 1)
+}
+
+/// Whether it counts congestion marks.
+pub(super) fn counts_marks(mask: u64) -> bool {
+    COUNTS_MARKS.iter().any(|p| mask >> p & 1 == 1)
+}
+
 /// The offset of a register of the program, which has no base of its own yet.
 fn register(register: usize) -> i16 {
     flow_offset(offset_of!(Flow, reg) + 8 * register)
@@ -79,6 +155,197 @@ fn register(register: usize) -> i16 {
 /// The offset of a primitive.
 const fn place(primitive: usize) -> i16 {
     flow_offset(offset_of!(Flow, prim) + 8 * primitive)
+}
+
+/// Goes to `whole` where something is not [`zero`] that the program reads.
+pub(super) fn ordinary(asm: &mut Asm, env: &Env<'_>, mask: u64, counted: &Counted, whole: Label) {
+    let Entry::Socket { signature, ack, .. } = &env.entry else {
+        return;
+    };
+    let reads = |primitive: usize| mask >> primitive & 1 == 1;
+    if reads(RECOVERY_STATE) {
+        let Bits { byte, shift, size } = ack.icsk_ca_state;
+        asm.load(Size::Byte, R::R1, SOCK, byte);
+        asm.alu(Alu::And, R::R1, ((1 << size) - 1) << shift);
+        asm.jump_if(Cmp::Ne, R::R1, 0, whole);
+    }
+    let hot = env.sock.icsk_ca_priv;
+    let mut changed = |sum: i16, last: usize| {
+        asm.load(Size::Half, R::R1, SOCK, sum);
+        asm.load(Size::Half, R::R2, SOCK, hot + last as i16);
+        asm.jump_if(Cmp::Ne, R::R1, R::R2, whole);
+    };
+    if counts_losses(mask) {
+        changed(ack.lost, offset_of!(Hot, last_lost));
+    }
+    if counts_marks(mask) {
+        changed(ack.delivered_ce, offset_of!(Hot, last_delivered_ce));
+    }
+    // Before there were four arguments, a callback of the glue has been at the flow then.
+    if reads(ECE) && *signature == Signature::FourArguments {
+        asm.load(Size::Double, R::R1, CONTEXT, 16);
+        asm.alu(Alu::And, R::R1, FLAG_ECE);
+        asm.jump_if(Cmp::Ne, R::R1, 0, whole);
+    }
+    if counted.delivered.is_some() {
+        asm.load(Size::Word, R::R1, SOCK, ack.sacked_out);
+        asm.jump_if(Cmp::Ne, R::R1, 0, whole);
+    }
+    if counted.rtt_sample.is_some() || counted.round.is_some() {
+        asm.load(Size::Double, R::R3, CONTEXT, sample_at(*signature));
+    }
+    if let Some(at) = counted.round {
+        asm.load(Size::Word, R::R1, R::R3, ack.rs_prior_delivered);
+        asm.load(Size::Word, R::R2, SOCK, hot + at);
+        asm.alu32(Alu::Sub, R::R1, R::R2);
+        asm.jump_if(Cmp::Le, R::R1, i32::MAX, whole);
+    }
+    if let Some(at) = counted.rtt_sample {
+        // Negative if there is none.
+        asm.load(Size::Double, R::R1, R::R3, ack.rs_rtt_us);
+        asm.mov(R::R2, R::R1);
+        asm.alu(Alu::Shr, R::R2, 32);
+        asm.jump_if(Cmp::Ne, R::R2, 0, whole);
+        asm.store(Size::Word, SOCK, hot + at, R::R1);
+    }
+}
+
+/// Where the context has the rate sample.
+const fn sample_at(signature: Signature) -> i16 {
+    match signature {
+        Signature::FourArguments => 24,
+        Signature::TwoArguments => 8,
+    }
+}
+
+/// What the next acknowledgement has to know of this one, if this one was ordinary.
+pub(super) fn ordinary_end(asm: &mut Asm, env: &Env<'_>, counted: &Counted) {
+    let Entry::Socket { ack, .. } = &env.entry else {
+        return;
+    };
+    let hot = env.sock.icsk_ca_priv;
+    let last_bytes_acked = hot + offset_of!(Hot, last_bytes_acked) as i16;
+    asm.load(Size::Word, R::R1, SOCK, ack.bytes_acked);
+    asm.store(Size::Word, SOCK, last_bytes_acked, R::R1);
+    if let Some(at) = counted.delivered {
+        asm.load(Size::Word, R::R1, SOCK, ack.delivered);
+        asm.store(Size::Word, SOCK, hot + at, R::R1);
+    }
+}
+
+/// The machine register that [`derive`] spoils.
+pub(super) const SPOILED: R = R::R5;
+
+/// Fetches a measurement into `to` on an ordinary acknowledgement; whether there is one.
+pub(super) fn derive(
+    asm: &mut Asm,
+    counted: &Counted,
+    sock: &SockOffsets,
+    ack: &AckOffsets,
+    primitive: usize,
+    to: R,
+) -> Result<bool, TooFar> {
+    let load = |asm: &mut Asm, size: Size, to: R, place: i16| asm.load(size, to, SOCK, place);
+    match primitive {
+        BYTES_ACKED => {
+            let last = sock.icsk_ca_priv + offset_of!(Hot, last_bytes_acked) as i16;
+            load(asm, Size::Word, to, ack.bytes_acked);
+            load(asm, Size::Word, SPOILED, last);
+            asm.alu32(Alu::Sub, to, SPOILED);
+        }
+        BYTES_IN_FLIGHT | PACKETS_IN_FLIGHT => {
+            load(asm, Size::Word, to, sock.packets_out);
+            load(asm, Size::Word, SPOILED, ack.retrans_out);
+            asm.alu(Alu::Add, to, SPOILED);
+            load(asm, Size::Word, SPOILED, ack.sacked_out);
+            asm.alu(Alu::Sub, to, SPOILED);
+            load(asm, Size::Word, SPOILED, ack.lost_out);
+            asm.alu32(Alu::Sub, to, SPOILED);
+            if primitive == BYTES_IN_FLIGHT {
+                load(asm, Size::Word, SPOILED, ack.mss_cache);
+                asm.alu(Alu::Mul, to, SPOILED);
+            }
+        }
+        BYTES_PENDING => {
+            load(asm, Size::Word, to, ack.write_seq);
+            load(asm, Size::Word, SPOILED, ack.snd_nxt);
+            asm.alu32(Alu::Sub, to, SPOILED);
+        }
+        PACKETS_ACKED => {
+            let Some(at) = counted.delivered else {
+                return Ok(false);
+            };
+            load(asm, Size::Word, to, ack.delivered);
+            load(asm, Size::Word, SPOILED, sock.icsk_ca_priv + at);
+            asm.alu32(Alu::Sub, to, SPOILED);
+        }
+        RTT_SAMPLE_US => {
+            let Some(at) = counted.rtt_sample else {
+                return Ok(false);
+            };
+            load(asm, Size::Word, to, sock.icsk_ca_priv + at);
+        }
+        MSS_BYTES => load(asm, Size::Word, to, ack.mss_cache),
+        SRTT_US => {
+            load(asm, Size::Word, to, sock.srtt_us);
+            asm.alu(Alu::Shr, to, 3);
+        }
+        RTTVAR_US => {
+            load(asm, Size::Word, to, ack.mdev_us);
+            asm.alu(Alu::Shr, to, 2);
+        }
+        MIN_RTT_US => {
+            load(asm, Size::Word, to, ack.rtt_min);
+            asm.mov(SPOILED, to);
+            asm.alu32(Alu::Add, SPOILED, 1);
+            asm.rarely(Cmp::Eq, SPOILED, 0, vec![Insn::alu(Alu::Mov, to, -1)])?;
+        }
+        CWND_LIMITED => {
+            let (limited, not) = (asm.label(), asm.label());
+            let Bits { byte, shift, size } = ack.is_cwnd_limited;
+            load(asm, Size::Byte, to, byte);
+            if shift > 0 {
+                asm.alu(Alu::Shr, to, i32::from(shift));
+            }
+            asm.alu(Alu::And, to, (1 << size) - 1);
+            asm.jump_if(Cmp::Ne, to, 0, limited);
+            load(asm, Size::Word, to, sock.snd_cwnd);
+            load(asm, Size::Word, SPOILED, sock.snd_ssthresh);
+            asm.jump_if(Cmp::Ge, to, SPOILED, not);
+            load(asm, Size::Word, SPOILED, ack.max_packets_out);
+            asm.alu(Alu::Shl, SPOILED, 1);
+            asm.jump_if(Cmp::Ge, to, SPOILED, not);
+            asm.mov(to, 1);
+            asm.jump(limited);
+            asm.place(not)?;
+            asm.mov(to, 0);
+            asm.place(limited)?;
+        }
+        PRIM_SSTHRESH => {
+            let (none, done) = (asm.label(), asm.label());
+            load(asm, Size::Word, to, sock.snd_ssthresh);
+            asm.jump_if(Cmp::Ge, to, INFINITE_SSTHRESH, none);
+            load(asm, Size::Word, SPOILED, ack.mss_cache);
+            asm.alu(Alu::Mul, to, SPOILED);
+            asm.jump(done);
+            asm.place(none)?;
+            asm.mov(to, -1);
+            asm.place(done)?;
+        }
+        PRIM_NOW => load(asm, Size::Double, to, ack.tcp_mstamp),
+        BYTES_SENT => load(asm, Size::Double, to, ack.bytes_sent),
+        BYTES_RETRANSMITTED => load(asm, Size::Double, to, ack.bytes_retrans),
+        PACING_RATE => load(asm, Size::Double, to, sock.sk_pacing_rate),
+        PACED => {
+            let zero = asm.label();
+            load(asm, Size::Word, to, sock.sk_pacing_status);
+            asm.jump_if(Cmp::Eq, to, 0, zero);
+            asm.mov(to, 1);
+            asm.place(zero)?;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 struct Measure<'a> {
@@ -175,7 +442,7 @@ impl Measure<'_> {
 
     /// The arguments of the call.
     fn context(&mut self, signature: Signature) -> Result<(), TooFar> {
-        let sample = match signature {
+        match signature {
             Signature::FourArguments => {
                 if self.reads(ECE) {
                     self.asm.load(Size::Double, R::R1, CONTEXT, 16);
@@ -183,7 +450,6 @@ impl Measure<'_> {
                     self.as_bool(R::R1)?;
                     self.set(ECE, R::R1);
                 }
-                24
             }
             Signature::TwoArguments => {
                 self.asm.load(Size::Word, R::R1, FLOW, flow!(flags));
@@ -197,9 +463,9 @@ impl Measure<'_> {
                 self.asm.mov(R::R2, 1);
                 self.put(ECE, R::R2);
                 self.asm.place(none)?;
-                8
             }
-        };
+        }
+        let sample = sample_at(signature);
         self.asm.load(Size::Double, SAMPLE, CONTEXT, sample);
         Ok(())
     }
@@ -229,10 +495,10 @@ impl Measure<'_> {
 
         // What the program does not read, the glue counts once per round trip.
         let (lost, ce) = (self.ack.lost, self.ack.delivered_ce);
-        if self.any(&COUNTS_LOSSES) {
+        if counts_losses(self.mask) {
             self.packets(lost, flow!(last_lost), flow!(bytes_lost), LOST_PKTS, None)?;
         }
-        if self.any(&COUNTS_MARKS) {
+        if counts_marks(self.mask) {
             self.packets(
                 ce,
                 flow!(last_delivered_ce),

@@ -7,12 +7,15 @@
 //! is what [`ccp_program::interp`] says, which tests hold it to.
 //!
 //! ```text
-//! entry ─ measure ─ save ─ clauses ─ commit ─ ssthresh ─┬──────── apply ─ exit
+//! ordinary? ─ what is left of the clauses ─ apply ─ exit
+//!   └ undo ──┴ gives up
+//! entry ─ measure ─ save ─ clauses ─ commit ─ ssthresh ─┬──────── apply ─ keep ─ exit
 //!   └ look ─ glue             └ fault: restore, count ──┼ report ───┘
 //! ```
 //!
 //! The entry looks whether there is anything else to do than to run the program, and leaves it to
-//! the glue if so. What the program reads is measured, and nothing else.
+//! the glue if so. What the program reads is measured, and nothing else. Ordinary acknowledgements
+//! (`ordinary.rs`) need not even the storage.
 //!
 //! # Limits
 //! [`LIMITS`] bounds what is taken. Within it a program is refused only if its registers do not
@@ -28,6 +31,7 @@ mod insn;
 mod kernel;
 mod load;
 mod measure;
+mod ordinary;
 mod plan;
 
 use std::fmt;
@@ -40,12 +44,14 @@ use thiserror::Error;
 pub use insn::Insn;
 pub use kernel::{AckOffsets, Bits, CongControl, Kernel, KernelError, SockOffsets};
 pub use load::{Kind, LoadError, load};
+pub use ordinary::HotRegister;
 
 use crate::host::Signature;
 use crate::layout::{Flow, MAX_CONTROL};
 use asm::{Asm, TooFar};
 use body::Body;
 use insn::R;
+use ordinary::Ordinary;
 use plan::Plan;
 
 /// The machine register that points into the flow's storage, [`FLOW_AT`] bytes from its start: x86
@@ -56,6 +62,9 @@ const FLOW_AT: usize = offset_of!(Flow, prim) + 128;
 /// of the storage, for the same reason; once everything is measured.
 const REGS: R = R::R8;
 const REGS_AT: usize = offset_of!(Flow, reg) + 128;
+/// The machine register that nothing is known of, on ordinary acknowledgements: what is on the stack then
+/// is combined with it, so that the kernel's verifier does not remember it.
+const KEY: R = R::R8;
 /// The machine register that points into the socket, [`Env::sock_at`] bytes from its start, for the
 /// same reason.
 const SOCK: R = R::R9;
@@ -102,6 +111,9 @@ pub enum Entry<'fd> {
     },
 }
 
+/// The handle of programs that are entered by [`Entry::Array`].
+pub const ARRAY_HANDLE: u32 = 1;
+
 /// What generated programs refer to.
 #[derive(Clone, Copy, Debug)]
 pub struct Env<'fd> {
@@ -116,6 +128,14 @@ pub struct Env<'fd> {
 }
 
 impl Env<'_> {
+    /// Under which the program will be in the array.
+    const fn handle(&self) -> u32 {
+        match &self.entry {
+            Entry::Socket { handle, .. } => *handle,
+            Entry::Array { .. } => ARRAY_HANDLE,
+        }
+    }
+
     /// How far into the socket [`SOCK`] points: most of what is looked at stands behind `mss_cache`.
     fn sock_at(&self) -> i16 {
         match &self.entry {
@@ -150,6 +170,10 @@ pub struct Generated {
     pub own_recovery: bool,
     /// How many registers are saved at entry, for the case of a fault.
     pub saved: usize,
+    /// Registers that live in the socket as long as acknowledgements are ordinary; `None` if none is.
+    pub hot: Option<Vec<HotRegister>>,
+    /// Registers whose value nobody reads on a later acknowledgement: they may be left as they were.
+    pub stale: Vec<usize>,
     listing: Listing,
 }
 
@@ -235,14 +259,37 @@ fn plan(program: &Program) -> Result<Plan, CodegenError> {
 /// # Errors
 /// If it is not valid, or larger than what this datapath has room for.
 pub fn generate(program: &Program, env: &Env<'_>) -> Result<Generated, CodegenError> {
-    let plan = plan(program)?;
+    plan(program)?;
+    let program = &ordinary::with_names(program);
+    let plan = Plan::new(program)?;
     let (env, sock_at) = (&env.within_the_socket(), env.sock_at());
     let mut asm = Asm::new();
     let mut listing = Listing::default();
     let (fault, apply) = (asm.label(), asm.label());
 
+    let measured_before = matches!(env.entry, Entry::Array { .. });
+    let ordinary = Ordinary::new(program, &plan, measured_before);
+    let own_recovery = program.own_recovery;
+
     listing.note(asm.here(), Note::Part("entry"));
-    let look = frame::entry(&mut asm, env, sock_at, program.own_recovery)?;
+    frame::context(&mut asm, env, sock_at);
+    if let Some(ordinary) = &ordinary {
+        let whole = asm.label();
+        listing.note(asm.here(), Note::Part("ordinary"));
+        let look = frame::ordinary(&mut asm, env, &plan, ordinary, own_recovery, whole)?;
+        let body = Body::ordinary(&mut asm, &mut listing, ordinary, env, whole);
+        let undo = body.ordinary_clauses()?;
+        listing.note(asm.here(), Note::Part("ordinary: apply"));
+        frame::ordinary_apply(&mut asm, env, ordinary, own_recovery)?;
+        listing.note(asm.here(), Note::Part("ordinary: aside"));
+        asm.asides()?;
+        frame::ordinary_look(&mut asm, env, &look, whole)?;
+        listing.note(asm.here(), Note::Part("ordinary: undo"));
+        frame::undo(&mut asm, env, ordinary, &undo, whole)?;
+        asm.place(whole)?;
+        listing.note(asm.here(), Note::Part("whole"));
+    }
+    let look = frame::entry(&mut asm, env, own_recovery, ordinary.as_ref())?;
     if let Entry::Socket { signature, ack, .. } = &env.entry {
         listing.note(asm.here(), Note::Part("measure"));
         measure::measure(&mut asm, &plan, &env.sock, ack, *signature)?;
@@ -251,7 +298,7 @@ pub fn generate(program: &Program, env: &Env<'_>) -> Result<Generated, CodegenEr
         let past = asm.label();
         asm.jump(past);
         listing.note(asm.here(), Note::Part("look"));
-        frame::look(&mut asm, env, program.own_recovery, &look)?;
+        frame::look(&mut asm, env, own_recovery, &look)?;
         asm.asides()?;
         asm.place(past)?;
     }
@@ -272,7 +319,7 @@ pub fn generate(program: &Program, env: &Env<'_>) -> Result<Generated, CodegenEr
     }
     asm.place(apply)?;
     listing.note(asm.here(), Note::Part("apply"));
-    frame::apply(&mut asm, env)?;
+    frame::apply(&mut asm, env, &plan, ordinary.as_ref())?;
     // What is rarely run.
     Body::new(&mut asm, &mut listing, &plan, fault).outlined(program, &outlined)?;
     if asm.is_awaited(report) {
@@ -297,6 +344,8 @@ pub fn generate(program: &Program, env: &Env<'_>) -> Result<Generated, CodegenEr
         prim_mask: plan.prim_mask,
         own_recovery: program.own_recovery,
         saved: plan.saves.len(),
+        hot: ordinary.as_ref().map(|o| o.hot.clone()),
+        stale: ordinary.map_or_else(Vec::new, |o| o.stale),
         listing,
     })
 }

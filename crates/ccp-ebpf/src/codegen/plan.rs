@@ -44,6 +44,8 @@ pub(super) enum Saved {
 pub(super) struct Plan {
     reports: usize,
     locals: usize,
+    first_temp: usize,
+    shared_temps: usize,
     /// Per clause: the register of each temporary.
     temps: Vec<Vec<usize>>,
     /// Per clause: how often each temporary is mentioned.
@@ -80,6 +82,8 @@ impl Plan {
         let mut plan = Self {
             reports,
             locals,
+            first_temp,
+            shared_temps: shared,
             temps,
             mentions: program
                 .clauses
@@ -135,6 +139,16 @@ impl Plan {
             Reg::Local(i) => self.locals + usize::from(i),
             Reg::Temp(i) => self.temps[clause][usize::from(i)],
         }
+    }
+
+    /// How many registers temporaries need.
+    pub(super) const fn shared_temps(&self) -> usize {
+        self.shared_temps
+    }
+
+    /// Which of them a temporary has.
+    pub(super) fn temp(&self, clause: usize, temp: u16) -> usize {
+        self.temps[clause][usize::from(temp)] - self.first_temp
     }
 
     /// Whether a temporary of clause `clause`, which is written, is written and read once each.
@@ -199,14 +213,14 @@ pub(super) fn can_fault(inst: &Inst) -> bool {
     }
 }
 
-fn written(inst: &Inst) -> Option<Reg> {
+pub(super) fn written(inst: &Inst) -> Option<Reg> {
     match *inst {
         Inst::Binary { dst, .. } | Inst::Ewma { dst, .. } | Inst::Move { dst, .. } => Some(dst),
         _ => None,
     }
 }
 
-fn read(inst: &Inst) -> [Option<Operand>; 2] {
+pub(super) fn read(inst: &Inst) -> [Option<Operand>; 2] {
     match *inst {
         Inst::Binary { a, b, .. } => [Some(a), Some(b)],
         Inst::Ewma { weight, sample, .. } => [Some(weight), Some(sample)],
@@ -265,7 +279,7 @@ fn prim_mask(program: &Program) -> Result<u64, CodegenError> {
 }
 
 /// Whether a body that ran to its end said `Fallthrough`.
-fn goes_on(body: &[Inst]) -> GoesOn {
+pub(super) fn goes_on(body: &[Inst]) -> GoesOn {
     let mut passed_to = 0;
     let mut result = GoesOn::Never;
     for (at, inst) in body.iter().enumerate() {

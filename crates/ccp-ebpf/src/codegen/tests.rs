@@ -15,6 +15,7 @@ const SOCK_FIELDS: SockOffsets = SockOffsets {
     packets_out: 1012,
     srtt_us: 1016,
     sk_max_pacing_rate: 520,
+    icsk_ca_priv: 1200,
 };
 
 /// Something to borrow descriptors from: nothing here is loaded.

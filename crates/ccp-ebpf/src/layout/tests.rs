@@ -187,6 +187,32 @@ fn what_flows_had_is_the_glues_layout() {
     same!(btf, "ccp_taken", Taken { before });
 }
 
+/// Nothing of the glue's type information mentions it, so the header asserts the places of its members.
+#[test]
+fn the_mirror_of_what_is_in_the_socket_is_the_headers() {
+    let header = include_str!("../bpf/intf.h");
+    for (member, offset) in [
+        ("word", offset_of!(Hot, word)),
+        ("cwnd", offset_of!(Hot, cwnd)),
+        ("applied_cwnd", offset_of!(Hot, applied_cwnd)),
+        ("pace_ss", offset_of!(Hot, pace_ss)),
+        ("pace_ca", offset_of!(Hot, pace_ca)),
+        ("slot", offset_of!(Hot, slot)),
+        ("seen_seq", offset_of!(Hot, seen_seq)),
+        ("epoch", offset_of!(Hot, epoch)),
+        ("looks", offset_of!(Hot, looks)),
+        ("look_after_us", offset_of!(Hot, look_after_us)),
+        ("last_bytes_acked", offset_of!(Hot, last_bytes_acked)),
+        ("last_lost", offset_of!(Hot, last_lost)),
+        ("last_delivered_ce", offset_of!(Hot, last_delivered_ce)),
+        ("mark", offset_of!(Hot, mark)),
+        ("looked_us", offset_of!(Hot, looked_us)),
+    ] {
+        let assertion = format!("\nCCP_HOT_AT({member}, {offset});\n");
+        assert!(header.contains(&assertion), "{assertion}");
+    }
+}
+
 /// The constants of the header, by name.
 #[test]
 fn the_mirror_has_the_headers_constants() {
@@ -202,6 +228,9 @@ fn the_mirror_has_the_headers_constants() {
     };
     for (name, ours) in [
         ("CCP_LAYOUT_VERSION", u64::from(LAYOUT_VERSION)),
+        ("CCP_HOT_REGISTERS", HOT_REGISTERS as u64),
+        ("CCP_HOT_WORDS", HOT_WORDS.into()),
+        ("CCP_HOT_FRAME", HOT_FRAME.into()),
         ("CCP_MAX_PRIMITIVES", MAX_PRIMITIVES as u64),
         ("CCP_MAX_REGISTERS", MAX_REGISTERS as u64),
         ("CCP_MAX_CONTROL", MAX_CONTROL as u64),

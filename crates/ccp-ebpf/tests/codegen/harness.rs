@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use ccp_ebpf::codegen::{Entry, Env, Kind, LoadError, SockOffsets, load};
 use ccp_ebpf::codegen::{Generated, generate};
-use ccp_ebpf::layout::{Config, Flow};
+use ccp_ebpf::layout::{Config, Flow, Hot};
 use ccp_program::Program;
 use ccp_wire::MeasureBuf;
 use libbpf_rs::{MapHandle, MapType, RingBuffer, RingBufferBuilder};
@@ -26,6 +26,8 @@ pub(crate) struct Socket {
     pub sk_pacing_status: u32,
     pub sk_pacing_rate: u64,
     pub sk_max_pacing_rate: u64,
+    /// `icsk_ca_priv`.
+    pub hot: Hot,
 }
 
 /// The value of the array map.
@@ -53,6 +55,7 @@ pub(crate) const SOCKET: SockOffsets = SockOffsets {
     sk_max_pacing_rate: offset_of!(Socket, sk_max_pacing_rate) as i16,
     sk_pacing_rate: offset_of!(Socket, sk_pacing_rate) as i16,
     sk_pacing_status: offset_of!(Socket, sk_pacing_status) as i16,
+    icsk_ca_priv: offset_of!(Socket, hot) as i16,
 };
 
 pub(crate) fn map(kind: MapType, value_size: usize, entries: u32, flags: u32) -> MapHandle {

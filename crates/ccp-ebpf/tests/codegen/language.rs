@@ -41,6 +41,7 @@ fn compare(bench: &Bench, source: &str, seed: u64, seen: &mut Seen) -> Result<()
                 }
             }
         }
+        pair.disturb(&mut rng);
         let values: Vec<u64> = program
             .primitives
             .iter()

@@ -1,7 +1,7 @@
 //! What is applied to the socket.
 
 use ccp_ebpf::layout::{
-    F_PACING_SET, MAX_CWND_PACKETS, MAX_PACING_PERCENT, PRIM_SSTHRESH, REG_CWND, REG_RATE,
+    F_PACING_SET, Hot, MAX_CWND_PACKETS, MAX_PACING_PERCENT, PRIM_SSTHRESH, REG_CWND, REG_RATE,
     REG_SSTHRESH,
 };
 use ccp_program::testing::{Rng, value};
@@ -39,7 +39,7 @@ fn program(faults: bool) -> Program {
 }
 
 /// The contract in `intf.h`, word for word.
-fn applied(before: &Memory) -> Memory {
+pub(crate) fn applied(before: &Memory) -> Memory {
     let mut after = *before;
     let f = &mut after.flow;
     let window = if f.prr_cwnd != 0 {
@@ -65,8 +65,10 @@ fn applied(before: &Memory) -> Memory {
         } else {
             f.pace_ca
         };
-        let per_packet = (u64::from(f.mss) * u64::from(pace)).checked_div(socket.srtt_us.into());
-        rate = per_packet.unwrap_or(0) * u64::from(window.max(socket.packets_out));
+        let per_packet =
+            (u64::from(f.mss) * u64::from(pace) * 80_000).checked_div(socket.srtt_us.into());
+        let packets = u64::from(window.max(socket.packets_out));
+        rate = per_packet.unwrap_or(0).wrapping_mul(packets);
     }
     rate = rate.min(before.socket.sk_max_pacing_rate);
     if rate != 0 {
@@ -89,8 +91,8 @@ fn root_window_and_rate_are_applied_as_the_contract_says() {
             let f = &mut memory.flow;
             f.mss = rng.pick(&[1, 536, 1448, 9000, 65_483]);
             f.prr_cwnd = rng.pick(&[0, 0, 1, 77]);
-            f.pace_ss = 80_000 * rng.pick(&[0, 200, MAX_PACING_PERCENT]);
-            f.pace_ca = 80_000 * rng.pick(&[1, 120, MAX_PACING_PERCENT]);
+            f.pace_ss = rng.pick(&[0, 200, MAX_PACING_PERCENT]);
+            f.pace_ca = rng.pick(&[1, 120, MAX_PACING_PERCENT]);
             f.applied_cwnd = rng.pick(&[0, 1, 10, 1 << 20, u32::MAX]);
             f.flags = rng.pick(&[0, 4, 16, 0x8000_0020]);
             f.reg[REG_CWND] = match rng.below(3) {
@@ -117,12 +119,17 @@ fn root_window_and_rate_are_applied_as_the_contract_says() {
                 sk_pacing_status: rng.pick(&[0, 1, 2]),
                 sk_pacing_rate: 555,
                 sk_max_pacing_rate: rng.pick(&[u64::MAX, 1_000_000, 1]),
+                hot: Hot::default(),
             };
             bench.set(memory);
             bench.run(&loaded);
             let after = bench.get();
             let expected = applied(&memory);
-            assert_eq!(after.socket, expected.socket, "{memory:?}");
+            let socket = Socket {
+                hot: Hot::default(),
+                ..after.socket
+            };
+            assert_eq!(socket, expected.socket, "{memory:?}");
             assert_eq!(after.flow.applied_cwnd, expected.flow.applied_cwnd);
             assert_eq!(after.flow.flags, expected.flow.flags);
             assert_eq!(after.flow.reg, memory.flow.reg);

@@ -8,6 +8,7 @@ mod root_limits;
 mod root_measurements;
 mod root_names;
 mod root_nonsense;
+mod root_ordinary;
 mod root_pins;
 mod root_recovery;
 mod root_steer;

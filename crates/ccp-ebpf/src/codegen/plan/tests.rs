@@ -58,6 +58,7 @@ fn saved(clauses: Vec<Clause>) -> Vec<usize> {
     plan.saves.iter().map(|s| s.0).collect()
 }
 
+const NONE: [usize; 0] = [];
 const ONE: Operand = Operand::Imm(1);
 
 #[test]
@@ -65,13 +66,13 @@ fn only_what_a_fault_can_find_changed_is_saved() {
     let fault = binary(BinaryOp::Add, Reg::Report(1), Reg::Report(1), ONE);
     let report = |i| FREE + i;
     // The result of the last operation that can fault is written after it did not.
-    assert_eq!(saved(vec![body(vec![fault])]), []);
+    assert_eq!(saved(vec![body(vec![fault])]), NONE);
     assert_eq!(saved(vec![body(vec![fault, fault])]), [report(1)]);
     assert_eq!(
         saved(vec![body(vec![set(Reg::CWND, ONE), fault])]),
         [REG_CWND]
     );
-    assert_eq!(saved(vec![body(vec![fault, set(Reg::CWND, ONE)])]), []);
+    assert_eq!(saved(vec![body(vec![fault, set(Reg::CWND, ONE)])]), NONE);
     // Across clauses, each once, in order.
     assert_eq!(
         saved(vec![
@@ -87,7 +88,7 @@ fn only_what_a_fault_can_find_changed_is_saved() {
             set(Reg::Micros, ONE),
             fault
         ])]),
-        []
+        NONE
     );
 }
 
