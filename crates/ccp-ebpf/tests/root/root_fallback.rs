@@ -16,10 +16,14 @@ use ccp_types::Origin;
 use crate::common::{Attached, Daemon, bound, compile, skipped, still, wait};
 
 fn start(daemon: &Daemon, ns: &Namespace) -> RunningFlow {
-    Bulk::new(Until::Stopped)
+    let flow = Bulk::new(Until::Stopped)
         .congestion(daemon.datapath.name())
         .start(ns, ns, Ipv4Addr::LOCALHOST)
-        .unwrap()
+        .unwrap();
+    // The loopback's MSS doubles when the receiver shows a larger window; windows in packets halve
+    // then, on a slow machine as late as in the midst of a test.
+    wait("the whole MSS", || flow.info().unwrap().mss_bytes > 60_000);
+    flow
 }
 
 fn snapshot(daemon: &Daemon) -> FlowSnapshot {
