@@ -3,12 +3,15 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ccp_core::Timestamp;
+use nix::time::{ClockId, clock_gettime};
 
 /// Gives the time since the daemon started, which never goes back and does not stop while the machine
 /// is busy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     start: Instant,
+    /// The same in nanoseconds of the system's clock for such times: cheaper to read.
+    start_ns: u64,
     /// What the system's clock showed then, in microseconds since 1970 (UTC).
     started_at_us: u64,
 }
@@ -17,6 +20,7 @@ impl Clock {
     pub(crate) fn new() -> Self {
         Self {
             start: Instant::now(),
+            start_ns: monotonic_ns(),
             started_at_us: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .ok()
@@ -26,9 +30,7 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        let since = self.start.elapsed();
-        let whole = since.as_secs().saturating_mul(1_000_000);
-        Timestamp(whole.saturating_add(since.subsec_micros().into()))
+        Timestamp(monotonic_ns().saturating_sub(self.start_ns) / 1_000)
     }
 
     /// `time` in microseconds since 1970 (UTC), as if nobody had set the system's clock since the start.
@@ -38,8 +40,7 @@ impl Clock {
 
     /// The time since the start in nanoseconds, and never 0.
     pub(crate) fn nanos(&self) -> u64 {
-        let nanos = self.start.elapsed().as_nanos();
-        u64::try_from(nanos).unwrap_or(u64::MAX).max(1)
+        monotonic_ns().saturating_sub(self.start_ns).max(1)
     }
 
     /// When it will be `time`; `None` if that is out of reach.
@@ -47,4 +48,15 @@ impl Clock {
         let instant = self.start.checked_add(Duration::from_micros(time.0))?;
         Some(tokio::time::Instant::from_std(instant))
     }
+}
+
+fn monotonic_ns() -> u64 {
+    // Every Linux has this clock.
+    let Ok(now) = clock_gettime(ClockId::CLOCK_MONOTONIC) else {
+        return 0;
+    };
+    // Neither is ever negative, and centuries fit.
+    (now.tv_sec() as u64)
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(now.tv_nsec() as u64)
 }
