@@ -45,6 +45,7 @@ pub enum Kind {
 impl Kind {
     /// The type with this number on the wire.
     #[must_use]
+    #[inline]
     pub const fn from_wire(number: u16) -> Self {
         match number {
             0 => Self::Create,
@@ -64,6 +65,7 @@ impl Kind {
 
     /// Its number on the wire.
     #[must_use]
+    #[inline]
     pub const fn to_wire(self) -> u16 {
         match self {
             Self::Create => 0,
@@ -115,6 +117,7 @@ pub struct Header {
 impl Header {
     /// Reads a header, as it stands.
     #[must_use]
+    #[inline]
     pub fn from_bytes(bytes: [u8; HEADER_LEN]) -> Self {
         let [t0, t1, l0, l1, s0, s1, s2, s3] = bytes;
         Self {
@@ -126,6 +129,7 @@ impl Header {
 
     /// Its bytes.
     #[must_use]
+    #[inline]
     pub fn to_bytes(self) -> [u8; HEADER_LEN] {
         let [t0, t1] = self.kind.to_wire().to_le_bytes();
         let [l0, l1] = self.len.to_le_bytes();
@@ -137,6 +141,7 @@ impl Header {
     ///
     /// # Errors
     /// If it is below that of a header or above `limit`.
+    #[inline]
     pub(crate) fn checked_len(self, limit: usize) -> Result<usize, DecodeError> {
         let len = usize::from(self.len);
         if len < HEADER_LEN {
@@ -174,6 +179,7 @@ impl<'a> Frame<'a> {
     ///
     /// # Errors
     /// [`DecodeError::NoHeader`], [`DecodeError::LengthTooSmall`] or [`DecodeError::Truncated`].
+    #[inline]
     pub fn split(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), DecodeError> {
         let no_header = DecodeError::NoHeader {
             expected: HEADER_LEN,
@@ -209,6 +215,7 @@ impl<'a> Frame<'a> {
     /// # Errors
     /// If the body is not that of a message of its type. A type that is not known is no error:
     /// [`Message::Unknown`].
+    #[inline]
     pub fn message(&self) -> Result<Message<'a>, DecodeError> {
         Message::decode(*self)
     }
@@ -231,6 +238,7 @@ pub struct Frames<'a> {
 impl<'a> Iterator for Frames<'a> {
     type Item = Result<Frame<'a>, DecodeError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;

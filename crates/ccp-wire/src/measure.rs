@@ -54,12 +54,14 @@ pub struct Measure<'a> {
 impl<'a> Measure<'a> {
     /// Whether this is the end of the flow.
     #[must_use]
+    #[inline]
     pub const fn is_close(&self) -> bool {
         self.fields.is_empty()
     }
 
     /// How many report variables it carries.
     #[must_use]
+    #[inline]
     pub const fn len(&self) -> usize {
         self.fields.len()
     }
@@ -79,6 +81,7 @@ impl<'a> Measure<'a> {
     }
 
     /// The report variables, in the order in which the program declares them.
+    #[inline]
     pub fn fields(&self) -> impl ExactSizeIterator<Item = u64> + Clone + use<'a> {
         self.fields.iter().map(|bytes| u64::from_le_bytes(*bytes))
     }

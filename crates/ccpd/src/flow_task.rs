@@ -23,7 +23,7 @@ use crate::datapath::room::Place;
 use crate::feed::What;
 use crate::inbox::{Head, Inbox};
 use crate::metrics::{CountedFlow, DatapathMetrics};
-use crate::outlet::Outlet;
+use crate::outlet::{Haste, Outlet};
 use crate::shared::Shared;
 use crate::turns::give_way;
 use crate::watchdog::Call;
@@ -182,16 +182,18 @@ impl FlowCell {
 
     /// Takes the flow into one's hands, if nobody has it: who has it wakes the flow's task afterwards.
     fn enter<'a>(self: &'a Arc<Self>) -> Option<Inside<'a>> {
-        let life = self.try_lock().or_else(|| {
-            self.again.store(true, Ordering::Relaxed);
+        self.try_enter().or_else(|| {
+            // Whoever sees it sees also what was put into the inbox.
+            self.again.store(true, Ordering::Release);
             // Either who is inside sees the note when leaving, or has left by now.
             fence(Ordering::SeqCst);
-            self.try_lock()
-        })?;
-        Some(Inside {
-            cell: self,
-            life: Some(life),
+            self.try_enter()
         })
+    }
+
+    fn try_enter<'a>(self: &'a Arc<Self>) -> Option<Inside<'a>> {
+        let life = Some(self.try_lock()?);
+        Some(Inside { cell: self, life })
     }
 
     fn try_lock(&self) -> Option<MutexGuard<'_, Life>> {
@@ -202,22 +204,36 @@ impl FlowCell {
         }
     }
 
-    /// Something has come for the flow. Does what there is to do for it, here and now, unless somebody is at it
-    /// or its algorithm takes its time. What is to be done later is left to the flow's task.
-    pub(crate) fn serve(self: &Arc<Self>) {
+    /// Something has come for the flow: this report, or what is in its inbox. Does what there is to do for it,
+    /// here and now, unless somebody is at it or its algorithm takes its time. What is to be done later is left to
+    /// the flow's task. Its datapath is told with this `haste`. Returns whether it was done quickly.
+    pub(crate) fn serve(
+        self: &Arc<Self>,
+        mut report: Option<(Head, &[u64])>,
+        haste: Haste,
+    ) -> bool {
         let aside = self.aside.load(Ordering::Relaxed);
         if aside > 0 {
             self.aside.store(aside - 1, Ordering::Relaxed);
-            return self.wake();
+            self.put_in(report);
+            self.wake();
+            return true;
         }
-        let Some(mut inside) = self.enter() else {
-            return;
+        let inside = self.try_enter().or_else(|| {
+            self.put_in(report.take());
+            self.enter()
+        });
+        let Some(mut inside) = inside else {
+            return true;
         };
-        let known = inside.steered().map_or_else(Waits::default, |s| s.waits);
-        let step = inside.step();
-        if let Some(steered) = inside.steered_mut() {
-            self.note_cost(&mut steered.state);
+        if !self.inbox.is_empty() || inside.steered().is_none() {
+            // It is not its turn.
+            self.put_in(report.take());
         }
+        let known = inside.steered().map_or_else(Waits::default, |s| s.waits);
+        let step = inside.step(report, haste);
+        let steered = inside.steered_mut();
+        let quick = steered.is_none_or(|steered| self.note_cost(&mut steered.state));
         drop(inside);
         match step {
             Step::Idle(waits) if known.covers(waits) => {}
@@ -225,29 +241,42 @@ impl FlowCell {
             Step::Ended if !self.has_task.load(Ordering::Relaxed) => {}
             _ => self.wake(),
         }
+        quick
     }
 
-    /// Whose algorithm takes its time with reports is set aside.
-    fn note_cost(&self, state: &mut State) {
+    fn put_in(&self, report: Option<(Head, &[u64])>) {
+        if let Some((head, fields)) = report {
+            self.inbox.push(head, fields.iter().copied());
+        }
+    }
+
+    /// Sends what its datapath was to be told soon.
+    pub(crate) fn flush(&self) {
+        self.outlet.flush();
+    }
+
+    /// Whose algorithm takes its time with reports is set aside. Returns whether it did not.
+    fn note_cost(&self, state: &mut State) -> bool {
         let Some(begun) = state.reported.take() else {
-            return;
+            return true;
         };
         if self.shared.clock.now().since(begun) <= CHEAP {
             state.strikes = 0;
-            return;
+            return true;
         }
         state.strikes += 1;
         if state.strikes == STRIKES {
             state.strikes -= 1;
             self.aside.store(ASIDE, Ordering::Relaxed);
         }
+        false
     }
 
     /// The same by the flow's task, which then waits for what it is told. `None` if somebody is at it,
     /// who wakes the task.
     fn serve_by_task(self: &Arc<Self>) -> Option<Step> {
         let mut inside = self.enter()?;
-        let step = inside.step();
+        let step = inside.step(None, Haste::Now);
         if let (Step::Idle(waits), Some(steered)) = (&step, inside.steered_mut()) {
             steered.waits = *waits;
         }
@@ -291,7 +320,7 @@ impl Inside<'_> {
         }
     }
 
-    fn step(&mut self) -> Step {
+    fn step(&mut self, report: Option<(Head, &[u64])>, haste: Haste) -> Step {
         let cell = self.cell;
         let Some(life) = self.life.as_deref_mut() else {
             return Step::Ended;
@@ -325,8 +354,9 @@ impl Inside<'_> {
             shared,
             state,
             call: &call,
+            haste,
         };
-        let step = work.step_with(runner, last, fields);
+        let step = work.step_with(runner, last, fields, report);
         work.count(runner, &before);
         if read_at != 0 {
             cell.read_at.store(0, Ordering::Relaxed);
@@ -344,7 +374,7 @@ impl Drop for Inside<'_> {
     fn drop(&mut self) {
         self.life = None;
         fence(Ordering::SeqCst);
-        if self.cell.again.load(Ordering::Relaxed) && self.cell.again.swap(false, Ordering::Relaxed)
+        if self.cell.again.load(Ordering::Relaxed) && self.cell.again.swap(false, Ordering::Acquire)
         {
             self.cell.wake();
         }
@@ -437,6 +467,7 @@ impl FlowCell {
             mss,
             seen: None,
             held: None,
+            room: false,
             reported: None,
             strikes: 0,
             counted,
@@ -447,6 +478,7 @@ impl FlowCell {
             shared: &self.shared,
             state: &mut state,
             call,
+            haste: Haste::Now,
         };
         work.tell_step(now, || What::Announced(announced));
         work.tell_opened(&runner, now, origin, rule);

@@ -4,6 +4,7 @@
 //! is told to the algorithm before the next one. So nothing waits for a flow that lags behind, and
 //! what it gets when it catches up tells most of the present.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ccp_core::{Announced, Assigned, Delivery, Updates};
@@ -22,6 +23,8 @@ const MOST_FROM_GROUP: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
     waiting: Mutex<Waiting>,
+    /// Whether there may be something: what is put in sets it.
+    any: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -81,16 +84,12 @@ pub(crate) enum Next {
 impl Inbox {
     /// A report arrived. Allocates only while the ring grows to its size.
     pub(crate) fn report(&self, report: &Delivery<'_>) {
-        let head = Head {
-            program_uid: report.measure.program_uid,
-            generation: report.generation,
-            merged: u32::try_from(report.merged).unwrap_or(u32::MAX),
-        };
-        self.push(head, report.measure.fields());
+        self.push(Head::of(report), report.measure.fields());
     }
 
-    fn push(&self, head: Head, fields: impl ExactSizeIterator<Item = u64>) {
-        let mut waiting = self.lock();
+    /// The same of a report with these fields.
+    pub(crate) fn push(&self, head: Head, fields: impl ExactSizeIterator<Item = u64>) {
+        let mut waiting = self.lock_to_put();
         if !waiting.closed {
             waiting.missed += waiting.reports.push(head, fields);
         }
@@ -98,7 +97,7 @@ impl Inbox {
 
     /// The flow changed hands: what waited is about a time that is over.
     pub(crate) fn turn(&self, turn: Turn) {
-        let mut waiting = self.lock();
+        let mut waiting = self.lock_to_put();
         waiting.reports.clear();
         waiting.missed = 0;
         let seldom = waiting.seldom();
@@ -108,12 +107,12 @@ impl Inbox {
 
     /// The flow is to run something else. The last word counts.
     pub(crate) fn assign(&self, assigned: Box<Assigned>) {
-        self.lock().seldom().assigned = Some(assigned);
+        self.lock_to_put().seldom().assigned = Some(assigned);
     }
 
     /// Another flow of the group wants `updates`. Returns whether there was room.
     pub(crate) fn group(&self, updates: Updates) -> bool {
-        let mut waiting = self.lock();
+        let mut waiting = self.lock_to_put();
         let from_group = &mut waiting.seldom().from_group;
         let room = from_group.len() < MOST_FROM_GROUP;
         if room {
@@ -124,7 +123,7 @@ impl Inbox {
 
     /// The flow ended.
     pub(crate) fn close(&self, totals: Option<Totals>) {
-        let mut waiting = self.lock();
+        let mut waiting = self.lock_to_put();
         waiting.closed = true;
         if totals.is_some() {
             waiting.seldom().totals = totals;
@@ -133,7 +132,7 @@ impl Inbox {
 
     /// The daemon stops.
     pub(crate) fn stop(&self) {
-        self.lock().stopped = true;
+        self.lock_to_put().stopped = true;
     }
 
     /// Whether nothing is to be done any more.
@@ -143,6 +142,9 @@ impl Inbox {
 
     /// Takes out what is to be done next. The fields of a report replace what is in `fields`.
     pub(crate) fn next(&self, fields: &mut Vec<u64>) -> Option<Next> {
+        if self.is_empty() {
+            return None;
+        }
         let mut waiting = self.lock();
         if waiting.stopped {
             return Some(Next::Stopped);
@@ -166,8 +168,23 @@ impl Inbox {
             return Some(Next::FromGroup(seldom.from_group.remove(0)));
         }
         let seldom = waiting.seldom.take();
-        let closed = waiting.closed;
-        closed.then(|| Next::Closed(seldom.and_then(|seldom| seldom.totals)))
+        if waiting.closed {
+            return Some(Next::Closed(seldom.and_then(|seldom| seldom.totals)));
+        }
+        // Who puts something in holds the lock.
+        self.any.store(false, Ordering::Relaxed);
+        None
+    }
+
+    /// Whether nothing waits. Who puts something in at this moment sees to it that it is taken.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.any.load(Ordering::Acquire)
+    }
+
+    fn lock_to_put(&self) -> MutexGuard<'_, Waiting> {
+        let waiting = self.lock();
+        self.any.store(true, Ordering::Release);
+        waiting
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::pin::Pin;
 
 use ccp_control::FlowMode;
-use ccp_core::{Command, FlowState, ProgramTable, SockId};
+use ccp_core::{Command, FlowState, FlowUpdate, ProgramTable, SockId};
 
 /// Takes commands to a datapath. Flow tasks use it at the same time.
 pub(crate) trait Outlet: Debug + Send + Sync + 'static {
@@ -13,6 +13,12 @@ pub(crate) trait Outlet: Debug + Send + Sync + 'static {
     /// What the datapath can't be told at all (it is gone, its language has no word for it) counts as
     /// sent: trying again would not help.
     fn send(&self, programs: &ProgramTable, command: &Command) -> Sent;
+
+    /// The same with an update of a flow.
+    fn update(&self, programs: &ProgramTable, update: &FlowUpdate, haste: Haste) -> Sent;
+
+    /// Tells the datapath what it was to be told [soon](Haste::Soon).
+    fn flush(&self) {}
 
     /// Waits until it is worth trying again after [`Sent::Full`].
     fn ready(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
@@ -45,6 +51,15 @@ pub(crate) struct Observed {
     pub(crate) timeouts: u32,
     /// Invocations of its programs without effect.
     pub(crate) faults: u32,
+}
+
+/// When a datapath is told something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Haste {
+    /// At once.
+    Now,
+    /// Who says so calls [`Outlet::flush`] before waiting for anything.
+    Soon,
 }
 
 /// What became of a command.

@@ -4,8 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use ccp_core::{
-    Algorithm, AssignError, Assigned, Command, FlowId, Given, Opened, Origin, Output, Plan,
-    Session, SessionNotice, SessionOptions, SessionStats,
+    Algorithm, AssignError, Assigned, Command, Delivery, FlowId, Given, Opened, Origin, Output,
+    Plan, Session, SessionNotice, SessionOptions, SessionStats,
 };
 use ccp_wire::{Features, Message, frames};
 use foldhash::fast::RandomState;
@@ -13,9 +13,13 @@ use tracing::{debug, info, warn};
 
 use super::room::Room;
 use crate::flow_task::FlowCell;
+#[cfg(test)]
+use crate::inbox::Head;
 use crate::inbox::Turn;
 use crate::metrics::{Count, DatapathMetrics, Sampler};
 use crate::orders::{Order, Runs};
+#[cfg(test)]
+use crate::outlet::Haste;
 use crate::outlet::{Outlet, Sent};
 use crate::shared::Shared;
 
@@ -77,6 +81,41 @@ pub(super) fn obey<'l>(order: Order, links: impl IntoIterator<Item = &'l mut Lin
             let mut assigned = links.into_iter().map(|link| link.assign(flow, &given));
             let assigned = assigned.find(|a| *a != Err(AssignError::NoSuchFlow));
             let _ = done.send(assigned.unwrap_or(Err(AssignError::NoSuchFlow)));
+        }
+    }
+}
+
+/// There is something to do for a flow: whoever has this does it, or leaves it to the flow's task.
+#[derive(Debug)]
+pub(super) struct Handed<'m> {
+    pub(super) flow: Arc<FlowCell>,
+    /// A report that has come for it. If there is none, something is in its inbox.
+    pub(super) report: Option<Delivery<'m>>,
+}
+
+impl Handed<'_> {
+    /// Does it here and now. As [`FlowCell::serve`].
+    #[cfg(test)]
+    pub(super) fn serve(self, haste: Haste) {
+        let fields: Vec<u64> = self
+            .report
+            .iter()
+            .flat_map(|r| r.measure.fields())
+            .collect();
+        let report = self.report.as_ref().map(|r| (Head::of(r), &fields[..]));
+        self.flow.serve(report, haste);
+    }
+
+    /// Leaves it to the flow's task.
+    pub(super) fn leave(mut self) {
+        self.put_in();
+        self.flow.wake();
+    }
+
+    /// The report goes into the inbox: something else is about to come.
+    fn put_in(&mut self) {
+        if let Some(report) = self.report.take() {
+            self.flow.inbox.report(&report);
         }
     }
 }
@@ -143,10 +182,13 @@ impl Link {
     /// Returns the flow that the last of it is for, for which the caller does what there is to do, or wakes
     /// its task; other flows' tasks are woken.
     #[must_use]
-    pub(super) fn on_bytes(&mut self, bytes: &[u8]) -> Option<Arc<FlowCell>> {
+    pub(super) fn on_bytes<'m>(&mut self, bytes: &'m [u8]) -> Option<Handed<'m>> {
         let mut greeted = false;
-        let mut last: Option<Arc<FlowCell>> = None;
+        let mut last: Option<Handed<'m>> = None;
         for frame in frames(bytes) {
+            if let Some(last) = &mut last {
+                last.put_in();
+            }
             match frame.and_then(|frame| frame.message()) {
                 // Each has all programs made and sent anew: a datagram full of them would hold up
                 // everybody else.
@@ -156,9 +198,13 @@ impl Link {
                     self.shared.metrics.count(Count::MessagesRepeated, 1);
                 }
                 Ok(message) => {
-                    if let Some(flow) = self.on_message(&message) {
-                        hand(flow, &mut last);
+                    let Some(handed) = self.on_message(&message) else {
+                        continue;
+                    };
+                    if let Some(before) = last.take_if(|l| !Arc::ptr_eq(&l.flow, &handed.flow)) {
+                        before.leave();
                     }
+                    last = Some(handed);
                 }
                 Err(error) => {
                     self.session.on_garbage();
@@ -173,16 +219,19 @@ impl Link {
 
     /// The datapath sent `message`. Returns the flow that it is for, as [`on_bytes`](Self::on_bytes) does.
     #[must_use]
-    pub(super) fn on_message(&mut self, message: &Message<'_>) -> Option<Arc<FlowCell>> {
+    pub(super) fn on_message<'m>(&mut self, message: &Message<'m>) -> Option<Handed<'m>> {
         let Some(delivery) = self.session.on_message(message) else {
-            return self.pass_on();
+            let report = None;
+            return self.pass_on().map(|flow| Handed { flow, report });
         };
         let flow = self.flows.get(&delivery.flow)?;
         if self.sampler.next() {
             flow.measure(self.shared.clock.nanos());
         }
-        flow.inbox.report(&delivery);
-        Some(Arc::clone(flow))
+        Some(Handed {
+            flow: Arc::clone(flow),
+            report: Some(delivery),
+        })
     }
 
     /// The rules are others from now on.

@@ -17,9 +17,9 @@ use nix::sys::socket::NetlinkAddr;
 use tokio::sync::mpsc;
 use tracing::{debug, info, warn};
 
+use super::link::Handed;
 use super::peers::{Due, Heard, Peers, Times};
 use crate::config::NetlinkConfig;
-use crate::flow_task::FlowCell;
 use crate::metrics::Count;
 use crate::orders::Order;
 use crate::shared::Shared;
@@ -137,16 +137,16 @@ impl NetlinkDatapath {
     }
 
     fn on_payload(&mut self, port: u32, bytes: &[u8]) {
-        let flow = match self.peers.hear(&port, 0, bytes) {
-            Heard::Taken(flow) => flow,
+        let handed = match self.peers.hear(&port, 0, bytes) {
+            Heard::Taken(handed) => handed,
             _ => self.admit(port, bytes),
         };
-        if let Some(flow) = flow {
-            flow.wake();
+        if let Some(handed) = handed {
+            handed.leave();
         }
     }
 
-    fn admit(&mut self, port: u32, bytes: &[u8]) -> Option<Arc<FlowCell>> {
+    fn admit<'m>(&mut self, port: u32, bytes: &'m [u8]) -> Option<Handed<'m>> {
         if !self.peers.has_room(0) {
             return None;
         }
@@ -155,7 +155,7 @@ impl NetlinkDatapath {
             port => format!("netlink: port {port}"),
         };
         let peer = NetlinkPeer::new(port, &self.socket, self.peers.attention());
-        self.peers.admit(port, name, peer, bytes)
+        self.peers.admit(port, name, Arc::new(peer), bytes)
     }
 
     /// A process that ends says nothing, and one that only listens is never sent anything: the kernel lists

@@ -17,10 +17,9 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::warn;
 
 use super::budget::Budget;
-use super::link::{self, Link};
+use super::link::{self, Handed, Link};
 use super::room::{Level, Room};
 use crate::config::SocketLimits;
-use crate::flow_task::FlowCell;
 use crate::metrics::Count;
 use crate::orders::Order;
 use crate::outlet::Outlet;
@@ -142,10 +141,10 @@ struct Muted {
 
 /// What became of a datagram.
 #[derive(Debug)]
-pub(super) enum Heard {
+pub(super) enum Heard<'m> {
     /// It was taken. If there was a report in it: the flow that has it, for which the caller does what there
     /// is to do, or wakes its task.
-    Taken(Option<Arc<FlowCell>>),
+    Taken(Option<Handed<'m>>),
     /// Its sender is not known.
     Stranger,
     /// Its sender's address is that of a datapath of this user, who did not send it.
@@ -200,7 +199,7 @@ impl<K: Clone + Eq + Hash, P: Peer> Peers<K, P> {
     }
 
     /// The user `uid` sent `bytes` from `key`.
-    pub(super) fn hear<Q>(&mut self, key: &Q, uid: u32, bytes: &[u8]) -> Heard
+    pub(super) fn hear<'m, Q>(&mut self, key: &Q, uid: u32, bytes: &'m [u8]) -> Heard<'m>
     where
         K: Borrow<Q>,
         Q: Eq + Hash + ?Sized,
@@ -219,7 +218,7 @@ impl<K: Clone + Eq + Hash, P: Peer> Peers<K, P> {
             known.peer.probe();
             cost = READY_COST;
         }
-        let flow = known.link.on_bytes(bytes);
+        let handed = known.link.on_bytes(bytes);
         if known.link.is_backed_up() {
             self.attention.ask();
         }
@@ -237,7 +236,7 @@ impl<K: Clone + Eq + Hash, P: Peer> Peers<K, P> {
         {
             self.mute(&key.clone(), why);
         }
-        Heard::Taken(flow)
+        Heard::Taken(handed)
     }
 
     /// Whether nothing is heard of `key` for a while.
@@ -327,13 +326,13 @@ impl<K: Clone + Eq + Hash, P: Peer> Peers<K, P> {
     /// One that was not known before, called `name` in logs, sent `bytes` first. Returns what
     /// [`Heard::Taken`] does.
     #[must_use]
-    pub(super) fn admit(
+    pub(super) fn admit<'m>(
         &mut self,
         key: K,
         name: String,
-        peer: P,
-        bytes: &[u8],
-    ) -> Option<Arc<FlowCell>> {
+        peer: Arc<P>,
+        bytes: &'m [u8],
+    ) -> Option<Handed<'m>> {
         let options = SessionOptions {
             max_flows: usize::try_from(self.limits.max_flows).unwrap_or(usize::MAX),
             epoch: self.epoch,
@@ -342,11 +341,10 @@ impl<K: Clone + Eq + Hash, P: Peer> Peers<K, P> {
             ..SessionOptions::default()
         };
         let uid = peer.uid();
-        let peer = Arc::new(peer);
         let outlet = Arc::clone(&peer);
         let mut link = Link::new(&self.name, name, outlet, options, &self.shared);
         link.limit(self.room_of(uid));
-        let flow = link.on_bytes(bytes);
+        let handed = link.on_bytes(bytes);
         if link.is_backed_up() {
             self.attention.ask();
         }
@@ -354,7 +352,7 @@ impl<K: Clone + Eq + Hash, P: Peer> Peers<K, P> {
         budget.spend(link.take_malformed(), Instant::now());
         self.muted.remove(&key);
         self.known.insert(key, Known { peer, link, budget });
-        flow
+        handed
     }
 
     /// The one at `key` is not there any more.
@@ -462,8 +460,11 @@ fn new_epoch() -> u32 {
 
 /// Whether a datapath says that it has just started.
 fn begins_with_ready(bytes: &[u8]) -> bool {
-    frames(bytes).next().is_some_and(|frame| {
-        let kind = frame.map(|frame| frame.kind);
-        kind.is_ok_and(|kind| kind == Kind::Ready)
-    })
+    const FIRST: u8 = Kind::Ready.to_wire() as u8;
+    // Most are reports: those are not cut in frames for this.
+    bytes.first() == Some(&FIRST)
+        && frames(bytes).next().is_some_and(|frame| {
+            let kind = frame.map(|frame| frame.kind);
+            kind.is_ok_and(|kind| kind == Kind::Ready)
+        })
 }

@@ -4,20 +4,28 @@
 //! is answered before it waits again. With the runtime between, each report would cost it asking what is
 //! ready, trying to read when nothing is left, and waking the flow's task.
 //!
-//! An algorithm that does not come back keeps the thread that it was called on. Another one then reads on.
+//! What waits is read together, and answered together when all of it has been dealt with: who sent it is then
+//! woken once. What comes alone is answered at once, and so is everything before when an algorithm takes its time.
+//!
+//! An algorithm that does not come back keeps the thread that it was called on. Another one then goes on with
+//! what was read, and reads on.
 
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tracing::{error, warn};
 
+use super::link::Handed;
 use crate::flow_task::FlowCell;
+use crate::inbox::Head;
+use crate::outlet::Haste;
 
 /// How often [`Readers::look`] is to be called. A thread that is at the same flow for so long, or twice as
 /// long, is replaced.
@@ -30,24 +38,47 @@ const ENDS_WITHIN: Duration = Duration::from_millis(200);
 
 /// What threads read.
 pub(super) trait Source: Send + Sync + 'static {
-    /// What a thread reads into.
-    type Buffer;
+    /// Messages that were read together.
+    type Batch: Send + 'static;
 
-    /// Such a buffer.
-    fn buffer(&self) -> Self::Buffer;
+    /// Room for some.
+    fn batch(&self) -> Self::Batch;
 
-    /// Waits for the next message, and deals with it, or hands it to the flow that it is for and returns
-    /// that flow.
-    fn take(&self, buffer: &mut Self::Buffer) -> io::Result<Option<Arc<FlowCell>>>;
+    /// Waits for messages and reads those that wait. There is none left in `batch`.
+    fn read(&self, batch: &mut Self::Batch) -> io::Result<()>;
 
-    /// Brings a thread back that waits for a message.
+    /// Takes the next message out. Deals with it, or returns the flow that it is for. `None` if
+    /// there is none left.
+    fn take<'b>(&self, batch: &'b mut Self::Batch) -> Option<Option<Handed<'b>>>;
+
+    /// Whether there is none left.
+    fn is_empty(&self, batch: &Self::Batch) -> bool;
+
+    /// Brings a thread back that waits for messages.
     fn rouse(&self);
 }
 
+/// What was read.
+struct Work<B> {
+    batch: B,
+    /// Flows whose answers are still to be sent.
+    answered: SmallVec<[Arc<FlowCell>; 8]>,
+}
+
+impl<B> Work<B> {
+    fn send_answers(&mut self) {
+        for flow in self.answered.drain(..) {
+            flow.flush();
+        }
+    }
+}
+
 /// The threads that read a source: one, and those which algorithms keep.
-pub(super) struct Readers<S> {
+pub(super) struct Readers<S: Source> {
     name: String,
     source: Arc<S>,
+    /// Whoever reads has it, but not while an algorithm is at work.
+    work: Arc<Mutex<Work<S::Batch>>>,
     present: Arc<Desk>,
     /// How far it had come when it was last looked.
     seen: u64,
@@ -73,9 +104,14 @@ impl<S: Source> Readers<S> {
     /// Outside a Tokio runtime.
     pub(super) fn start(name: &str, source: Arc<S>) -> io::Result<Self> {
         let (fail, failed) = mpsc::channel(1);
+        let work = Work {
+            batch: source.batch(),
+            answered: SmallVec::new(),
+        };
         let mut readers = Self {
             name: name.to_owned(),
             source,
+            work: Arc::new(Mutex::new(work)),
             present: Arc::default(),
             seen: 0,
             threads: Arc::default(),
@@ -92,6 +128,7 @@ impl<S: Source> Readers<S> {
         let thread = Reader {
             desk: Arc::clone(&desk),
             source: Arc::clone(&self.source),
+            work: Arc::clone(&self.work),
             runtime: Handle::current(),
             fail: self.fail.clone(),
             _counted: Arc::clone(&self.threads),
@@ -153,9 +190,10 @@ impl<S: Source> Readers<S> {
 }
 
 /// One thread.
-struct Reader<S> {
+struct Reader<S: Source> {
     desk: Arc<Desk>,
     source: Arc<S>,
+    work: Arc<Mutex<Work<S::Batch>>>,
     runtime: Handle,
     fail: mpsc::Sender<io::Error>,
     _counted: Arc<()>,
@@ -176,33 +214,81 @@ impl<S: Source> Reader<S> {
     }
 
     fn read(&self) -> io::Result<()> {
-        let mut buffer = self.source.buffer();
-        let mut turns = 0;
+        // What is read lies in memory that whoever goes on needs.
+        let mut fields = Vec::new();
         while !self.desk.replaced.load(Ordering::Relaxed) {
-            match self.source.take(&mut buffer) {
-                Ok(None) => {}
-                Ok(Some(flow)) => {
-                    self.desk.turns.store(turns + 1, Ordering::Relaxed);
-                    serve(&flow);
-                    turns += 2;
-                    self.desk.turns.store(turns, Ordering::Relaxed);
-                }
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) => {}
-                Err(error) => return Err(error),
+            let mut work = self.lock();
+            if self.source.is_empty(&work.batch) {
+                work.send_answers();
+                self.wait(&mut work)?;
             }
+            let Some(Some(handed)) = self.source.take(&mut work.batch) else {
+                continue;
+            };
+            let Handed { flow, report } = handed;
+            let head = report.map(|report| {
+                fields.clear();
+                fields.extend(report.measure.fields());
+                Head::of(&report)
+            });
+            let alone = work.answered.is_empty() && self.source.is_empty(&work.batch);
+            drop(work);
+            self.serve(flow, head.map(|head| (head, &*fields)), alone);
         }
         Ok(())
     }
+
+    fn wait(&self, work: &mut Work<S::Batch>) -> io::Result<()> {
+        match self.source.read(&mut work.batch) {
+            Err(error)
+                if !matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::WouldBlock) =>
+            {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Does what there is to do for a flow. It is answered at once if nothing was read with it.
+    fn serve(&self, flow: Arc<FlowCell>, report: Option<(Head, &[u64])>, alone: bool) {
+        let haste = if alone { Haste::Now } else { Haste::Soon };
+        self.turn();
+        let quick = serve(&flow, report, haste);
+        self.turn();
+        if alone {
+            return;
+        }
+        if self.desk.replaced.load(Ordering::Relaxed) {
+            // Somebody else has the others.
+            return flow.flush();
+        }
+        let mut work = self.lock();
+        work.answered.push(flow);
+        if !quick {
+            work.send_answers();
+        }
+    }
+
+    /// Nobody else writes it.
+    fn turn(&self) {
+        let turns = self.desk.turns.load(Ordering::Relaxed);
+        self.desk.turns.store(turns + 1, Ordering::Relaxed);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Work<S::Batch>> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-fn serve(flow: &Arc<FlowCell>) {
+/// Returns whether it was done quickly.
+fn serve(flow: &Arc<FlowCell>, report: Option<(Head, &[u64])>, haste: Haste) -> bool {
     // Algorithms' panics are caught before.
-    if catch_unwind(AssertUnwindSafe(|| flow.serve())).is_err() {
+    catch_unwind(AssertUnwindSafe(|| flow.serve(report, haste))).unwrap_or_else(|_| {
         error!(
             flow = flow.id().0,
             "a flow failed, which is an error in ccpd; its datapath steers it by itself"
         );
         flow.give_up();
-    }
+        false
+    })
 }

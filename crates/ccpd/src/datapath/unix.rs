@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ccp_control::plain;
-use nix::sys::socket::UnixAddr;
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::sockopt::{Timeout, set_socket_passcred, set_socket_timeout};
 use rustix::net::{
@@ -24,11 +23,11 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tracing::info;
 
+use super::link::Handed;
 use super::peers::{Attention, Due, Heard, Peers, Times};
 use super::readers::{LOOK_EVERY, Readers, Source};
 use crate::config::UnixConfig;
 use crate::error::in_full;
-use crate::flow_task::FlowCell;
 use crate::metrics::Count;
 use crate::orders::Order;
 use crate::shared::Shared;
@@ -37,6 +36,7 @@ use peer::UnixPeer;
 use receive::{Datagram, Receiver};
 use reply::Target;
 
+mod frames;
 mod peer;
 mod receive;
 mod reply;
@@ -178,15 +178,23 @@ impl Socket {
 }
 
 impl Source for Socket {
-    type Buffer = Receiver;
+    type Batch = Receiver;
 
-    fn buffer(&self) -> Receiver {
+    fn batch(&self) -> Receiver {
         Receiver::new()
     }
 
-    fn take(&self, receiver: &mut Receiver) -> io::Result<Option<Arc<FlowCell>>> {
-        let datagram = receiver.read(&*self.fd)?;
-        Ok(self.served().on_datagram(&datagram))
+    fn read(&self, batch: &mut Receiver) -> io::Result<()> {
+        batch.read(&self.fd)
+    }
+
+    fn take<'b>(&self, batch: &'b mut Receiver) -> Option<Option<Handed<'b>>> {
+        let datagram = batch.next()?;
+        Some(self.served().on_datagram(&datagram))
+    }
+
+    fn is_empty(&self, batch: &Receiver) -> bool {
+        batch.is_empty()
     }
 
     fn rouse(&self) {
@@ -201,12 +209,11 @@ impl Served {
         self.peers.stop();
     }
 
-    fn on_datagram(&mut self, datagram: &Datagram<'_>) -> Option<Arc<FlowCell>> {
+    fn on_datagram<'b>(&mut self, datagram: &Datagram<'b>) -> Option<Handed<'b>> {
         if self.stopped {
             return None;
         }
-        let from = datagram.from.as_ref().and_then(UnixAddr::path);
-        let (Some(from), Some(uid)) = (from, datagram.uid) else {
+        let (Some(from), Some(uid)) = (datagram.from, datagram.uid) else {
             let why =
                 "a sender has no path, or sends along what is not taken: it could not be answered";
             self.peers.refuse(Count::RefusedUnanswerable, why);
@@ -214,7 +221,7 @@ impl Served {
         };
         let key = from.as_os_str();
         match self.peers.hear(key, uid, datagram.bytes) {
-            Heard::Taken(flow) => return flow,
+            Heard::Taken(handed) => return handed,
             Heard::Stranger => {}
             // Either the path is theirs by now, or they only say so.
             Heard::OtherUser(owner) => {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use ccp_control::{FlowMode, Why};
 use ccp_core::{
-    Algorithm, Announced, Assigned, Command, FlowRunner, Origin, RawReport, RunnerNotice, Timestamp,
+    Algorithm, Announced, Assigned, FlowRunner, FlowUpdate, Origin, RawReport, RunnerNotice,
+    Timestamp,
 };
 use ccp_wire::Totals;
 use tracing::{debug, error, trace, warn};
@@ -76,9 +77,10 @@ impl Work<'_> {
         }
     }
 
-    /// Before it is sent, or held until the datapath takes it.
-    pub(super) fn tell_updated(&self, runner: &FlowRunner, command: &Command) {
-        if let Command::Update(update) = command {
+    /// The datapath has been told.
+    pub(super) fn tell_updated(&self, runner: &FlowRunner, update: &FlowUpdate) {
+        // The clock is not read for nothing.
+        if self.shared.feed.wants(Topic::Steps) {
             self.tell_step(self.shared.clock.now(), || {
                 What::Updated(Box::new(Updated {
                     update: update.clone(),

@@ -12,7 +12,7 @@ use super::{FlowCell, Step, Waits};
 use crate::feed::What;
 use crate::inbox::{Head, Next, Turn};
 use crate::metrics::{Count, CountedFlow};
-use crate::outlet::Sent;
+use crate::outlet::{Haste, Sent};
 use crate::shared::Shared;
 use crate::watchdog::Call;
 
@@ -29,8 +29,10 @@ pub(super) struct State {
     pub(super) mss: u32,
     /// Who steers the flow and how often its programs have faulted, as last seen.
     pub(super) seen: Option<(FlowMode, u32)>,
-    /// A command that the datapath has not taken yet. Nothing else is sent before it.
+    /// A command that the datapath has not taken yet, and that is no update. Nothing else is sent before it.
     pub(super) held: Option<Box<Command>>,
+    /// The datapath has not taken the last of what there was.
+    pub(super) room: bool,
     /// When the last report was begun with, until somebody has looked how long ago that is.
     pub(super) reported: Option<Timestamp>,
     /// How many reports in a row took long.
@@ -47,6 +49,8 @@ pub(super) struct Work<'a> {
     pub(super) state: &'a mut State,
     /// As long as it lasts, somebody watches whether it goes on.
     pub(super) call: &'a Call,
+    /// How its datapath is told of updates.
+    pub(super) haste: Haste,
 }
 
 impl Deref for Work<'_> {
@@ -88,6 +92,7 @@ impl Work<'_> {
         runner: &mut FlowRunner,
         last: &mut Option<Head>,
         fields: &mut Vec<u64>,
+        mut handed: Option<(Head, &[u64])>,
     ) -> Step {
         let mut now = self.shared.clock.now();
         runner.leave_quarantined(now);
@@ -104,14 +109,22 @@ impl Work<'_> {
         let mut left = BATCH;
         while left > 0 {
             left -= 1;
-            let Some(next) = self.cell.inbox.next(fields) else {
-                break;
+            let next = match handed.take() {
+                Some((head, values)) => {
+                    fields.clear();
+                    fields.extend_from_slice(values);
+                    Next::Report(head)
+                }
+                None => match self.cell.inbox.next(fields) {
+                    Some(next) => next,
+                    None => break,
+                },
             };
             if std::mem::replace(&mut is_past, true) {
                 now = self.shared.clock.now();
+                self.call.goes_on();
+                runner.leave_quarantined(now);
             }
-            self.call.goes_on();
-            runner.leave_quarantined(now);
             match next {
                 Next::Report(head) => {
                     *last = Some(head);
@@ -166,7 +179,7 @@ impl Work<'_> {
             0 => Step::More,
             _ => Step::Idle(Waits {
                 until: runner.wake_at(),
-                room: self.held.is_some(),
+                room: self.room,
             }),
         }
     }
@@ -196,16 +209,18 @@ impl Work<'_> {
 
     /// Does what the runner wants done, as far as the datapath takes it.
     fn send(&mut self, runner: &mut FlowRunner) {
+        self.room = false;
         if let Some(command) = self.held.take() {
-            self.tell(runner, *command);
+            self.tell(runner, command);
         }
-        while self.held.is_none() {
+        while !self.room {
+            if runner.update().is_some() {
+                self.update(runner);
+                continue;
+            }
             match runner.poll() {
                 None => break,
-                Some(RunnerOutput::Command(command)) => {
-                    self.tell_updated(runner, &command);
-                    self.tell(runner, command);
-                }
+                Some(RunnerOutput::Command(command)) => self.tell(runner, Box::new(command)),
                 Some(RunnerOutput::Forward { to, updates }) => {
                     let Some(other) = self.shared.board.flow(to) else {
                         continue;
@@ -227,14 +242,31 @@ impl Work<'_> {
         }
     }
 
-    fn tell(&mut self, runner: &FlowRunner, command: Command) {
-        if let Command::Update(update) = &command
-            && let Some(rate) = update.rate()
+    /// Tells the datapath the update that the runner has; if there is no room, that takes in what follows.
+    fn update(&mut self, runner: &mut FlowRunner) {
+        let Some(update) = runner.update() else {
+            return;
+        };
+        if self
+            .cell
+            .outlet
+            .update(runner.programs(), update, self.haste)
+            == Sent::Full
         {
+            self.room = true;
+            return;
+        }
+        if let Some(rate) = update.rate() {
             self.rate_set = rate > 0;
         }
+        self.tell_updated(runner, update);
+        runner.update_taken();
+    }
+
+    fn tell(&mut self, runner: &FlowRunner, command: Box<Command>) {
         if self.cell.outlet.send(runner.programs(), &command) == Sent::Full {
-            self.held = Some(Box::new(command));
+            self.held = Some(command);
+            self.room = true;
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Reports one behind the other in a ring of words.
 
-use ccp_core::RawReport;
+use ccp_core::{Delivery, RawReport};
 
 /// The ring holds at most so many words of eight bytes: 512 reports without a field, or nine with as
 /// many fields as there may be.
@@ -20,6 +20,15 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// Of a report on its way.
+    pub(crate) fn of(report: &Delivery<'_>) -> Self {
+        Self {
+            program_uid: report.measure.program_uid,
+            generation: report.generation,
+            merged: u32::try_from(report.merged).unwrap_or(u32::MAX),
+        }
+    }
+
     /// The report with its `fields`.
     pub(crate) const fn with<'a>(&self, fields: &'a [u64]) -> RawReport<'a> {
         RawReport {

@@ -5,13 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use ccp_core::{Command, ProgramTable, SessionOptions, SockId};
+use ccp_core::{Command, FlowUpdate, ProgramTable, SessionOptions, SockId};
 use ccp_wire::{Create, Encode as _, MeasureBuf, Ready};
 use tokio_util::sync::CancellationToken;
 
 use super::Link;
 use crate::change::Made;
-use crate::outlet::{Outlet, Sent};
+use crate::outlet::{Haste, Outlet, Sent};
 use crate::shared::Shared;
 
 /// A datapath that takes everything and says nothing.
@@ -20,6 +20,10 @@ struct Quiet;
 
 impl Outlet for Quiet {
     fn send(&self, _: &ProgramTable, _: &Command) -> Sent {
+        Sent::Done
+    }
+
+    fn update(&self, _: &ProgramTable, _: &FlowUpdate, _: Haste) -> Sent {
         Sent::Done
     }
 
@@ -69,7 +73,7 @@ fn create() -> BytesMut {
 /// A datapath with one flow.
 fn link(shared: &Arc<Shared>) -> Link {
     let mut link = link_to(Arc::new(Quiet), shared);
-    link.on_bytes(&create()).unwrap().serve();
+    link.on_bytes(&create()).unwrap().serve(Haste::Now);
     link
 }
 
@@ -116,7 +120,7 @@ async fn no_report_is_left_lying_while_somebody_looks_at_the_flow() {
     let begun = Instant::now();
     let mut sent = 0_u32;
     while begun.elapsed() < Duration::from_secs(1) {
-        link.on_bytes(&report).unwrap().serve();
+        link.on_bytes(&report).unwrap().serve(Haste::Now);
         sent += 1;
         let since = Instant::now();
         while dealt_with(&shared) < f64::from(sent) {
@@ -143,7 +147,7 @@ async fn a_flow_that_waits_for_nothing_has_no_task() {
     let cell = shared.board.all().pop().unwrap();
     assert!(cell.runs().is_some());
     let close = MeasureBuf::close(SockId(1)).to_frame().unwrap();
-    link.on_bytes(&close).unwrap().serve();
+    link.on_bytes(&close).unwrap().serve(Haste::Now);
     assert_eq!((shared.flows.len(), shared.board.len()), (0, 0));
     assert!(cell.runs().is_none());
 }
@@ -154,6 +158,13 @@ struct Closed(AtomicBool);
 
 impl Outlet for Closed {
     fn send(&self, _: &ProgramTable, _: &Command) -> Sent {
+        match self.0.load(Ordering::Relaxed) {
+            true => Sent::Done,
+            false => Sent::Full,
+        }
+    }
+
+    fn update(&self, _: &ProgramTable, _: &FlowUpdate, _: Haste) -> Sent {
         match self.0.load(Ordering::Relaxed) {
             true => Sent::Done,
             false => Sent::Full,
@@ -173,7 +184,7 @@ async fn a_flow_begins_when_its_datapath_has_its_programs() {
     let mut link = link_to(Arc::clone(&outlet) as Arc<dyn Outlet>, &shared);
     assert!(link.on_bytes(&create()).is_none());
     let cell = shared.board.all().pop().unwrap();
-    cell.serve();
+    cell.serve(None, Haste::Now);
     cell.wake();
     tokio::task::yield_now().await;
     assert!(cell.runs().is_none());

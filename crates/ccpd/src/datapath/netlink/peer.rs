@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::BytesMut;
-use ccp_core::{Command, ProgramTable};
-use ccp_wire::netlink_message;
+use ccp_core::{Command, FlowUpdate, ProgramTable};
+use ccp_wire::{EncodeError, netlink_message};
 use rustix::io::Errno;
 use tracing::{debug, warn};
 
 use super::super::peers::{Attention, Peer};
 use super::super::turnstile::Turnstile;
 use super::socket::NetlinkSocket;
-use crate::outlet::{Outlet, Sent};
+use crate::outlet::{Haste, Outlet, Sent};
 
 /// The kernel's own port.
 pub(super) const KERNEL: u32 = 0;
@@ -74,10 +74,8 @@ impl NetlinkPeer {
             }
         }
     }
-}
 
-impl Outlet for NetlinkPeer {
-    fn send(&self, programs: &ProgramTable, command: &Command) -> Sent {
+    fn say(&self, encode: impl FnOnce(&mut BytesMut) -> Result<bool, EncodeError>) -> Sent {
         if self.is_gone() {
             return Sent::Done;
         }
@@ -85,7 +83,7 @@ impl Outlet for NetlinkPeer {
         let Buffers { frame, message } = &mut *buffers;
         frame.clear();
         message.clear();
-        match programs.encode(command, frame) {
+        match encode(frame) {
             Ok(true) => {
                 netlink_message(frame, message);
                 let sent = self.transmit(message);
@@ -98,6 +96,19 @@ impl Outlet for NetlinkPeer {
                 Sent::Done
             }
         }
+    }
+}
+
+impl Outlet for NetlinkPeer {
+    fn send(&self, programs: &ProgramTable, command: &Command) -> Sent {
+        self.say(|frame| programs.encode(command, frame))
+    }
+
+    fn update(&self, programs: &ProgramTable, update: &FlowUpdate, _: Haste) -> Sent {
+        self.say(|frame| {
+            programs.encode_update(update, frame)?;
+            Ok(true)
+        })
     }
 
     /// The system does not tell when another socket has room.

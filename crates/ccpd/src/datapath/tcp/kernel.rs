@@ -4,7 +4,7 @@
 use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use ccp_core::{Command, Form, Native, Place, ProgramTable};
+use ccp_core::{Command, FlowUpdate, Form, Native, Place, ProgramTable};
 use ccp_ebpf::layout::FIELD_CONTROL;
 use ccp_ebpf::{InstallError, Mailbox, MailboxError, TcpDatapath};
 use ccp_types::{Bytes, FlowState, Micros, Rate, SockId};
@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use tracing::{debug, error, info, warn};
 
 use super::take::Taken;
-use crate::outlet::{Observed, Outlet, Sent};
+use crate::outlet::{Haste, Observed, Outlet, Sent};
 
 /// The kernel's side: what flows' tasks write to.
 #[derive(Debug)]
@@ -106,27 +106,13 @@ impl Drop for Kernel {
 }
 
 impl Outlet for Kernel {
-    fn send(&self, _: &ProgramTable, command: &Command) -> Sent {
+    fn send(&self, programs: &ProgramTable, command: &Command) -> Sent {
         let written = match command {
             Command::Install(installed) => {
                 self.install(installed.uid, installed.program.name(), &installed.form);
                 Ok(())
             }
-            Command::Update(update) => {
-                let fields: SmallVec<[(usize, u64); 8]> = update
-                    .fields
-                    .iter()
-                    .filter_map(|(place, value)| match *place {
-                        // `Ssthresh` is for programs to set.
-                        Place::Writable(2..) => None,
-                        Place::Writable(place) => Some((usize::from(place), *value)),
-                        Place::Control(place) => Some((FIELD_CONTROL + usize::from(place), *value)),
-                    })
-                    .collect();
-                let program = update.change_program.then_some(update.program_uid);
-                let (sock_id, generation) = (update.sock_id.0, update.generation);
-                self.mailbox.write(sock_id, generation, program, &fields)
-            }
+            Command::Update(update) => return self.update(programs, update, Haste::Now),
             Command::Native {
                 sock_id,
                 generation,
@@ -143,6 +129,25 @@ impl Outlet for Kernel {
             _ => Ok(()),
         };
         if let Err(error) = written {
+            log_refusal(&error);
+        }
+        Sent::Done
+    }
+
+    fn update(&self, _: &ProgramTable, update: &FlowUpdate, _: Haste) -> Sent {
+        let fields: SmallVec<[(usize, u64); 8]> = update
+            .fields
+            .iter()
+            .filter_map(|(place, value)| match *place {
+                // `Ssthresh` is for programs to set.
+                Place::Writable(2..) => None,
+                Place::Writable(place) => Some((usize::from(place), *value)),
+                Place::Control(place) => Some((FIELD_CONTROL + usize::from(place), *value)),
+            })
+            .collect();
+        let program = update.change_program.then_some(update.program_uid);
+        let (sock_id, generation) = (update.sock_id.0, update.generation);
+        if let Err(error) = (self.mailbox).write(sock_id, generation, program, &fields) {
             log_refusal(&error);
         }
         Sent::Done

@@ -1,14 +1,12 @@
 //! What the kernel's announcements mean.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use ccp_wire::{Kind, Message, frames};
 
 use crate::config::{TcpConfig, TcpName};
-use crate::datapath::link::Link;
+use crate::datapath::link::{Handed, Link};
 use crate::datapath::resolver::Resolver;
-use crate::flow_task::FlowCell;
 
 /// What flows ask for by the name that they use, and what the kernel's numbers mean.
 #[derive(Debug)]
@@ -51,8 +49,8 @@ impl Names {
 }
 
 /// Its task does what there is to do for the flow.
-fn wake(flow: Option<Arc<FlowCell>>) {
-    if let Some(flow) = flow {
-        flow.wake();
+fn wake(handed: Option<Handed<'_>>) {
+    if let Some(handed) = handed {
+        handed.leave();
     }
 }

@@ -5,23 +5,33 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use bytes::BytesMut;
-use ccp_core::{Command, ProgramTable};
+use ccp_core::{Command, FlowUpdate, ProgramTable};
+use ccp_wire::EncodeError;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SendFlags, SocketFlags, SocketType, connect, send, sendto, socket_with,
+    AddressFamily, SendFlags, SocketFlags, SocketType, connect, sendto, socket_with,
 };
 use thiserror::Error;
 use tokio::net::UnixDatagram;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::super::peers::{Attention, Peer};
 use super::super::turnstile::Turnstile;
+use super::frames::{Frames, send_many};
 use super::reply::{Target, Untrusted};
 use super::shown;
-use crate::outlet::{Outlet, Sent};
+use crate::outlet::{Haste, Outlet, Sent};
+
+/// So many frames lie here at most; nothing is taken before they are sent.
+const MOST_LYING: usize = 16;
+/// Who waits for room looks so often whether the datapath is known at all.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// One datapath: a path, and the user who sends from there.
 #[derive(Debug)]
@@ -30,10 +40,19 @@ pub(super) struct UnixPeer {
     uid: u32,
     way: Way,
     turnstile: Turnstile,
-    frame: Mutex<BytesMut>,
+    out: Mutex<Out>,
     gone: AtomicBool,
     /// Set when it has gone, for whoever buries it.
     attention: Arc<Attention>,
+    itself: Weak<Self>,
+}
+
+/// What it is about to be told.
+#[derive(Debug, Default)]
+struct Out {
+    frames: Frames,
+    /// Somebody waits until it takes them.
+    awaited: bool,
 }
 
 /// By which socket it is answered.
@@ -79,7 +98,7 @@ impl UnixPeer {
         uid: u32,
         common: &Arc<OwnedFd>,
         attention: &Arc<Attention>,
-    ) -> Result<Self, NoWay> {
+    ) -> Result<Arc<Self>, NoWay> {
         let unreachable = |error: Errno| NoWay::Unreachable(error.into());
         let target = Target::open(path, uid)?;
         let own = new_socket().map_err(unreachable)?;
@@ -89,15 +108,16 @@ impl UnixPeer {
             Err(Errno::PERM) => Way::Common(Arc::clone(common), Mutex::new(target)),
             Err(error) => return Err(unreachable(error)),
         };
-        Ok(Self {
+        Ok(Arc::new_cyclic(|itself| Self {
             path: path.to_owned(),
             uid,
             way,
             turnstile: Turnstile::default(),
-            frame: Mutex::new(BytesMut::new()),
+            out: Mutex::default(),
             gone: AtomicBool::new(false),
             attention: Arc::clone(attention),
-        })
+            itself: Weak::clone(itself),
+        }))
     }
 
     fn lose(&self) {
@@ -127,67 +147,131 @@ impl UnixPeer {
         }
     }
 
-    fn transmit(&self, frame: &[u8]) -> Sent {
-        match self.try_send(frame) {
-            Ok(()) => Sent::Done,
-            Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM | Errno::INTR) => Sent::Full,
-            Err(Errno::MSGSIZE) => {
-                warn!(
-                    path = %shown(&self.path),
-                    len = frame.len(),
-                    "a message is longer than the datapath's socket takes"
-                );
-                Sent::Done
+    fn out(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a frame behind those that lie here, and sends them if there is haste.
+    fn say(
+        &self,
+        haste: Haste,
+        encode: impl FnOnce(&mut BytesMut) -> Result<bool, EncodeError>,
+    ) -> Sent {
+        if self.is_gone() {
+            return Sent::Done;
+        }
+        let mut out = self.out();
+        let frames = &mut out.frames;
+        if frames.len() >= MOST_LYING && self.transmit(frames) == Sent::Full {
+            return Sent::Full;
+        }
+        match frames.add(encode) {
+            Ok(true) if haste == Haste::Now => {
+                let sent = self.transmit(frames);
+                if sent == Sent::Full {
+                    // Who said it says it again.
+                    frames.drop_last();
+                }
+                sent
             }
+            Ok(_) => Sent::Done,
             Err(error) => {
-                debug!(path = %shown(&self.path), %error, "a datapath can't be answered");
-                self.lose();
+                warn!(path = %shown(&self.path), %error, "a command can't be put in words");
                 Sent::Done
             }
         }
     }
 
-    /// Sends without waiting. Not through the runtime's idea of what is writable: on the common
-    /// socket one datapath that does not read would look like all of them.
-    fn try_send(&self, frame: &[u8]) -> Result<(), Errno> {
+    /// Sends `frames`, as far as the datapath takes them.
+    fn transmit(&self, frames: &mut Frames) -> Sent {
+        let sent = self.try_transmit(frames);
+        self.turnstile.note(sent);
+        sent
+    }
+
+    fn try_transmit(&self, frames: &mut Frames) -> Sent {
+        while let Some(first) = frames.first() {
+            let len = first.len();
+            match self.try_send(frames) {
+                Ok(sent) => frames.drop_first(sent),
+                Err(Errno::AGAIN | Errno::NOBUFS | Errno::NOMEM | Errno::INTR) => {
+                    return Sent::Full;
+                }
+                Err(Errno::MSGSIZE) => {
+                    warn!(
+                        path = %shown(&self.path),
+                        len,
+                        "a message is longer than the datapath's socket takes"
+                    );
+                    frames.drop_first(1);
+                }
+                Err(error) => {
+                    debug!(path = %shown(&self.path), %error, "a datapath can't be answered");
+                    self.lose();
+                    frames.clear();
+                }
+            }
+        }
+        Sent::Done
+    }
+
+    /// Sends without waiting; returns how many of `frames`. Not through the runtime's idea of what is
+    /// writable: on the common socket one datapath that does not read would look like all of them.
+    fn try_send(&self, frames: &Frames) -> Result<usize, Errno> {
         let own = match &self.way {
             Way::Own(own) => own,
             Way::Common(common, target) => {
                 let (fd, flags) = (common.as_fd(), SendFlags::DONTWAIT);
                 let target = target.lock().unwrap_or_else(PoisonError::into_inner);
-                return sendto(fd, frame, flags, target.address()).map(|_| ());
+                let frame = frames.first().unwrap_or_default();
+                return sendto(fd, frame, flags, target.address()).map(|_| 1);
             }
         };
-        let send_now = || send(own.as_fd(), frame, SendFlags::DONTWAIT).map(|_| ());
-        match send_now() {
+        match send_many(own, frames) {
             Err(Errno::CONNREFUSED | Errno::NOTCONN | Errno::CONNRESET) => {
                 // Another one may have been bound at the path since: the datapath, started again.
                 self.turn_to_present().map_err(|_| Errno::CONNREFUSED)?;
-                send_now()
+                send_many(own, frames)
             }
             other => other,
+        }
+    }
+
+    /// Waits for room for what lies here, as long as anybody knows the datapath.
+    async fn send_later(itself: Weak<Self>) {
+        while let Some(peer) = itself.upgrade() {
+            if timeout(LOOK_EVERY, peer.ready()).await.is_err() {
+                continue;
+            }
+            let mut out = peer.out();
+            if peer.is_gone() || peer.transmit(&mut out.frames) == Sent::Done {
+                out.awaited = false;
+                return;
+            }
         }
     }
 }
 
 impl Outlet for UnixPeer {
     fn send(&self, programs: &ProgramTable, command: &Command) -> Sent {
-        if self.is_gone() {
-            return Sent::Done;
+        self.say(Haste::Now, |frames| programs.encode(command, frames))
+    }
+
+    fn update(&self, programs: &ProgramTable, update: &FlowUpdate, haste: Haste) -> Sent {
+        self.say(haste, |frames| {
+            programs.encode_update(update, frames)?;
+            Ok(true)
+        })
+    }
+
+    fn flush(&self) {
+        let mut out = self.out();
+        if out.frames.is_empty() || out.awaited {
+            return;
         }
-        let mut frame = self.frame.lock().unwrap_or_else(PoisonError::into_inner);
-        frame.clear();
-        match programs.encode(command, &mut frame) {
-            Ok(true) => {
-                let sent = self.transmit(&frame);
-                self.turnstile.note(sent);
-                sent
-            }
-            Ok(false) => Sent::Done,
-            Err(error) => {
-                warn!(path = %shown(&self.path), %error, "a command can't be put in words");
-                Sent::Done
-            }
+        if self.transmit(&mut out.frames) == Sent::Full {
+            out.awaited = true;
+            Handle::current().spawn(Self::send_later(Weak::clone(&self.itself)));
         }
     }
 
@@ -219,8 +303,9 @@ impl Peer for UnixPeer {
     }
 
     fn tell(&self, frame: &[u8]) {
-        if !self.is_gone() {
-            let _ = self.transmit(frame);
-        }
+        self.say(Haste::Now, |frames| {
+            frames.extend_from_slice(frame);
+            Ok(true)
+        });
     }
 }
