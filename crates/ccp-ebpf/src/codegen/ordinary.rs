@@ -109,7 +109,7 @@ impl Ordinary {
             match place(whole, &left, &weights(&left, &kept), halves) {
                 Ok(homes) => break (left, homes),
                 // What mentions it gives up, so that it is not mentioned any more.
-                Err(coldest) => drop(cold.insert(coldest)),
+                Err(coldest) => cold.extend(coldest),
             }
         };
         let small = Plan::new(&program).ok()?;
@@ -990,13 +990,14 @@ fn weights(program: &Program, kept: &HashSet<Reg>) -> HashMap<Reg, f64> {
     weights
 }
 
-/// Gives the variables words behind as many halves of words, or says which one is to do without.
+/// Gives the variables words behind as many halves of words, or says which are to do without: half of those for
+/// which there is no room, since with what they stand in others may go.
 fn place(
     whole: &Program,
     left: &Program,
     weights: &HashMap<Reg, f64>,
     halves: i16,
-) -> Result<HashMap<Reg, Home>, Reg> {
+) -> Result<HashMap<Reg, Home>, Vec<Reg>> {
     let changed: HashSet<Reg> = super::plan::writes(left).collect();
     // Only the agent changes it, and to little.
     let is_half = |reg: &Reg| match *reg {
@@ -1024,13 +1025,10 @@ fn place(
             .then_with(|| number(&a.0).cmp(&number(&b.0)))
     });
     let mut homes = HashMap::from([(Reg::CWND, Home::Word(offset_of!(Hot, cwnd) as i16))]);
-    let coldest = order
-        .iter()
-        .rfind(|(_, weight)| *weight > LEAST)
-        .map(|(reg, _)| *reg);
     let mut next = (halves as usize).div_ceil(2);
     let mut half = (halves % 2 == 1).then_some(4 * halves);
-    for (reg, _) in order {
+    let mut without = 0_usize;
+    for &(reg, _) in &order {
         let bytes = if is_half(&reg) {
             if let Some(at) = half.take() {
                 homes.insert(reg, Home::Half(at));
@@ -1041,10 +1039,8 @@ fn place(
             8
         };
         if next == HOT_REGISTERS {
-            match coldest {
-                Some(coldest) if reg != Reg::RATE || coldest == reg => return Err(coldest),
-                _ => continue,
-            }
+            without += 1;
+            continue;
         }
         let at = 8 * next as i16;
         next += 1;
@@ -1055,7 +1051,18 @@ fn place(
             homes.insert(reg, Home::Word(at));
         }
     }
-    Ok(homes)
+    // The rate, unless it is mentioned, does without by itself.
+    let coldest = order.iter().rev().filter(|(_, weight)| *weight > LEAST);
+    let coldest: Vec<Reg> = coldest
+        .map(|(reg, _)| *reg)
+        .take(without.div_ceil(2))
+        .collect();
+    let only_the_rate = without == 1 && !homes.contains_key(&Reg::RATE);
+    if without == 0 || only_the_rate || coldest.is_empty() {
+        Ok(homes)
+    } else {
+        Err(coldest)
+    }
 }
 
 /// Per clause what is to be saved before it.
