@@ -92,7 +92,7 @@ counters! {
     native_user_limit,
     /// Flows that fell back since their reports were not handled.
     unanswered,
-    /// Flows taken without having asked as they began ([`TcpDatapath::take`](crate::TcpDatapath::take)).
+    /// Flows taken without having asked as they began.
     taken_new,
     /// Flows taken without having asked while they were under way.
     taken_living,
