@@ -129,6 +129,7 @@ enum ccp_prim {
  *           Accepted: ++reports (an atomic addition, so a full barrier), then submitted, without a wake-up if config.polling is 1; merged = 0,
  *           volatile registers to their defaults. Refused: ++merged, ++ring_full; volatile registers keep.
  *   apply   w = prr_cwnd ? prr_cwnd (which becomes 0) : clamp(reg[CWND] / mss, 1, min(snd_cwnd_clamp, CCP_MAX_CWND_PACKETS))          (64-bit; mss is never 0)
+ *           where the upper bound holds: reg[CWND] = w * mss
  *           sk->snd_cwnd = applied_cwnd = w
  *           if reg[RATE] != 0: rate = min(max(reg[RATE], mss), sk_max_pacing_rate); if sk->sk_pacing_status == 0 { it = 1; flags |= CCP_F_PACING_SET }
  *           else               rate = min(mss * (w < snd_ssthresh / 2 ? pace_ss : pace_ca) * 80000 / srtt_us * max(w, packets_out), sk_max_pacing_rate)

@@ -379,6 +379,21 @@ fn count(asm: &mut Asm, counter: i16) {
     asm.store(Size::Word, FLOW, counter, R::R1);
 }
 
+/// The window of r1 packets becomes `most`, or 1 if that is 0, and `Cwnd`, which is at `base` and `off`,
+/// as much: if it grew on beyond what the socket may have, losses would only bring it back there. r2 is
+/// the MSS; spoils `most` and `spare`.
+fn at_most(most: R, spare: R, base: R, off: i16) -> Vec<Insn> {
+    vec![
+        Insn::alu(Alu::Mov, spare, most),
+        Insn::alu(Alu::Sub, spare, 1),
+        Insn::alu(Alu::Shr, spare, 63),
+        Insn::alu(Alu::Add, most, spare),
+        Insn::alu(Alu::Mov, R::R1, most),
+        Insn::alu(Alu::Mul, most, R::R2),
+        Insn::store(Size::Double, base, off, most),
+    ]
+}
+
 /// Window and pacing rate to the socket, then the end.
 pub(super) fn apply(
     asm: &mut Asm,
@@ -407,7 +422,8 @@ pub(super) fn apply(
     asm.jump_if(Cmp::Gt, R::R3, MAX_CWND_PACKETS as i32, infinite);
     let bounded = asm.label();
     asm.place(bounded)?;
-    asm.bound(Cmp::Gt, R::R1, R::R3)?;
+    let beyond = at_most(R::R3, R::R5, REGS, register_offset(REG_CWND));
+    asm.rarely(Cmp::Gt, R::R1, R::R3, beyond)?;
     asm.jump_if(Cmp::Eq, R::R1, 0, none);
     asm.place(window)?;
     asm.store(Size::Word, SOCK, sock.snd_cwnd, R::R1);
@@ -694,7 +710,8 @@ pub(super) fn ordinary_apply(
     asm.alu(Alu::Div, R::R1, R::R2);
     asm.load(Size::Word, R::R4, SOCK, sock.snd_cwnd_clamp);
     asm.bound(Cmp::Gt, R::R4, MAX_CWND_PACKETS as i32)?;
-    asm.bound(Cmp::Gt, R::R1, R::R4)?;
+    let beyond = at_most(R::R4, R::R5, SOCK, hot(env, offset_of!(Hot, cwnd)));
+    asm.rarely(Cmp::Gt, R::R1, R::R4, beyond)?;
     asm.bound(Cmp::Lt, R::R1, 1)?;
     asm.store(Size::Word, SOCK, sock.snd_cwnd, R::R1);
     asm.store(Size::Word, SOCK, applied, R::R1);

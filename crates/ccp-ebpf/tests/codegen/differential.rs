@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 
 use ccp_ebpf::codegen::{ARRAY_HANDLE, Generated};
 use ccp_ebpf::layout::{
-    Flow, HOT_FRAME, HOT_WORDS, Hot, PRIM_NOW, PRIM_SSTHRESH, REG_CONTROL, REG_CWND, REG_MICROS,
-    REG_RATE, REG_SSTHRESH,
+    Flow, HOT_FRAME, HOT_WORDS, Hot, MAX_CWND_PACKETS, PRIM_NOW, PRIM_SSTHRESH, REG_CONTROL,
+    REG_CWND, REG_MICROS, REG_RATE, REG_SSTHRESH,
 };
 use ccp_program::interp::Registers;
 use ccp_program::testing::{Rng, Shape, measurements, program, value};
@@ -223,6 +223,7 @@ impl<'b> Pair<'b> {
                 self.report(outcome, &before, seen)?;
             }
         }
+        self.reference.writable[0] = self.allowed(self.reference.writable[0]);
         self.registers()?;
         let applied = applied(&Memory {
             flow: Flow {
@@ -248,6 +249,17 @@ impl<'b> Pair<'b> {
         equal("measurements", flow.prim, before.prim)?;
         equal("program", flow.program_uid, UID)?;
         Ok(())
+    }
+
+    /// A window after it was applied: no more than the socket may have.
+    pub(crate) fn allowed(&self, cwnd: u64) -> u64 {
+        let most = self.memory.socket.snd_cwnd_clamp.min(MAX_CWND_PACKETS);
+        let mss = u64::from(self.memory.flow.mss);
+        if cwnd / mss > most.into() {
+            u64::from(most) * mss
+        } else {
+            cwnd
+        }
     }
 
     fn report(&mut self, outcome: Outcome, before: &Flow, seen: &mut Seen) -> Result<(), String> {
@@ -360,6 +372,7 @@ fn compare(
     let mut now = value(rng);
     let mut pair = Pair::new(bench, program, now);
     seen.saved = seen.saved.max(pair.generated.saved);
+    pair.memory.socket.snd_cwnd_clamp = rng.pick(&[1 << 20, u32::MAX, 40]);
     for invocation in 0..invocations {
         now = now.wrapping_add(rng.bits() % 10_000);
         if rng.percent(20) {

@@ -63,6 +63,7 @@ fn compare(bench: &Bench, source: &str, seed: u64, seen: &mut Seen) -> Result<()
             return Err(format!("step {step}: not reported"));
         }
         // and with the text.
+        reference.set("Cwnd", pair.allowed(reference.get("Cwnd")));
         let got = &pair.reference;
         // `Ssthresh` is loaded if it matters to the program, and anew after a fault.
         let loaded = got.writable.get(2).is_some_and(|s| *s != NOT_LOADED);

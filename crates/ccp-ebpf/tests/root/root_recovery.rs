@@ -1,6 +1,8 @@
 //! Losses, timeouts, marks: what programs see of them, and what happens by itself.
 
+use std::io::{Read as _, Write as _};
 use std::mem::offset_of;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -156,6 +158,63 @@ fn root_a_loss_halves_the_window() {
     // Proportional rate reduction sends about every other packet: no burst, no silence. How many of the twenty or so
     // share an acknowledgement is the machine's affair.
     assert!(left - entered > 3, "{}", left - entered);
+}
+
+/// A program that grows its window on and on, and a route that allows 20 packets. `Cwnd` used to grow far beyond,
+/// so that losses cost nothing.
+#[test]
+fn root_a_loss_halves_what_a_route_allows() {
+    if skip() {
+        return;
+    }
+    let lab = lab(Pipe::new(50_000_000, Duration::from_millis(10))
+        .queue_bytes(400_000)
+        .drop_data([600]));
+    let to = lab.link.b_v4().to_string();
+    let route = ["route", "add", &to, "dev", lab.link.device()];
+    lab.client
+        .ip(route.into_iter().chain(["cwnd", "lock", "20"]))
+        .unwrap();
+    // The kernel takes it from what an earlier connection left, if that was closed in order.
+    lab.client
+        .set_sysctl("net.ipv4.tcp_no_metrics_save", "0")
+        .unwrap();
+    let at = SocketAddr::new(lab.link.b_v4(), 0);
+    let listener = lab.server.run(|| TcpListener::bind(at)).unwrap().unwrap();
+    let at = listener.local_addr().unwrap();
+    let mut sender = lab.client.run(|| TcpStream::connect(at)).unwrap().unwrap();
+    let (mut receiver, _) = listener.accept().unwrap();
+    sender.write_all(&[0; 10_000]).unwrap();
+    drop(sender);
+    receiver.read_to_end(&mut Vec::new()).unwrap();
+    drop(receiver);
+    let left = || lab.client.ip(["tcp_metrics", "show"]).unwrap();
+    for _ in 0..200 {
+        if left().contains("cwnd 20") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert!(left().contains("cwnd 20"), "{}", left());
+    let program = compile(
+        "(def (Report (cwnd 0)))
+         (when true
+             (if (>= Flow.recovery_state 2) (:= lost 1))
+             (if (== lost 0) (:= Cwnd (+ Cwnd Ack.bytes_acked)))
+             (fallthrough))
+         (when (> Micros 5000)
+             (:= Report.cwnd (/ Cwnd Flow.mss))
+             (report)
+             (reset))",
+    );
+    let mut daemon = Daemon::running(Attached::new(), &program, &[]);
+    let name = daemon.datapath.name().to_owned();
+    let report = run(&lab, &name, 3_000_000, || daemon.step());
+    let windows: Vec<u64> = daemon.seen.reports().map(|r| r.fields[0]).collect();
+    // One acknowledgement's growth is still to be taken back.
+    assert!(windows.iter().all(|w| *w <= 40), "{windows:?}");
+    assert!(windows.iter().any(|w| *w >= 20), "{windows:?}");
+    assert_eq!(report.last.cwnd_packets, 10, "{windows:?}");
 }
 
 /// One lost packet: the window goes where the program says in the moment that recovery begins.
