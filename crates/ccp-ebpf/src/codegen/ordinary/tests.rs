@@ -1,3 +1,6 @@
+use ccp_program::Clause;
+
+use super::rewrite::compact;
 use super::*;
 use crate::codegen::check;
 
