@@ -1,6 +1,7 @@
 //! `ccpd` and libccp datapaths on a Unix datagram socket: what goes right, and what one that does wrong
 //! costs the others.
 
+mod beats;
 mod fake;
 mod kinds;
 mod spins;
