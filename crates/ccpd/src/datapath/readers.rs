@@ -13,7 +13,7 @@
 use std::io::{self, ErrorKind};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
 
@@ -150,6 +150,7 @@ impl<S: Source> Readers<S> {
             self.seen = turns;
             return true;
         }
+        self.send_answers();
         if Arc::strong_count(&self.threads) > MOST_KEPT {
             return false;
         }
@@ -162,6 +163,14 @@ impl<S: Source> Readers<S> {
                 warn!(datapath = %self.name, %error, "no thread to read on while an algorithm does not come back");
                 false
             }
+        }
+    }
+
+    /// Sends what was answered of what was read with what an algorithm does not come back from: whoever reads
+    /// on may be held up by the next one, or there may be nobody.
+    fn send_answers(&self) {
+        if let Some(mut work) = try_lock(&self.work) {
+            work.send_answers();
         }
     }
 
@@ -218,6 +227,10 @@ impl<S: Source> Reader<S> {
         let mut fields = Vec::new();
         while !self.desk.replaced.load(Ordering::Relaxed) {
             let mut work = self.lock();
+            if self.desk.replaced.load(Ordering::Relaxed) {
+                // While it waited for who reads instead.
+                break;
+            }
             if self.source.is_empty(&work.batch) {
                 work.send_answers();
                 self.wait(&mut work)?;
@@ -258,11 +271,14 @@ impl<S: Source> Reader<S> {
         if alone {
             return;
         }
-        if self.desk.replaced.load(Ordering::Relaxed) {
-            // Somebody else has the others.
+        // Somebody else may have the others by now, and wait for messages with them in hand.
+        let work = match self.desk.replaced.load(Ordering::Relaxed) {
+            true => None,
+            false => try_lock(&self.work),
+        };
+        let Some(mut work) = work else {
             return flow.flush();
-        }
-        let mut work = self.lock();
+        };
         work.answered.push(flow);
         if !quick {
             work.send_answers();
@@ -280,6 +296,15 @@ impl<S: Source> Reader<S> {
     }
 }
 
+/// What `mutex` holds, if nobody has it.
+fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(held) => Some(held),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
 /// Returns whether it was done quickly.
 fn serve(flow: &Arc<FlowCell>, report: Option<(Head, &[u64])>, haste: Haste) -> bool {
     // Algorithms' panics are caught before.
@@ -292,3 +317,6 @@ fn serve(flow: &Arc<FlowCell>, report: Option<(Head, &[u64])>, haste: Haste) -> 
         false
     })
 }
+
+#[cfg(test)]
+mod tests;
