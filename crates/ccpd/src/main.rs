@@ -69,14 +69,14 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let mut log = None;
-    let ended = run(&cli, &mut log);
-    let code = match &ended {
+    let mut log = Log(None);
+    let ended = run(&cli, &mut log.0);
+    match &ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Where and what comes first: each line of a wrong configuration stands by itself.
             let text = in_full(error.as_ref());
-            match &log {
+            match &log.0 {
                 // Whoever reads it may have stopped to.
                 Some(log) => log.say(&text, LOG_WITHIN),
                 None => eprintln!("{text}"),
@@ -84,11 +84,19 @@ fn main() -> ExitCode {
             let started = error.downcast_ref::<StartError>();
             ExitCode::from(started.map_or(1, StartError::exit_code))
         }
-    };
-    if let Some(log) = log {
-        log.flush(LOG_WITHIN);
     }
-    code
+}
+
+/// What writes the log, once something does. What is left of it is waited for when this is dropped: also when
+/// the process ends by a panic, which is told nowhere else.
+struct Log(Option<LogWriter>);
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if let Some(log) = &self.0 {
+            log.flush(LOG_WITHIN);
+        }
+    }
 }
 
 /// What it logs is written by what is put into `log`.
