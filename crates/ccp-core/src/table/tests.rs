@@ -8,7 +8,7 @@ use ccp_wire::{
 };
 
 use super::ProgramTable;
-use crate::alg::FlowId;
+use crate::alg::{CongAlg, Flow, FlowId, NewFlow};
 use crate::command::{Command, FlowUpdate, Place};
 use crate::policy::Native;
 use crate::program::CompiledProgram;
@@ -213,4 +213,31 @@ fn a_libccp_flow_that_nobody_steers_goes_on_by_itself() {
         [20, 40, 20, 21, 22, 2, 4, 8, 11, 12, 13, 14]
     );
     assert_eq!(flow.reports(), 0);
+}
+
+/// It used to end whoever served the datapath, and with it the daemon.
+#[test]
+fn an_algorithm_that_panics_when_it_is_asked_does_not_fit() {
+    struct Panics(CompiledProgram);
+
+    impl CongAlg for Panics {
+        fn programs(&self) -> Vec<CompiledProgram> {
+            vec![self.0.clone()]
+        }
+
+        fn fits(&self, _: &dyn Fn(&CompiledProgram) -> bool) -> bool {
+            panic!("it does not know");
+        }
+
+        fn new_flow(&self, _: &NewFlow<'_>) -> Box<dyn Flow> {
+            unreachable!("it fits no datapath")
+        }
+    }
+
+    let program = algorithm().programs()[0].clone();
+    let panics = Algorithm::new("panics", "panics", Arc::new(Panics(program)));
+    let table = ProgramTable::new(&[panics.clone(), algorithm()], None);
+    assert!(!table.fits(&panics));
+    assert!(!table.extended(&[]).fits(&panics));
+    assert!(table.runs(&panics.programs()[0]));
 }
