@@ -189,7 +189,8 @@ fn root_what_ordinary_acknowledgements_add_is_not_lost() {
     let last = flow.wait().unwrap().last;
     daemon.until("close", |d| d.seen.closes().count() == 1);
     let reports: Vec<_> = daemon.seen.reports().map(|r| r.fields.clone()).collect();
-    let (first, end) = (&reports[0], reports.last().unwrap());
+    // At the beginning, where the sender fills its buffer, some packets are not full.
+    let (first, end) = (&reports[1], reports.last().unwrap());
     let (acked, packets) = (end[0] - first[0], end[1] - first[1]);
     let mss = u64::from(last.mss_bytes);
     // All that was acknowledged between the two, in full packets.
