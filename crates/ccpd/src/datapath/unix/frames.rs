@@ -10,7 +10,7 @@ use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, send, sendmmsg};
 use smallvec::SmallVec;
 
 /// So many are sent by one system call, at most.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 6;
 
 /// Frames in the order in which they are to be sent.
 #[derive(Debug, Default)]

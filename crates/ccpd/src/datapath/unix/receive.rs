@@ -16,7 +16,7 @@ use nix::libc;
 const LONGEST: usize = 1 << 16;
 /// So many are read at once, at most. The first is answered when all have been dealt with, and those who send
 /// fill the queue again meanwhile: what comes then waits for as many more.
-const MOST: usize = 4;
+const MOST: usize = 6;
 /// After so many times that there was only one, it is not looked whether there are more
 const LONE: u32 = 4;
 /// but once in so many times.
